@@ -1,0 +1,242 @@
+package wire
+
+import (
+	"encoding/binary"
+	"errors"
+)
+
+const (
+	headerSize = 12
+	maxName    = 255
+	maxOptions = 32
+	// MaxUDP is the largest reply sent over UDP and the payload size announced
+	// in every OPT record, in octets. It avoids fragmentation (RFC 9715 §3).
+	MaxUDP = 1232
+	// MaxTCP is the largest message that TCP framing carries (RFC 1035 §4.2.2).
+	MaxTCP = 65535
+)
+
+// Types and classes that the query path tells apart.
+const (
+	TypeA     = 1
+	TypeSOA   = 6
+	TypeHINFO = 13
+	TypeAAAA  = 28
+	TypeOPT   = 41
+	TypeSVCB  = 64
+	TypeHTTPS = 65
+	TypeANY   = 255
+	ClassINET = 1
+	ClassANY  = 255
+)
+
+// Response codes (RFC 1035 §4.1.1, RFC 6891 §9).
+const (
+	RcodeSuccess  = 0
+	RcodeFormErr  = 1
+	RcodeServFail = 2
+	RcodeNXDomain = 3
+	RcodeNotImp   = 4
+	RcodeRefused  = 5
+	RcodeBadVers  = 16
+)
+
+// ErrOdd says that a query is outside the grammar that [Query.Parse] reads. It
+// may still be valid: decode it in full.
+var ErrOdd = errors.New("not a plain query")
+
+// Admission is what the header of a packet allows.
+type Admission uint8
+
+const (
+	// Accept: a query with one question; parse on.
+	Accept Admission = iota
+	// Ignore: no query at all (too short, or itself a response); say nothing,
+	// for an answer could start a loop.
+	Ignore
+	// Malformed: answer FORMERR (RFC 9619: QDCOUNT is one in a query).
+	Malformed
+	// Unsupported: an opcode other than QUERY; answer NOTIMP (RFC 8906 §3.1.4).
+	Unsupported
+)
+
+// Admit judges a packet by its first twelve octets, before anything in it is
+// unpacked: counts in a header cost nothing to forge.
+func Admit(msg []byte) Admission {
+	if len(msg) < headerSize || msg[2]&0x80 != 0 {
+		return Ignore
+	}
+	if msg[2]&0x78 != 0 {
+		return Unsupported
+	}
+	counts := binary.BigEndian.Uint64(msg[4:])
+	if counts>>16 != 1<<32 || counts&0xffff > 2 { // QD=1, AN=NS=0, AR<=2
+		return Malformed
+	}
+	return Accept
+}
+
+// Query is one parsed query. It holds its own copy of the name, so it outlives
+// the packet; it must not be copied while [Query.Name] is in use.
+type Query struct {
+	ID      uint16
+	Type    uint16
+	Class   uint16
+	UDPSize uint16 // payload size that the client announced, 0 without EDNS
+	Version uint8  // EDNS version
+	EDNS    bool
+	DO      bool // DNSSEC OK (RFC 3225)
+	RD      bool
+	AD      bool
+	CD      bool
+
+	end int // offset just after the question
+	n   int // length of the name
+	buf [maxName + keyExtra + 8]byte
+}
+
+const keyExtra = 5 // type, class, flags
+
+// Name is the wire name asked for. It is valid until the next Parse.
+func (q *Query) Name() []byte { return q.buf[:q.n] }
+
+// Key identifies all that an answer from elsewhere depends on: name, type,
+// class, DO and CD. It is valid until the next Parse.
+func (q *Query) Key() []byte { return q.buf[:q.n+keyExtra] }
+
+// Question is the question section as it came, spelling included. A query
+// keeps only offsets, so msg must be the packet that was parsed.
+func (q *Query) Question(msg []byte) []byte { return msg[headerSize:q.end] }
+
+// Parse reads a packet that [Admit] accepted. It returns ErrOdd for anything
+// but one uncompressed question followed by nothing or by one OPT record with
+// well-formed options; q is then undefined.
+func (q *Query) Parse(msg []byte) error {
+	if len(msg) < headerSize+5 {
+		return ErrOdd
+	}
+	off := headerSize
+	for {
+		if off >= len(msg) {
+			return ErrOdd
+		}
+		c := int(msg[off])
+		if c == 0 {
+			break
+		}
+		if c > 63 {
+			return ErrOdd // compressed or reserved
+		}
+		off += 1 + c
+	}
+	off++
+	n := off - headerSize
+	if n > maxName || off+4 > len(msg) {
+		return ErrOdd
+	}
+	q.n, q.end = n, off+4
+	lower(q.buf[:], msg[headerSize:], n)
+	q.ID = binary.BigEndian.Uint16(msg)
+	q.Type = binary.BigEndian.Uint16(msg[off:])
+	q.Class = binary.BigEndian.Uint16(msg[off+2:])
+	q.RD = msg[2]&0x01 != 0
+	q.AD = msg[3]&0x20 != 0
+	q.CD = msg[3]&0x10 != 0
+	q.EDNS, q.DO, q.UDPSize, q.Version = false, false, 0, 0
+	switch rest := msg[q.end:]; binary.BigEndian.Uint16(msg[10:]) {
+	case 0:
+		if len(rest) != 0 {
+			return ErrOdd
+		}
+	case 1:
+		if !q.parseOPT(rest) {
+			return ErrOdd
+		}
+	default:
+		return ErrOdd
+	}
+	q.seal()
+	return nil
+}
+
+// Set fills q from values decoded elsewhere: the way in for packets that are
+// odd but valid. name is a wire name of at most 255 octets, end the offset
+// just after the question in the packet.
+func (q *Query) Set(name []byte, end int) {
+	q.n, q.end = copy(q.buf[:maxName], name), end
+	lower(q.buf[:], q.buf[:], q.n)
+	q.seal()
+}
+
+// seal writes the part of the key that follows the name.
+func (q *Query) seal() {
+	k := q.buf[q.n:]
+	binary.BigEndian.PutUint16(k, q.Type)
+	binary.BigEndian.PutUint16(k[2:], q.Class)
+	k[4] = 0
+	if q.DO {
+		k[4] |= 1
+	}
+	if q.CD {
+		k[4] |= 2
+	}
+}
+
+// parseOPT reads an OPT record that must fill rest exactly (RFC 6891 §6.1.2).
+// Options are walked, bounded and otherwise ignored.
+func (q *Query) parseOPT(rest []byte) bool {
+	if len(rest) < 11 || rest[0] != 0 || binary.BigEndian.Uint16(rest[1:]) != TypeOPT {
+		return false
+	}
+	if int(binary.BigEndian.Uint16(rest[9:])) != len(rest)-11 {
+		return false
+	}
+	q.EDNS = true
+	q.UDPSize = binary.BigEndian.Uint16(rest[3:])
+	q.Version = rest[6]
+	q.DO = rest[7]&0x80 != 0
+	opts := rest[11:]
+	for n := 0; len(opts) > 0; n++ {
+		if len(opts) < 4 || n == maxOptions {
+			return false
+		}
+		l := 4 + int(binary.BigEndian.Uint16(opts[2:]))
+		if l > len(opts) {
+			return false
+		}
+		opts = opts[l:]
+	}
+	return true
+}
+
+// Limit is the most octets that a UDP reply to q may have: 512 without EDNS,
+// what the client announced up to MaxUDP with it (RFC 6891 §6.2.3).
+func (q *Query) Limit() int {
+	return int(min(max(q.UDPSize, 512), MaxUDP))
+}
+
+// lower copies n octets of a wire name from src to dst, which has room for
+// eight more, turning A to Z into a to z and leaving all else (RFC 4343).
+// Length octets are below 64 and so below 'A'.
+func lower(dst, src []byte, n int) {
+	i := 0
+	for ; i < n && i+8 <= len(src); i += 8 {
+		binary.LittleEndian.PutUint64(dst[i:], lower8(binary.LittleEndian.Uint64(src[i:])))
+	}
+	for ; i < n; i++ {
+		c := src[i]
+		if 'A' <= c && c <= 'Z' {
+			c |= 0x20
+		}
+		dst[i] = c
+	}
+}
+
+// lower8 lower-cases eight ASCII octets at once; octets from 0x80 stay.
+func lower8(v uint64) uint64 {
+	const ones = 0x0101010101010101
+	low := v & (0x7f * ones)
+	from := low + (0x80-'A')*ones   // top bit: at least 'A'
+	past := low + (0x80-'Z'-1)*ones // top bit: beyond 'Z'
+	return v | (from&^past&^v)&(0x80*ones)>>2
+}

@@ -1,0 +1,209 @@
+package wire
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+)
+
+// Reply is all of a response that does not depend on who asked. It is never
+// changed after it was made, so any number of goroutines may append it.
+type Reply struct {
+	Rcode   uint8  // of the header; extended codes are not kept
+	AA      bool   // authoritative answer
+	AD      bool   // authentic data, as the source of the reply said
+	An      uint16 // records in each section, OPT not counted
+	Ns      uint16
+	Ar      uint16
+	Tail    []byte   // the records as they follow the question
+	TTLs    []uint16 // where in Tail each TTL stands
+	MinTTL  uint32   // smallest TTL in seconds, 0 without records
+	Partial bool     // the source had to cut it; never kept
+}
+
+// Finish is what an asker adds to a [Reply].
+type Finish struct {
+	Age   uint32 // seconds that every TTL has counted down
+	Limit int    // largest reply in octets
+	EDE   []byte // one encoded Extended DNS Error option, or nil; see AppendEDE
+	Rcode uint16 // used instead of the reply's own when not zero, up to 12 bits
+}
+
+// Append writes the whole response to the query q, which was parsed from msg,
+// and returns the extended dst. A response that would exceed f.Limit is cut to
+// header, question and OPT with TC set (RFC 2181 §9), never to half an RRset.
+// An OPT record is there if and only if the query had one (RFC 6891 §7).
+func (r *Reply) Append(dst, msg []byte, q *Query, f Finish) []byte {
+	start := len(dst)
+	rcode := f.Rcode
+	if rcode == 0 {
+		rcode = uint16(r.Rcode)
+	}
+	var flags [2]byte
+	flags[0] = 0x80 | msg[2]&0x01 // QR, RD copied
+	if r.AA {
+		flags[0] |= 0x04
+	}
+	flags[1] = 0x80 | msg[3]&0x10 | byte(rcode&0x0f) // RA, CD copied
+	if r.AD && (q.AD || q.DO) {
+		flags[1] |= 0x20
+	}
+	opt := 0
+	if q.EDNS {
+		opt = optSize
+	}
+	size := q.end + len(r.Tail) + opt
+	ede := f.EDE
+	if opt == 0 || size+len(ede) > f.Limit {
+		ede = nil
+	}
+	an, ns, ar, tail := r.An, r.Ns, r.Ar, r.Tail
+	if size > f.Limit || r.Partial {
+		an, ns, ar, tail = 0, 0, 0, nil
+		flags[0] |= 0x02
+	}
+	if opt > 0 {
+		ar++
+	}
+	dst = append(dst, msg[0], msg[1], flags[0], flags[1], 0, 1,
+		byte(an>>8), byte(an), byte(ns>>8), byte(ns), byte(ar>>8), byte(ar))
+	dst = append(dst, q.Question(msg)...)
+	at := len(dst)
+	dst = append(dst, tail...)
+	if tail != nil && f.Age > 0 {
+		for _, off := range r.TTLs {
+			ttl := dst[at+int(off):]
+			left := binary.BigEndian.Uint32(ttl)
+			binary.BigEndian.PutUint32(ttl, left-min(left, f.Age))
+		}
+	}
+	if opt > 0 {
+		dst = appendOPT(dst, rcode, q.DO, ede)
+	}
+	if len(dst)-start > f.Limit { // a limit too small for anything
+		return dst[:start]
+	}
+	return dst
+}
+
+const optSize = 11
+
+func appendOPT(dst []byte, rcode uint16, do bool, options []byte) []byte {
+	z := byte(0)
+	if do {
+		z = 0x80
+	}
+	dst = append(dst, 0, 0, TypeOPT, MaxUDP>>8, MaxUDP&0xff,
+		byte(rcode>>4), 0, z, 0, byte(len(options)>>8), byte(len(options)))
+	return append(dst, options...)
+}
+
+// AppendError writes a response to a packet whose question could not be read:
+// the header alone, with the identifier, opcode and RD of msg, which has at
+// least twelve octets (RFC 8906 §3).
+func AppendError(dst, msg []byte, rcode uint8) []byte {
+	return append(dst, msg[0], msg[1], 0x80|msg[2]&0x79, 0x80|rcode,
+		0, 0, 0, 0, 0, 0, 0, 0)
+}
+
+// AppendEDE encodes an Extended DNS Error option (RFC 8914 §2): code and text,
+// which is cut to at most 200 octets of whole characters.
+func AppendEDE(dst []byte, code uint16, text string) []byte {
+	const option, most = 15, 200
+	if len(text) > most {
+		end := most
+		for !utf8.RuneStart(text[end]) {
+			end--
+		}
+		text = text[:end]
+	}
+	dst = binary.BigEndian.AppendUint16(dst, option)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(2+len(text)))
+	dst = binary.BigEndian.AppendUint16(dst, code)
+	return append(dst, text...)
+}
+
+// SelfPointer is the owner of a record that belongs to the name asked for: a
+// compression pointer to the question. Records with this owner and otherwise
+// uncompressed names fit under a question of any length.
+var SelfPointer = []byte{0xc0, headerSize}
+
+// AddRR appends one record of the Internet class to a reply under construction
+// and counts it in section, which is one of the reply's own counters.
+func (r *Reply) AddRR(section *uint16, owner []byte, typ uint16, ttl uint32, rdata []byte) {
+	r.Tail = append(r.Tail, owner...)
+	r.Tail = binary.BigEndian.AppendUint16(r.Tail, typ)
+	r.Tail = binary.BigEndian.AppendUint16(r.Tail, ClassINET)
+	if len(r.TTLs) == 0 || ttl < r.MinTTL {
+		r.MinTTL = ttl
+	}
+	r.TTLs = append(r.TTLs, uint16(len(r.Tail)))
+	r.Tail = binary.BigEndian.AppendUint32(r.Tail, ttl)
+	r.Tail = binary.BigEndian.AppendUint16(r.Tail, uint16(len(rdata)))
+	r.Tail = append(r.Tail, rdata...)
+	*section++
+}
+
+var errPacked = errors.New("packed message does not parse")
+
+// Freeze turns a packed response with exactly one question and no OPT record
+// into a Reply that fits under every question of the same name length. The
+// message's compression pointers stay valid because the question stays where
+// it is. The Reply keeps its own copy.
+func Freeze(msg []byte) (Reply, error) {
+	if len(msg) < headerSize || len(msg) > MaxTCP || binary.BigEndian.Uint16(msg[4:]) != 1 {
+		return Reply{}, errPacked
+	}
+	off, ok := skipName(msg, headerSize)
+	if !ok || off+4 > len(msg) {
+		return Reply{}, errPacked
+	}
+	off += 4
+	r := Reply{
+		Rcode:   msg[3] & 0x0f,
+		AA:      msg[2]&0x04 != 0,
+		Partial: msg[2]&0x02 != 0,
+		AD:      msg[3]&0x20 != 0,
+		An:      binary.BigEndian.Uint16(msg[6:]),
+		Ns:      binary.BigEndian.Uint16(msg[8:]),
+		Ar:      binary.BigEndian.Uint16(msg[10:]),
+		Tail:    append([]byte(nil), msg[off:]...),
+	}
+	body := off
+	if n := int(r.An) + int(r.Ns) + int(r.Ar); n > 0 {
+		r.TTLs = make([]uint16, 0, min(n, len(msg)/11))
+		for i := range n {
+			if off, ok = skipName(msg, off); !ok || off+10 > len(msg) {
+				return Reply{}, fmt.Errorf("record %d: %w", i, errPacked)
+			}
+			ttl := binary.BigEndian.Uint32(msg[off+4:])
+			if i == 0 || ttl < r.MinTTL {
+				r.MinTTL = ttl
+			}
+			r.TTLs = append(r.TTLs, uint16(off+4-body))
+			off += 10 + int(binary.BigEndian.Uint16(msg[off+8:]))
+		}
+	}
+	if off != len(msg) {
+		return Reply{}, errPacked
+	}
+	return r, nil
+}
+
+// skipName returns the offset after the possibly compressed name at off.
+func skipName(msg []byte, off int) (int, bool) {
+	for off < len(msg) {
+		switch c := int(msg[off]); {
+		case c == 0:
+			return off + 1, true
+		case c >= 0xc0:
+			return off + 2, off+2 <= len(msg)
+		case c > 63:
+			return 0, false
+		default:
+			off += 1 + c
+		}
+	}
+	return 0, false
+}
