@@ -1,0 +1,131 @@
+package cache
+
+import (
+	"bytes"
+	"hash/maphash"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"weir/resolver/wire"
+)
+
+const shards = 64
+
+// Entry is one answer from elsewhere with the facts that policy judges. It is
+// never changed after Put.
+type Entry struct {
+	Key     []byte // wire.Query.Key of the question
+	Reply   wire.Reply
+	Stored  int64 // monotonic nanoseconds
+	Expires int64 // monotonic nanoseconds
+
+	Aliases  [][]byte     // wire names: CNAME, DNAME and SVCB/HTTPS targets
+	Addrs    []netip.Addr // A, AAAA and SVCB/HTTPS hints
+	Upstream uint32       // label of the server that answered
+	Failed   bool         // stands for a failure to get an answer (RFC 9520)
+}
+
+// Age is how many whole seconds e has been kept.
+func (e *Entry) Age(now int64) uint32 {
+	return uint32(max(now-e.Stored, 0) / 1e9)
+}
+
+// size is what e costs in octets, list and map overhead included.
+func (e *Entry) size() int64 {
+	const overhead = 400 // Entry, its slices' headers, list element, map cell
+	n := overhead + cap(e.Key) + cap(e.Reply.Tail) + 2*cap(e.Reply.TTLs) + 24*cap(e.Addrs)
+	for _, a := range e.Aliases {
+		n += 24 + cap(a)
+	}
+	return int64(n)
+}
+
+// Cache holds entries up to a number of octets. It is safe for concurrent use.
+type Cache struct {
+	seed   maphash.Seed
+	shard  [shards]shard
+	budget int64 // octets per shard
+
+	hits, misses, evicted atomic.Uint64
+}
+
+type shard struct {
+	mu   sync.Mutex
+	lru  *simplelru.LRU[uint64, *Entry]
+	used int64
+	_    [64]byte // keeps neighbours off one cache line
+}
+
+// New makes a cache of size octets; entries larger than a shard's share
+// (size/64) are not kept.
+func New(size int64) *Cache {
+	c := &Cache{seed: maphash.MakeSeed(), budget: size / shards}
+	for i := range c.shard {
+		s := &c.shard[i]
+		// The byte budget evicts long before this count does; it is a bound
+		// that the list needs, not one that is met.
+		s.lru, _ = simplelru.NewLRU(1<<30, func(_ uint64, e *Entry) { s.used -= e.size() })
+	}
+	return c
+}
+
+// Get returns the entry for key that has not expired at now, or nil.
+func (c *Cache) Get(key []byte, now int64) *Entry {
+	h := maphash.Bytes(c.seed, key)
+	s := &c.shard[h%shards]
+	s.mu.Lock()
+	e, ok := s.lru.Get(h)
+	s.mu.Unlock()
+	if !ok || now >= e.Expires || !bytes.Equal(e.Key, key) {
+		c.misses.Add(1)
+		return nil
+	}
+	c.hits.Add(1)
+	return e
+}
+
+// Put keeps e, in place of an entry with the same key, and evicts what was
+// used least recently until the budget holds.
+func (c *Cache) Put(e *Entry) {
+	size := e.size()
+	if size > c.budget {
+		return
+	}
+	h := maphash.Bytes(c.seed, e.Key)
+	s := &c.shard[h%shards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lru.Remove(h) // the eviction callback gives its octets back
+	s.lru.Add(h, e)
+	s.used += size
+	for s.used > c.budget {
+		s.lru.RemoveOldest()
+		c.evicted.Add(1)
+	}
+}
+
+// Stats counts since the cache was made.
+type Stats struct {
+	Entries int    `json:"entries"`
+	Bytes   int64  `json:"bytes"`
+	Hits    uint64 `json:"hits"`
+	Misses  uint64 `json:"misses"`
+	Evicted uint64 `json:"evicted"`
+}
+
+// Stats reads the counters; entries that have expired but were not evicted
+// yet are included.
+func (c *Cache) Stats() Stats {
+	st := Stats{Hits: c.hits.Load(), Misses: c.misses.Load(), Evicted: c.evicted.Load()}
+	for i := range c.shard {
+		s := &c.shard[i]
+		s.mu.Lock()
+		st.Entries += s.lru.Len()
+		st.Bytes += s.used
+		s.mu.Unlock()
+	}
+	return st
+}
