@@ -1,0 +1,21 @@
+// Package upstream asks other resolvers.
+//
+// A query that memory could not answer comes in as a decoded message and goes
+// out as a new one of our own making:
+//
+//	Router  picks the group by the name asked: the longest zone wins.
+//	Group   asks its servers in order until one gives a usable reply.
+//	Open    made each server from its URL; one file per transport.
+//	query   packs the question with a fresh random ID, EDNS and the asker's DO.
+//	accept  reads a reply as hostile bytes: what does not match is ignored.
+//
+// Nothing of the asker but the question and the flags DO, CD and AD leaves this
+// machine: no ID, no EDNS option, no client subnet. A packet that does not match
+// the query in ID, question, QR and opcode (RFC 5452 §9) never ends a lookup;
+// it is counted and reading goes on until the deadline. Every datagram leaves
+// from its own connected socket, so that port and ID must both be guessed.
+// A truncated reply is asked for again by TCP and never handed on.
+//
+// A new transport is one file with a type that has the methods of Exchanger,
+// and one line in the switch of Open.
+package upstream

@@ -1,0 +1,301 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// A world is a group of rogues with a clock that stands still.
+type world struct {
+	*Group
+	rogues []*rogue
+	time   time.Time
+}
+
+func newWorld(t testing.TB, cfg GroupConfig, rogues ...*rogue) *world {
+	t.Helper()
+	w := &world{rogues: rogues, time: time.Unix(1_000_000, 0)}
+	cfg.Name = "default"
+	cfg.Now = func() time.Time { return w.time }
+	for _, r := range rogues {
+		cfg.Servers = append(cfg.Servers, r.start(t).open(t, "udp", Options{Resend: time.Millisecond}))
+	}
+	g, err := NewGroup(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Group = g
+	return w
+}
+
+// ask asks once and returns who answered, as the rogue's index, and the rcode.
+func (w *world) ask(t testing.TB) (server int, rcode string) {
+	t.Helper()
+	m, url, err := w.Exchange(within(t, patient), ask("www.example.test."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range w.rogues {
+		if url == "udp://"+r.addr {
+			return i, dns.RcodeToString[m.Rcode]
+		}
+	}
+	t.Fatalf("answered by unknown server %q", url)
+	return 0, ""
+}
+
+// sent returns how many queries each server got.
+func (w *world) sent() (counts []int) {
+	for _, s := range w.Stats() {
+		counts = append(counts, int(s.Sent))
+	}
+	return counts
+}
+
+func coding(rcode int) *rogue {
+	return &rogue{udp: func(_ int, query []byte, send func([]byte)) { send(coded(rcode)(query)) }}
+}
+
+func silent() *rogue { return new(rogue) }
+
+// quick makes silent servers fail soon.
+var quick = GroupConfig{Timeout: impatient, Deadline: patient}
+
+func TestWhoAnswers(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		rogues []*rogue
+		server int
+		rcode  string
+	}{
+		{"the first", []*rogue{honest(), honest()}, 0, "NOERROR"},
+		{"the second, the first being silent", []*rogue{silent(), honest()}, 1, "NOERROR"},
+		{"the third", []*rogue{silent(), coding(dns.RcodeServerFailure), honest()}, 2, "NOERROR"},
+		{"NXDOMAIN settles it", []*rogue{coding(dns.RcodeNameError), honest()}, 0, "NXDOMAIN"},
+		{"YXDOMAIN settles it", []*rogue{coding(dns.RcodeYXDomain), honest()}, 0, "YXDOMAIN"},
+		{"SERVFAIL does not", []*rogue{coding(dns.RcodeServerFailure), honest()}, 1, "NOERROR"},
+		{"REFUSED does not", []*rogue{coding(dns.RcodeRefused), honest()}, 1, "NOERROR"},
+		{"SERVFAIL if there is no better", []*rogue{coding(dns.RcodeServerFailure)}, 0, "SERVFAIL"},
+		{"SERVFAIL before REFUSED", []*rogue{coding(dns.RcodeRefused), coding(dns.RcodeServerFailure)}, 1, "SERVFAIL"},
+		{"the first of two SERVFAIL", []*rogue{coding(dns.RcodeServerFailure), coding(dns.RcodeServerFailure)}, 0, "SERVFAIL"},
+		{"FORMERR before no reply", []*rogue{coding(dns.RcodeFormatError), cutting()}, 0, "FORMERR"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t, quick, tc.rogues...)
+			server, rcode := w.ask(t)
+			if server != tc.server || rcode != tc.rcode {
+				t.Errorf("server %d answered %s, want %d and %s", server, rcode, tc.server, tc.rcode)
+			}
+		})
+	}
+}
+
+// cutting truncates every reply and closes every connection.
+func cutting() *rogue {
+	return &rogue{udp: func(_ int, query []byte, send func([]byte)) {
+		send(reply(query, func(m *dns.Msg) { m.Truncated = true }))
+	}}
+}
+
+func TestFailedServerIsAskedLastForAWhile(t *testing.T) {
+	var alive atomic.Bool
+	first := &rogue{udp: func(_ int, query []byte, send func([]byte)) {
+		if alive.Load() {
+			send(answer(query))
+		}
+	}}
+	w := newWorld(t, quick, first, honest())
+	check := func(when string, server int, failing bool) {
+		t.Helper()
+		if got, _ := w.ask(t); got != server {
+			t.Errorf("%s: server %d answered, want %d", when, got, server)
+		}
+		if got := w.Stats()[0].Failing; got != failing {
+			t.Errorf("%s: failing is %v, want %v", when, got, failing)
+		}
+	}
+	check("dead", 1, true)
+	before := w.sent()[0]
+	w.time = w.time.Add(firstBackOff - 1)
+	check("set back", 1, true)
+	if w.sent()[0] != before {
+		t.Error("the failed server was asked before its back-off was over")
+	}
+
+	w.time = w.time.Add(1)
+	check("tried again", 1, true)
+	if w.sent()[0] == before {
+		t.Error("the failed server was not tried again")
+	}
+	w.time = w.time.Add(2*firstBackOff - 1)
+	before = w.sent()[0]
+	check("set back for twice as long", 1, true)
+	if w.sent()[0] != before {
+		t.Error("the back-off did not double")
+	}
+
+	alive.Store(true)
+	w.time = w.time.Add(1)
+	check("alive again", 0, false)
+	check("and asked first", 0, false)
+}
+
+func TestOnlyOneQueryTriesAFailedServerAgain(t *testing.T) {
+	m := new(member)
+	at := time.Unix(1_000_000, 0)
+	if !m.ready(at, time.Second) {
+		t.Error("a new server is not ready")
+	}
+	m.failed(at, at)
+	m.failed(at.Add(-1), at) // was in flight already
+	if at = at.Add(firstBackOff); !m.ready(at, time.Second) {
+		t.Fatal("two failures at a time counted twice")
+	}
+	if m.ready(at, time.Second) {
+		t.Error("a second query tries the server at the same time")
+	}
+	if !m.ready(at.Add(time.Second), time.Second) {
+		t.Error("the server is not tried again although the first who tried never came back")
+	}
+	for range 100 {
+		m.failed(at, at)
+		at = at.Add(lastBackOff)
+		if !m.ready(at, time.Second) {
+			t.Fatal("back-off is longer than its limit")
+		}
+	}
+	m.succeeded()
+	if !m.ready(at, time.Second) || !m.ready(at, time.Second) || m.failing() {
+		t.Error("success does not end the back-off")
+	}
+}
+
+func TestAllDeadAreAskedStill(t *testing.T) {
+	w := newWorld(t, GroupConfig{Timeout: impatient / 4, Deadline: impatient}, silent(), silent())
+	for range 2 {
+		before := w.sent()
+		_, _, err := w.Exchange(within(t, patient), ask("www.example.test."))
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("error %v, want deadline exceeded", err)
+		}
+		for i, r := range w.rogues {
+			if !strings.Contains(err.Error(), "udp://"+r.addr+": no reply") {
+				t.Errorf("error %q does not tell of server %d", err, i)
+			}
+			if w.sent()[i] == before[i] {
+				t.Errorf("server %d was not asked", i)
+			}
+		}
+		if !strings.HasPrefix(err.Error(), "upstream default: ") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("error %q does not name its group on one line", err)
+		}
+	}
+}
+
+func TestLastServerGetsTheTimeThatIsLeft(t *testing.T) {
+	cfg := GroupConfig{Timeout: time.Millisecond, Deadline: patient}
+	slow := &rogue{udp: func(n int, query []byte, send func([]byte)) {
+		if n == maxDatagrams-1 { // 3 ms from the start at the earliest
+			send(answer(query))
+		}
+	}}
+	w := newWorld(t, cfg, slow)
+	if server, _ := w.ask(t); server != 0 {
+		t.Errorf("server %d answered", server)
+	}
+}
+
+func TestDeadlineEndsTheRound(t *testing.T) {
+	w := newWorld(t, GroupConfig{Timeout: patient, Deadline: impatient / 4}, silent(), honest())
+	if _, _, err := w.Exchange(within(t, patient), ask("www.example.test.")); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("error %v, want deadline exceeded", err)
+	}
+	if w.sent()[1] != 0 || w.Stats()[1].Failing {
+		t.Error("the second server was asked, or blamed, after the deadline")
+	}
+}
+
+func TestNobodyIsBlamedForTheCaller(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	w := newWorld(t, quick, &rogue{udp: func(int, []byte, func([]byte)) { cancel() }}, honest())
+	w.timeout = patient
+	if _, _, err := w.Exchange(ctx, ask("www.example.test.")); !errors.Is(err, context.Canceled) {
+		t.Fatalf("error %v, want canceled", err)
+	}
+	if _, _, err := w.Exchange(within(t, patient), new(dns.Msg)); !errors.Is(err, errQuery) {
+		t.Fatalf("error %v, want %v", err, errQuery)
+	}
+	for i, s := range w.Stats() {
+		if s.Failing {
+			t.Errorf("server %d is set back", i)
+		}
+	}
+}
+
+func TestSilenceIsBlamedAfterTheFullTimeoutOnly(t *testing.T) {
+	for _, tc := range []struct {
+		timeout, caller time.Duration
+		failing         bool
+	}{
+		{timeout: patient, caller: impatient / 4, failing: false},
+		{timeout: impatient / 8, caller: impatient / 4, failing: true},
+	} {
+		w := newWorld(t, GroupConfig{Timeout: tc.timeout, Deadline: patient}, silent())
+		if _, _, err := w.Exchange(within(t, tc.caller), ask("www.example.test.")); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("error %v, want deadline exceeded", err)
+		}
+		if got := w.Stats()[0].Failing; got != tc.failing {
+			t.Errorf("timeout %v, caller's deadline %v: failing is %v", tc.timeout, tc.caller, got)
+		}
+	}
+}
+
+func TestGroupIsSafeForConcurrentUse(t *testing.T) {
+	w := newWorld(t, quick, silent(), honest())
+	var wg sync.WaitGroup
+	for range 30 {
+		wg.Go(func() {
+			if _, _, err := w.Exchange(within(t, patient), ask("www.example.test.")); err != nil {
+				t.Error(err)
+			}
+			w.Stats()
+		})
+	}
+	wg.Wait()
+}
+
+func TestNewGroup(t *testing.T) {
+	x := honest().start(t).open(t, "udp", Options{})
+	many := make([]Exchanger, MaxServers+1)
+	for name, cfg := range map[string]GroupConfig{
+		"no server":         {Name: "corp"},
+		"too many":          {Name: "corp", Servers: many},
+		"one twice":         {Name: "corp", Servers: []Exchanger{x, x}},
+		"negative timeout":  {Name: "corp", Servers: []Exchanger{x}, Timeout: -1},
+		"negative deadline": {Name: "corp", Servers: []Exchanger{x}, Deadline: -1},
+	} {
+		if _, err := NewGroup(cfg); err == nil || !strings.HasPrefix(err.Error(), "upstream corp: ") {
+			t.Errorf("%s: error %v, want one that names the group", name, err)
+		}
+	}
+	g, err := NewGroup(GroupConfig{Name: "corp", Servers: []Exchanger{x}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, server, err := g.Exchange(context.Background(), ask("www.example.test."))
+	checkAnswer(t, m, err)
+	if server != x.String() || g.Name() != "corp" {
+		t.Errorf("group %s, server %s", g.Name(), server)
+	}
+	if err := g.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,83 @@
+package upstream
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/miekg/dns"
+)
+
+// udpSize is the largest reply, in octets, that we ask for by UDP: it crosses
+// every common path in one piece, and a reply in pieces can be forged from its
+// second piece on (RFC 9715 §3.1 and appendix A).
+const udpSize = 1232
+
+const (
+	headerLen   = 12
+	maxName     = 255
+	questionEnd = headerLen + maxName + 4 // at most
+	optLen      = 11
+	prefixLen   = 2 // of a TCP message, RFC 1035 §4.2.2
+)
+
+// errQuery marks an error that is the caller's and no server's.
+var errQuery = errors.New("query cannot be sent")
+
+// A query is one packet on its way out, and what its reply is held against.
+// Its bytes follow a two-octet length so that one write serves TCP.
+type query struct {
+	buf  [prefixLen + questionEnd + optLen]byte
+	qend int  // where the question ends in packet()
+	end  int  // length of packet()
+	edns bool // the packet carries an OPT record
+}
+
+func (q *query) packet() []byte   { return q.buf[prefixLen : prefixLen+q.end] }
+func (q *query) question() []byte { return q.buf[prefixLen+headerLen : prefixLen+q.qend] }
+
+// framed returns the packet behind its length, as TCP wants it.
+func (q *query) framed() []byte { return q.buf[:prefixLen+q.end] }
+
+// pack writes the question of m with a new random ID. Of m's flags CD, AD and DO
+// are kept; RD is always set, since a referral would be no answer to anybody.
+func (q *query) pack(m *dns.Msg, edns bool) error {
+	if len(m.Question) != 1 || m.Opcode != dns.OpcodeQuery {
+		return fmt.Errorf("%w: %d questions, opcode %d", errQuery, len(m.Question), m.Opcode)
+	}
+	ask := &m.Question[0]
+	msg := q.buf[prefixLen:]
+	end, err := dns.PackDomainName(ask.Name, msg[:headerLen+maxName], headerLen, nil, false)
+	if err != nil || end == headerLen {
+		return fmt.Errorf("%w: %q is not a domain name", errQuery, ask.Name)
+	}
+	binary.BigEndian.PutUint16(msg[end:], ask.Qtype)
+	binary.BigEndian.PutUint16(msg[end+2:], ask.Qclass)
+	end += 4
+
+	clear(msg[:headerLen])
+	rand.Read(msg[:2]) // never fails
+	msg[2] = 0x01      // RD
+	if m.AuthenticatedData {
+		msg[3] |= 0x20
+	}
+	if m.CheckingDisabled {
+		msg[3] |= 0x10
+	}
+	msg[5] = 1 // QDCOUNT
+	q.qend, q.end, q.edns = end, end, edns
+	if edns {
+		msg[11] = 1 // ARCOUNT
+		opt := msg[end : end+optLen]
+		clear(opt)
+		opt[2] = byte(dns.TypeOPT)
+		binary.BigEndian.PutUint16(opt[3:], udpSize)
+		if o := m.IsEdns0(); o != nil && o.Do() {
+			opt[7] = 0x80
+		}
+		q.end += optLen
+	}
+	binary.BigEndian.PutUint16(q.buf[:], uint16(q.end))
+	return nil
+}

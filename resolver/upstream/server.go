@@ -1,0 +1,154 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// A server is what every transport is built on: the counters, and the frame of an
+// exchange. A transport embeds it and adds ask.
+type server struct {
+	url  string
+	addr netip.AddrPort
+
+	sent, answered, timeouts, failures, ignored, panics atomic.Uint64
+	rtt                                                 atomic.Int64
+
+	attempts sync.Pool // of *attempt
+}
+
+// open sets the server up; host is text as parseHost reads it.
+func (s *server) open(scheme, host string) error {
+	addr, err := parseHost(host)
+	if err != nil {
+		return fmt.Errorf("upstream \"%s://%s\": %w", scheme, host, err)
+	}
+	s.url = scheme + "://" + addr.String()
+	s.addr = addr
+	s.attempts.New = func() any { return new(attempt) }
+	return nil
+}
+
+func (s *server) String() string { return s.url }
+
+// Close has nothing to release: no transport here keeps connections.
+func (s *server) Close() error { return nil }
+
+func (s *server) Stats() Stats {
+	return Stats{
+		Sent:     s.sent.Load(),
+		Answered: s.answered.Load(),
+		Timeouts: s.timeouts.Load(),
+		Failures: s.failures.Load(),
+		Ignored:  s.ignored.Load(),
+		Panics:   s.panics.Load(),
+		RTT:      time.Duration(s.rtt.Load()),
+	}
+}
+
+// An attempt is the working memory of one exchange.
+type attempt struct {
+	query
+	deadline  time.Time // of the exchange, never zero
+	datagrams int       // sent so far
+	watcher   sync.WaitGroup
+	in        [2048]byte // more than udpSize, so that what is too long is seen to be
+}
+
+// An asker sends the query of an attempt and waits for a reply to it. The finding
+// is replied or noEDNS when there is no error.
+type asker interface {
+	ask(ctx context.Context, a *attempt) (*dns.Msg, finding, error)
+}
+
+// exchange asks m with EDNS and, of a server that refuses that, once without
+// (RFC 6891 §7); it counts how that ended.
+func (s *server) exchange(ctx context.Context, m *dns.Msg, by asker) (*dns.Msg, error) {
+	a := s.attempts.Get().(*attempt)
+	defer s.attempts.Put(a)
+
+	start := time.Now()
+	a.datagrams = 0
+	a.deadline = start.Add(defaultDeadline)
+	if d, ok := ctx.Deadline(); ok {
+		a.deadline = d
+	}
+	reply, err := s.askTwice(ctx, m, a, by)
+	if err != nil {
+		return nil, s.failed(ctx, err)
+	}
+	s.answered.Add(1)
+	s.rtt.Store(int64(time.Since(start)))
+	reply.Id = m.Id
+	return reply, nil
+}
+
+func (s *server) askTwice(ctx context.Context, m *dns.Msg, a *attempt, by asker) (*dns.Msg, error) {
+	for _, edns := range [...]bool{true, false} {
+		if err := a.pack(m, edns); err != nil {
+			return nil, err
+		}
+		reply, found, err := by.ask(ctx, a)
+		if err != nil || found == replied {
+			return reply, err
+		}
+	}
+	return nil, errors.New("refuses EDNS") // not reached: noEDNS answers EDNS only
+}
+
+// failed counts err and wraps it, so that callers need not know how each layer of
+// the network tells a timeout.
+func (s *server) failed(ctx context.Context, err error) error {
+	var timeout net.Error
+	switch {
+	case errors.Is(err, errQuery):
+	case errors.Is(ctx.Err(), context.Canceled):
+		err = ctx.Err()
+	case ctx.Err() != nil, errors.As(err, &timeout) && timeout.Timeout():
+		s.timeouts.Add(1)
+		err = fmt.Errorf("no reply: %w", context.DeadlineExceeded)
+	default:
+		s.failures.Add(1)
+	}
+	return fmt.Errorf("%s: %w", s.url, err)
+}
+
+// ignore counts a packet that was no reply.
+func (s *server) ignore(found finding) {
+	s.ignored.Add(1)
+	if found == deadly {
+		s.panics.Add(1)
+	}
+}
+
+// A watch ends the reads and writes of a connection when its context ends.
+type watch struct {
+	stop func() bool
+	done *sync.WaitGroup
+}
+
+// watch begins to watch ctx for conn; the caller must call end before it gives the
+// attempt back.
+func (a *attempt) watch(ctx context.Context, conn net.Conn) watch {
+	a.watcher.Add(1)
+	return watch{done: &a.watcher, stop: context.AfterFunc(ctx, func() {
+		defer a.watcher.Done()
+		conn.SetDeadline(time.Unix(1, 0)) // fails on a closed connection only
+	})}
+}
+
+// end stops watching and waits for what the watch may have begun.
+func (w watch) end() {
+	if w.stop() {
+		w.done.Done()
+	}
+	w.done.Wait()
+}
