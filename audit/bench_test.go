@@ -1,0 +1,197 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// traffic returns n events of the shape of an office's: few names asked often,
+// many asked once, a fifth blocked, most from the cache.
+func traffic(l *Log, n int) []Event {
+	r := rand.New(rand.NewPCG(1, 2))
+	reasons := make([]uint32, 12)
+	for i := range reasons {
+		reasons[i] = l.Intern(Reason{"staff", "staff", fmt.Sprint(i), "category-" + fmt.Sprint(i), "lists/" + fmt.Sprint(i) + ".txt"})
+	}
+	upstream := l.Label("udp://192.0.2.53:53")
+	events := make([]Event, n)
+	at := epoch.UnixNano()
+	for i := range events {
+		at += r.Int64N(20000)
+		k := int(r.ExpFloat64() * 3000)
+		e := &events[i]
+		*e = Event{
+			Time: at, Client: netip.AddrFrom4([4]byte{10, 0, byte(r.IntN(4)), byte(r.IntN(256))}), Transport: UDP,
+			Name: wire(fmt.Sprintf("host-%x.site-%d.example", k*7919, k%500)), Type: 1, Class: 1, Reason: reasons[r.IntN(12)],
+			Source: SourceCache, EDE: -1, Duration: 3000 + r.Int64N(9000), Revision: 7,
+			Addrs: []netip.Addr{netip.AddrFrom4([4]byte{192, 0, byte(k >> 8), byte(k)})},
+		}
+		switch r.IntN(10) {
+		case 0, 1:
+			e.Blocked, e.Source, e.EDE, e.On, e.EntryScope, e.Addrs = true, SourceSinkhole, 15, OnName, 3, nil
+		case 2:
+			e.Source, e.Upstream, e.Duration = SourceUpstream, upstream, 8e6+r.Int64N(40e6)
+			e.Aliases = [][]byte{wire(fmt.Sprintf("edge-%x.cdn.example", k))}
+		case 3:
+			e.Type, e.Client = 28, netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 15: byte(r.IntN(256))})
+		}
+	}
+	return events
+}
+
+func BenchmarkRecord(b *testing.B) {
+	run := func(b *testing.B, body func(l *Log, events []Event)) {
+		l, err := Open(Config{Dir: b.TempDir(), Slabs: 512})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer l.Close()
+		events := traffic(l, 4096)
+		ctx, cancel := context.WithCancel(b.Context())
+		done := make(chan struct{})
+		go func() { // takes and drops: what is measured is Record, not the sealing beside it
+			defer close(done)
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-l.kick:
+					l.release(l.collect(false).slabs)
+				}
+			}
+		}()
+		b.ReportAllocs()
+		b.ResetTimer()
+		body(l, events)
+		b.StopTimer()
+		cancel()
+		<-done
+		if s := l.Stats(); s.Lost > 0 {
+			b.ReportMetric(float64(s.Lost)/float64(s.Lost+s.Recorded), "lost/op")
+		}
+	}
+	b.Run("serial", func(b *testing.B) {
+		run(b, func(l *Log, events []Event) {
+			i := 0
+			for b.Loop() {
+				l.Record(&events[i%len(events)])
+				i++
+			}
+		})
+	})
+	b.Run("parallel", func(b *testing.B) {
+		run(b, func(l *Log, events []Event) {
+			b.RunParallel(func(pb *testing.PB) {
+				for i := 0; pb.Next(); i++ {
+					l.Record(&events[i%len(events)])
+				}
+			})
+		})
+	})
+}
+
+// BenchmarkSeal measures all that the writer does for an interval's events at
+// 100,000 queries per second, per event, without and with the commit to disk.
+func BenchmarkSeal(b *testing.B) {
+	for _, n := range []int{20, 20000} {
+		b.Run(fmt.Sprintf("events=%d", n), func(b *testing.B) {
+			l, err := Open(Config{Dir: b.TempDir()})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer l.Close()
+			w := &writer{log: l, seen: epoch}
+			events := traffic(l, n)
+			var bytes int
+			var commits time.Duration
+			for b.Loop() {
+				for i := range events {
+					l.Record(&events[i])
+				}
+				w.take(false)
+				for _, s := range w.pending {
+					bytes += len(s.bytes)
+				}
+				began := time.Now()
+				if err := w.commit(); err != nil {
+					b.Fatal(err)
+				}
+				commits += time.Since(began)
+			}
+			total := float64(b.N) * float64(n)
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/total, "ns/event")
+			b.ReportMetric(float64(commits.Nanoseconds())/total, "commit-ns/event")
+			b.ReportMetric(float64(bytes)/total, "B/event")
+		})
+	}
+}
+
+// BenchmarkSearch searches a million events in a hundred segments.
+func BenchmarkSearch(b *testing.B) {
+	dir := b.TempDir()
+	l, err := Open(Config{Dir: dir})
+	if err != nil {
+		b.Fatal(err)
+	}
+	w := &writer{log: l, seen: epoch}
+	events := traffic(l, 1_000_000)
+	for i := range events {
+		l.Record(&events[i])
+		if i%10000 == 9999 {
+			if err := w.seal(false); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	if err := l.Close(); err != nil {
+		b.Fatal(err)
+	}
+	info, err := os.Stat(filepath.Join(dir, storeFile))
+	if err != nil {
+		b.Fatal(err)
+	}
+	r, err := OpenReader(dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.Close()
+	for _, c := range []struct {
+		name string
+		q    Query
+	}{
+		{"all", Query{}},
+		{"client", Query{Client: netip.MustParsePrefix("10.0.1.17/32")}},
+		{"name", Query{Name: wire("site-17.example")}},
+		{"absent-name", Query{Name: wire("nowhere.test")}},
+		{"newest-100-blocked", Query{Verdict: "block", Limit: 100}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			found := 0
+			for b.Loop() {
+				err := r.Search(context.Background(), c.q, func(*Record) error { found++; return nil })
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(found)/float64(b.N), "found/op")
+			if c.q.Limit == 0 {
+				b.ReportMetric(float64(b.N)*float64(len(events))/b.Elapsed().Seconds(), "events/s")
+			}
+			b.ReportMetric(float64(info.Size())/float64(len(events)), "file-B/event")
+		})
+	}
+	b.Run("verify", func(b *testing.B) {
+		for b.Loop() {
+			if rep, err := r.Verify(context.Background(), nil); err != nil || rep.Problems != nil {
+				b.Fatal(err, rep.Problems)
+			}
+		}
+		b.ReportMetric(float64(b.N)*float64(len(events))/b.Elapsed().Seconds(), "events/s")
+	})
+}

@@ -1,0 +1,73 @@
+package audit
+
+import (
+	"log/slog"
+	"time"
+)
+
+// OnFull says what the server does while the log cannot take events.
+type OnFull uint8
+
+const (
+	// Serve answers queries; what the log could not take is counted and recorded as a gap.
+	Serve OnFull = iota
+	// Refuse lets Log.Refusing be true, so that the server turns queries away.
+	Refuse
+)
+
+// OnError says what happens when the store on disk turns out to be damaged.
+type OnError uint8
+
+const (
+	// StartFresh moves the damaged file aside and goes on with a new one, which says so in its first records.
+	StartFresh OnError = iota
+	// Fail returns the damage from Open or Run and touches nothing.
+	Fail
+)
+
+// Config is what Open needs. Only Dir must be set.
+type Config struct {
+	Dir string // folder of the store; made if missing
+
+	// Interval is the longest time from an event to its commit on disk, given a
+	// disk that commits within a quarter of it. Default 200ms.
+	Interval time.Duration
+
+	SlabBytes int // size of one slab, in bytes; default 256 KiB, at least 8 KiB
+	Slabs     int // number of slabs; default 64, at least 4. Together they bound what waits for the disk
+
+	OnFull  OnFull
+	OnError OnError
+
+	Now    func() time.Time // default time.Now
+	Logger *slog.Logger     // default discards
+}
+
+const (
+	defaultInterval  = 200 * time.Millisecond
+	defaultSlabBytes = 256 << 10
+	defaultSlabs     = 64
+	minSlabBytes     = 8 << 10 // more than any one event needs
+	minSlabs         = 4
+)
+
+func (c Config) withDefaults() Config {
+	if c.Interval <= 0 {
+		c.Interval = defaultInterval
+	}
+	if c.SlabBytes == 0 {
+		c.SlabBytes = defaultSlabBytes
+	}
+	if c.Slabs == 0 {
+		c.Slabs = defaultSlabs
+	}
+	c.SlabBytes = max(c.SlabBytes, minSlabBytes)
+	c.Slabs = max(c.Slabs, minSlabs)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}

@@ -1,0 +1,423 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+// stopped makes a store of some segments and returns its folder.
+func stopped(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	fill(t, dir, 400, 20)
+	return dir
+}
+
+// copyStore returns a folder with that content as its store, and no head file.
+func copyStore(t testing.TB, content []byte) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, storeFile), content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// rewrite changes a stopped store through bbolt, as somebody with the disk would.
+func rewrite(t *testing.T, dir string, f func(b *bbolt.Bucket) error) {
+	t.Helper()
+	db, err := bbolt.Open(filepath.Join(dir, storeFile), 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Update(func(tx *bbolt.Tx) error { return f(tx.Bucket(segmentBucket)) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func verify(t *testing.T, dir string) Report {
+	t.Helper()
+	r, err := OpenReader(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	report, err := r.Verify(context.Background(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
+func keys(t *testing.T, dir string) (keys [][]byte) {
+	rewrite(t, dir, func(b *bbolt.Bucket) error {
+		return b.ForEach(func(k, _ []byte) error {
+			keys = append(keys, bytes.Clone(k))
+			return nil
+		})
+	})
+	return keys
+}
+
+func TestVerifyFindsEveryDamagedOctet(t *testing.T) {
+	dir := stopped(t)
+	content, err := os.ReadFile(filepath.Join(dir, storeFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := OpenReader(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var segment []byte
+	if _, ok, err := r.own.following(150, nil, &segment); err != nil || !ok {
+		t.Fatal(err)
+	}
+	at := bytes.Index(content, segment)
+	if at < 0 {
+		t.Fatal("the segment is not in the file")
+	}
+	file := filepath.Join(copyStore(t, content), storeFile)
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	damagedReader, err := OpenReader(filepath.Dir(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer damagedReader.Close()
+	for i := range segment {
+		if _, err := f.WriteAt([]byte{segment[i] ^ 0x10}, int64(at+i)); err != nil {
+			t.Fatal(err)
+		}
+		report, err := damagedReader.Verify(context.Background(), nil)
+		if err != nil || len(report.Problems) == 0 {
+			t.Fatalf("octet %d of %d: %v, no problem found", i, len(segment), err)
+		}
+		if _, err := f.WriteAt(segment[i:i+1], int64(at+i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if report, err := damagedReader.Verify(context.Background(), nil); err != nil || report.Problems != nil {
+		t.Fatalf("whole again: %v %q", err, report.Problems)
+	}
+}
+
+func TestVerifyNamesTheDamage(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		f    func(keys [][]byte, b *bbolt.Bucket) error
+		want string
+	}{
+		{"removed", func(keys [][]byte, b *bbolt.Bucket) error { return b.Delete(keys[4]) }, "are missing before it"},
+		{"removed last", func(keys [][]byte, b *bbolt.Bucket) error { return b.Delete(keys[len(keys)-1]) }, "its head file at record"},
+		{"swapped", func(keys [][]byte, b *bbolt.Bucket) error {
+			x, y := bytes.Clone(b.Get(keys[3])), bytes.Clone(b.Get(keys[4]))
+			return errors.Join(b.Put(keys[3], y), b.Put(keys[4], x))
+		}, "it holds the segment of key"},
+		{"cut", func(keys [][]byte, b *bbolt.Bucket) error { return b.Put(keys[3], b.Get(keys[3])[:150]) }, "its checksum does not match"},
+		{"empty", func(keys [][]byte, b *bbolt.Bucket) error { return b.Put(keys[3], nil) }, "are too few for a segment"},
+		{"foreign key", func(keys [][]byte, b *bbolt.Bucket) error { return b.Put([]byte("x"), []byte("y")) }, "it cannot be a segment's"},
+		{"forged", func(keys [][]byte, b *bbolt.Bucket) error { // well made, but by somebody else
+			s, err := newSealer()
+			if err != nil {
+				return err
+			}
+			h, err := readHeader(b.Get(keys[3]))
+			if err != nil {
+				return err
+			}
+			s.next, s.last.number, s.last.high = h.first, h.number-1, h.high
+			var slab []byte
+			for range h.count {
+				slab = append(slab, appendEvent(make([]byte, 0, maxEvent), query(0, "192.0.2.1", "innocent.example"))...)
+			}
+			return b.Put(keys[3], s.seal(batch{slabs: [][]byte{slab}}, nil, nil)[0].bytes)
+		}, "its link is to another"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := stopped(t)
+			keys := keys(t, dir)
+			rewrite(t, dir, func(b *bbolt.Bucket) error { return c.f(keys, b) })
+			problems := strings.Join(verify(t, dir).Problems, "\n")
+			if !strings.Contains(problems, c.want) {
+				t.Errorf("problems are\n%s\nwant one with %q", problems, c.want)
+			}
+		})
+	}
+}
+
+func TestSearchPassesOverADamagedSegment(t *testing.T) {
+	dir := stopped(t)
+	keys := keys(t, dir)
+	rewrite(t, dir, func(b *bbolt.Bucket) error {
+		v := bytes.Clone(b.Get(keys[5]))
+		v[len(v)/2] ^= 1
+		return b.Put(keys[5], v)
+	})
+	r, err := OpenReader(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for _, oldest := range []bool{true, false} {
+		n := 0
+		err = r.Search(context.Background(), Query{Kind: KindQuery, Oldest: oldest}, func(*Record) error { n++; return nil })
+		var damage *DamageError
+		if !errors.As(err, &damage) || damage.Place != keyPlace(keys[5]) || n != 380 {
+			t.Errorf("oldest %v: %d records and %v", oldest, n, err)
+		}
+	}
+}
+
+// However the file is cut, nothing crashes: it opens, or is moved aside and a
+// fresh store says so, or with Fail the damage comes back and nothing is touched.
+func TestATruncatedStoreNeverCrashes(t *testing.T) {
+	dir := stopped(t)
+	whole, err := os.ReadFile(filepath.Join(dir, storeFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := len(bytes.TrimRight(whole, "\x00"))
+	cuts := []int{0, 1, 100, 4095, 4096, 5000, 8192, 12288, 16384}
+	for cut := 20000; cut < used+4096; cut += 4096 {
+		cuts = append(cuts, cut, cut+77)
+	}
+	replaced := 0
+	for _, cut := range cuts {
+		dir := copyStore(t, whole[:cut])
+		openAndUse(t, dir, fmt.Sprintf("cut to %d", cut), &replaced)
+	}
+	if replaced < 5 {
+		t.Errorf("only %d of %d cuts were taken for damage", replaced, len(cuts))
+	}
+}
+
+// openAndUse reads the store in dir, opens it with Fail, then with StartFresh,
+// and proves that the log works after that.
+func openAndUse(t *testing.T, dir, what string, replaced *int) {
+	t.Helper()
+	if r, err := OpenReader(dir); err == nil {
+		r.Search(context.Background(), Query{}, func(*Record) error { return nil })
+		r.Verify(context.Background(), nil)
+		r.Close()
+	}
+	l, err := Open(Config{Dir: dir, OnError: Fail})
+	var damage *DamageError
+	switch {
+	case err == nil:
+		l.Close()
+	case !errors.As(err, &damage):
+		t.Errorf("%s: Open: %v", what, err)
+	}
+	l, err = Open(Config{Dir: dir})
+	if err != nil {
+		t.Errorf("%s: Open: %v", what, err)
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	l.Record(query(0, "192.0.2.7", "after.example"))
+	if err := l.Run(ctx); err != nil {
+		t.Errorf("%s: Run: %v", what, err)
+		return
+	}
+	moved, err := filepath.Glob(filepath.Join(dir, storeFile+".damaged-*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(moved) == 0 {
+		return
+	}
+	*replaced++
+	records := all(t, dir)
+	last := records[len(records)-1]
+	if len(records) != 2 || last.Kind != "change" || !strings.Contains(last.Text, "it was moved to audit.db.damaged-") {
+		t.Errorf("%s: the fresh store says %+v", what, records)
+	}
+}
+
+// Octets flipped in bbolt's own pages, which carry no checksum, never crash either.
+func TestAFlippedPageNeverCrashes(t *testing.T) {
+	dir := stopped(t)
+	whole, err := os.ReadFile(filepath.Join(dir, storeFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole = bytes.TrimRight(whole, "\x00")
+	replaced := 0
+	for page := 0; page*4096 < len(whole); page += 1 + page/6 {
+		for _, off := range []int{0, 8, 10, 12, 16, 20, 24, 28, 40, 60} {
+			at := page*4096 + off
+			if at >= len(whole) {
+				break
+			}
+			content := append(bytes.Clone(whole), make([]byte, 8192)...)
+			content[at] ^= 0x41
+			openAndUse(t, copyStore(t, content), fmt.Sprintf("page %d octet %d", page, off), &replaced)
+		}
+	}
+}
+
+func TestDamageAtTheTailIsFoundOnOpen(t *testing.T) {
+	dir := stopped(t)
+	keys := keys(t, dir)
+	last := keys[len(keys)-2]
+	rewrite(t, dir, func(b *bbolt.Bucket) error {
+		v := bytes.Clone(b.Get(last))
+		v[20] ^= 1
+		return b.Put(last, v)
+	})
+	_, err := Open(Config{Dir: dir, OnError: Fail})
+	var damage *DamageError
+	if !errors.As(err, &damage) || !strings.HasPrefix(damage.Place, "segment ") {
+		t.Fatalf("Open: %v", err)
+	}
+	before := verify(t, dir)
+	l, stop := start(t, Config{Dir: dir})
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	records := all(t, dir)
+	if len(records) != 1 || records[0].Seq <= before.Last || l.Stats().Segments != 1 {
+		t.Errorf("the fresh store begins with %+v, the old ended at %d", records[0], before.Last)
+	}
+	moved, _ := filepath.Glob(filepath.Join(dir, storeFile+".damaged-*"))
+	if len(moved) != 1 {
+		t.Errorf("moved aside: %q", moved)
+	}
+}
+
+func TestAnOlderStoreIsNoticed(t *testing.T) {
+	dir := t.TempDir()
+	run := func() {
+		l, stop := start(t, Config{Dir: dir})
+		for i := range 10 {
+			l.Record(query(i, "192.0.2.7", "www.example"))
+		}
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run()
+	old, err := os.ReadFile(filepath.Join(dir, storeFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	run()
+	if err := os.WriteFile(filepath.Join(dir, storeFile), old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if p := verify(t, dir).Problems; len(p) != 1 || p[0] != "the store ends at record 10, its head file at record 20" {
+		t.Errorf("before: %q", p)
+	}
+	run()
+	p := verify(t, dir).Problems
+	if len(p) != 1 || p[0] != "segment 21: records 11 to 20 are missing before it" {
+		t.Errorf("after: %q", p)
+	}
+	if err := os.Remove(filepath.Join(dir, storeFile)); err != nil {
+		t.Fatal(err)
+	}
+	run()
+	records := all(t, dir)
+	if records[0].Seq != 32 || !strings.HasPrefix(records[len(records)-1].Text, "the store was gone") {
+		t.Errorf("a store that was removed begins again with %+v", records[0])
+	}
+}
+
+// A store that is cut short under a running log is replaced, and no event is lost.
+func TestAStoreCutWhileRunning(t *testing.T) {
+	for _, policy := range []OnError{StartFresh, Fail} {
+		dir := t.TempDir()
+		synctest.Test(t, func(t *testing.T) {
+			l, err := Open(Config{Dir: dir, OnError: policy})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			done := make(chan error, 1)
+			go func() { done <- l.Run(ctx) }()
+			for i := range 50 {
+				l.Record(query(i, "192.0.2.7", hex.EncodeToString([]byte{byte(i)})+".example"))
+				time.Sleep(300 * time.Millisecond)
+			}
+			synctest.Wait()
+			if err := os.Truncate(filepath.Join(dir, storeFile), 0); err != nil {
+				t.Fatal(err)
+			}
+			err = l.Reader().Search(ctx, Query{}, func(*Record) error { return nil })
+			var damage *DamageError
+			if !errors.As(err, &damage) {
+				t.Errorf("Search: %v", err)
+			}
+			l.Record(query(50, "192.0.2.7", "later.example"))
+			time.Sleep(time.Second)
+			l.Record(query(51, "192.0.2.7", "latest.example"))
+			time.Sleep(time.Second)
+			if policy == StartFresh {
+				cancel()
+			}
+			err = <-done
+			if policy == Fail {
+				if s := l.Stats(); !errors.As(err, &damage) || s.Recorded != 50 || s.Lost != 2 {
+					t.Errorf("Run: %v, %+v", err, s)
+				}
+				return
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			if s := l.Stats(); s.Lost != 0 || s.Recorded != 53 || s.Pending != 0 {
+				t.Errorf("%+v", s)
+			}
+		})
+		if policy == StartFresh {
+			records := all(t, dir)
+			if len(records) != 3 || records[0].Seq != 51 || records[0].Name != "later.example" {
+				t.Errorf("the new store holds %+v", records)
+			}
+		}
+	}
+}
+
+func TestNoStoreToRead(t *testing.T) {
+	if _, err := OpenReader(t.TempDir()); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
+func TestNothingIsMovedOver(t *testing.T) {
+	dir := t.TempDir()
+	for range 3 {
+		file := filepath.Join(dir, storeFile)
+		if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := moveAside(file, epoch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if files, _ := os.ReadDir(dir); len(files) != 3 {
+		t.Errorf("%d files of 3 are left", len(files))
+	}
+}

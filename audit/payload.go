@@ -1,0 +1,224 @@
+package audit
+
+import (
+	"encoding/binary"
+	"net/netip"
+)
+
+// The columns of a payload, in the order in which they are stored. The order is
+// part of the format. Each is a run of uvarints; doc.go says which records
+// have a value in which column.
+const (
+	colKind = iota
+	colTime // since the record before; of the first record, since the header's earliest
+	colClient
+	colTransport
+	colName
+	colType
+	colClass
+	colFlags
+	colReason
+	colObserved
+	colOn
+	colEntryOff
+	colEntryScope
+	colEntryAlias
+	colSource
+	colRcode
+	colEDE // info code plus one
+	colAliasCount
+	colAddrCount
+	colAlias
+	colAddr
+	colUpstream
+	colDuration // microseconds
+	colRevision // zigzag difference to the query before
+	colText
+	colLost
+	colFrom // how long before the record's time, in nanoseconds, zigzag
+	columns
+)
+
+// A gap counts events that could not be taken.
+type gap struct {
+	lost     uint64
+	from, to int64 // when the first and the last of them came, nanoseconds since 1970
+}
+
+// A builder gathers the records of one segment, in order of time, and lays out
+// its payload. reset makes it ready for the next.
+type builder struct {
+	names, addrs, strings dict
+
+	reasons    []byte // laid out: five string numbers each
+	reasonN    uint64
+	reasonOf   []uint32 // number in this segment + 1 by number in the log
+	upstreamOf []uint32
+
+	cols     [columns][]byte
+	rows     uint32
+	answers  int // octets in the columns that a row can have many of
+	min, max int64
+	lost     uint64
+	revision uint64
+	scratch  []byte
+}
+
+func newBuilder() *builder {
+	b := &builder{names: newDict(), addrs: newDict(), strings: newDict()}
+	b.reset()
+	return b
+}
+
+func (b *builder) reset() {
+	b.names.reset()
+	b.addrs.reset()
+	b.strings.reset()
+	b.reasons, b.reasonN = b.reasons[:0], 0
+	clear(b.reasonOf)
+	clear(b.upstreamOf)
+	for i := range b.cols {
+		b.cols[i] = b.cols[i][:0]
+	}
+	b.rows, b.answers, b.min, b.max, b.lost, b.revision = 0, 0, 0, 0, 0, 0
+}
+
+// full says that the next record belongs in another segment.
+func (b *builder) full() bool {
+	return b.rows == maxRows ||
+		len(b.names.arena)+len(b.addrs.arena)+len(b.strings.arena)+len(b.reasons)+b.answers > sealBytes
+}
+
+func (b *builder) put(col int, v uint64) {
+	if v < 0x80 {
+		b.cols[col] = append(b.cols[col], byte(v))
+		return
+	}
+	b.cols[col] = binary.AppendUvarint(b.cols[col], v)
+}
+
+// row begins a record. Times must not fall.
+func (b *builder) row(kind Kind, at int64) {
+	if b.rows == 0 {
+		b.min, b.max = at, at
+	}
+	b.put(colKind, uint64(kind))
+	b.put(colTime, uint64(at-b.max))
+	b.max = at
+	b.rows++
+}
+
+// query adds one event. reasons and labels are the log's tables: number n stands at n-1.
+func (b *builder) query(e *Event, reasons []Reason, labels []string) {
+	b.row(KindQuery, e.Time)
+	b.put(colClient, b.addr(e.Client))
+	b.put(colTransport, uint64(e.Transport))
+	b.put(colName, b.names.ref(e.Name))
+	b.put(colType, uint64(e.Type))
+	b.put(colClass, uint64(e.Class))
+	var flags uint64
+	if e.Blocked {
+		flags |= flagBlocked
+	}
+	if e.Dropped {
+		flags |= flagDropped
+	}
+	b.put(colFlags, flags)
+	b.put(colReason, b.reason(e.Reason, reasons))
+	b.put(colObserved, b.reason(e.Observed, reasons))
+	b.put(colOn, uint64(e.On))
+	b.put(colEntryOff, uint64(e.EntryOff))
+	b.put(colEntryScope, uint64(e.EntryScope))
+	b.put(colEntryAlias, uint64(e.EntryAlias))
+	b.put(colSource, uint64(e.Source))
+	b.put(colRcode, uint64(e.Rcode))
+	b.put(colEDE, uint64(max(int64(e.EDE), -1)+1))
+	b.put(colAliasCount, uint64(len(e.Aliases)))
+	b.put(colAddrCount, uint64(len(e.Addrs)))
+	for _, a := range e.Aliases {
+		b.put(colAlias, b.names.ref(a))
+	}
+	for _, a := range e.Addrs {
+		b.put(colAddr, b.addr(a))
+	}
+	b.answers = len(b.cols[colAlias]) + len(b.cols[colAddr])
+	b.put(colUpstream, b.label(e.Upstream, labels))
+	b.put(colDuration, (uint64(max(e.Duration, 0))+999)/1000)
+	b.put(colRevision, zigzag(int64(e.Revision-b.revision)))
+	b.revision = e.Revision
+}
+
+func (b *builder) change(at int64, text string) {
+	b.row(KindChange, at)
+	b.put(colText, b.text(text))
+}
+
+func (b *builder) gap(g gap) {
+	b.row(KindGap, g.to)
+	b.put(colLost, g.lost)
+	b.put(colFrom, zigzag(g.to-g.from))
+	b.lost += g.lost
+}
+
+func (b *builder) addr(a netip.Addr) uint64 {
+	b.scratch = appendAddr(b.scratch[:0], a)
+	return b.addrs.ref(b.scratch[1:])
+}
+
+// text returns the number of s in this segment plus one; 0 is the empty text.
+func (b *builder) text(s string) uint64 {
+	if s == "" {
+		return 0
+	}
+	b.scratch = append(b.scratch[:0], s...)
+	i, _ := b.strings.number(b.scratch)
+	return uint64(i) + 1
+}
+
+func (b *builder) reason(n uint32, all []Reason) uint64 {
+	if n == 0 || int(n) > len(all) {
+		return 0
+	}
+	if int(n) >= len(b.reasonOf) {
+		b.reasonOf = append(b.reasonOf, make([]uint32, len(all)+1-len(b.reasonOf))...)
+	}
+	if b.reasonOf[n] == 0 {
+		r := &all[n-1]
+		for _, s := range [...]string{r.Group, r.Policy, r.Rule, r.Category, r.List} {
+			b.reasons = binary.AppendUvarint(b.reasons, b.text(s))
+		}
+		b.reasonN++
+		b.reasonOf[n] = uint32(b.reasonN)
+	}
+	return uint64(b.reasonOf[n])
+}
+
+func (b *builder) label(n uint32, all []string) uint64 {
+	if n == 0 || int(n) > len(all) {
+		return 0
+	}
+	if int(n) >= len(b.upstreamOf) {
+		b.upstreamOf = append(b.upstreamOf, make([]uint32, len(all)+1-len(b.upstreamOf))...)
+	}
+	if b.upstreamOf[n] == 0 {
+		b.upstreamOf[n] = uint32(b.text(all[n-1]))
+	}
+	return uint64(b.upstreamOf[n])
+}
+
+// payload appends the dictionaries and the columns.
+func (b *builder) payload(p []byte) []byte {
+	p = b.names.append(p)
+	p = b.addrs.append(p)
+	p = b.strings.append(p)
+	p = binary.AppendUvarint(p, b.reasonN)
+	p = append(p, b.reasons...)
+	for _, c := range b.cols {
+		p = binary.AppendUvarint(p, uint64(len(c)))
+		p = append(p, c...)
+	}
+	return p
+}
+
+func zigzag(v int64) uint64   { return uint64(v<<1) ^ uint64(v>>63) }
+func unzigzag(v uint64) int64 { return int64(v>>1) ^ -int64(v&1) }

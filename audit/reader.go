@@ -1,0 +1,235 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+)
+
+// A Reader searches and proves a store. It is safe for concurrent use, beside
+// the writer too: it copies one segment at a time out of the store, in read
+// transactions of less than a millisecond, and never holds one while it decodes
+// or hands out records.
+type Reader struct {
+	dir      string
+	unpacker *unpacker
+	own      *store // of a stopped log
+	log      *Log   // of a running one
+}
+
+// OpenReader opens the store of a stopped log in dir, without changing anything.
+// Other readers may have it open too. If a log is running on it the error has
+// ErrLocked in it; a store that cannot be opened gives a *DamageError.
+func OpenReader(dir string) (*Reader, error) {
+	s, err := openFile(filepath.Join(dir, storeFile), true)
+	if err != nil {
+		return nil, err
+	}
+	u, err := newUnpacker()
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	return &Reader{dir: dir, unpacker: u, own: s}, nil
+}
+
+// Reader returns a reader of the running log's store. After the log's end it
+// returns ErrClosed.
+func (l *Log) Reader() *Reader { return &Reader{dir: l.cfg.Dir, unpacker: l.unpacker, log: l} }
+
+// Close lets go of a store that OpenReader opened. The Reader of a running log needs none.
+func (r *Reader) Close() error {
+	if r.own == nil {
+		return nil
+	}
+	r.unpacker.z.Close()
+	return r.own.close()
+}
+
+// store returns the store to read from now: a running log may have replaced a damaged one.
+func (r *Reader) store() (*store, error) {
+	if r.own != nil {
+		return r.own, nil
+	}
+	if s := r.log.store.Load(); s != nil {
+		return s, nil
+	}
+	return nil, errors.New("the audit log has no store at the moment: the damaged one was moved aside and a new one could not be made yet")
+}
+
+// A scan is the state of one reader's walk over segments; it reuses its memory.
+type scan struct {
+	reader *Reader
+	value  []byte
+	buf    []byte
+	block  block
+	ended  bool  // the last segment and all before it are too old
+	damage error // of segments that were passed over
+}
+
+// load decodes the segment in s.value as far as f needs. ok is false when the
+// segment holds nothing for f, or is damaged, which s.damage then says.
+func (s *scan) load(st *store, key uint64, f *filter) (ok bool) {
+	h, _, payload, err := s.reader.unpacker.open(s.value, s.buf)
+	if err == nil {
+		s.buf = payload
+		s.ended = f.ends(&h)
+		if err = s.block.dictionaries(h, payload); err == nil {
+			if !f.prepare(&s.block) {
+				return false
+			}
+			err = s.block.decode()
+		}
+	}
+	if err != nil {
+		s.damage = errors.Join(s.damage, damaged(st.path, segmentPlace(key), err))
+		return false
+	}
+	return true
+}
+
+// Search calls emit with the records that q asks for, newest first unless
+// q.Oldest. Each call gets a Record of its own. Search ends early when emit
+// returns an error, which it returns, when ctx ends, or at q.Limit. Damaged
+// segments are passed over; when the rest has been searched Search returns a
+// *DamageError for each of them, joined. Records that are sealed after the
+// beginning may or may not be found.
+func (r *Reader) Search(ctx context.Context, q Query, emit func(*Record) error) error {
+	f := newFilter(q)
+	s := scan{reader: r}
+	at := newest
+	if q.Oldest {
+		at = 1
+	}
+	for n := 0; ; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		st, err := r.store()
+		if err != nil {
+			return err
+		}
+		var (
+			key uint64
+			ok  bool
+		)
+		if q.Oldest {
+			key, ok, err = st.following(at, f.wants, &s.value)
+		} else {
+			key, ok, err = st.previous(at, f.wantsOrEnds, &s.value)
+		}
+		if err != nil || !ok {
+			return errors.Join(s.damage, err)
+		}
+		if at = key; q.Oldest {
+			at = after(s.value, key)
+		}
+		if s.load(st, key, f) {
+			done, err := s.emit(f, &n, 0, emit)
+			if done || err != nil {
+				return errors.Join(s.damage, err)
+			}
+		} else if s.ended && !q.Oldest {
+			return s.damage
+		}
+	}
+}
+
+// after returns the sequence number behind a segment, which may be damaged.
+func after(value []byte, key uint64) uint64 {
+	if h, err := readHeader(value); err == nil && h.first == key {
+		return h.last() + 1
+	}
+	return key + 1
+}
+
+// emit hands out the block's records that match, from sequence number from on.
+// n counts them; done says that the limit is reached.
+func (s *scan) emit(f *filter, n *int, from uint64, emit func(*Record) error) (done bool, err error) {
+	rows := len(s.block.rows)
+	for i := range rows {
+		if !f.query.Oldest {
+			i = rows - 1 - i
+		}
+		if s.block.header.first+uint64(i) < from || !f.matches(&s.block, &s.block.rows[i]) {
+			continue
+		}
+		if err := emit(s.block.record(i)); err != nil {
+			return true, err
+		}
+		if *n++; f.query.Limit > 0 && *n >= f.query.Limit {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// Follow calls emit with the records that q asks for as they are committed,
+// oldest first, beginning with sequence number from; with 0 it begins behind the
+// newest. It returns when ctx ends, when emit returns an error, at q.Limit, or
+// with ErrClosed when the log ends, which may be before the last records were
+// handed out. A slow emit delays nobody else: Follow reads what it missed from the
+// store. A damaged segment ends it with a *DamageError.
+func (l *Log) Follow(ctx context.Context, q Query, from uint64, emit func(*Record) error) error {
+	q.Oldest = true
+	f := newFilter(q)
+	r := l.Reader()
+	s := scan{reader: r}
+	if from == 0 {
+		from = l.newest() + 1
+	}
+	for n := 0; ; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		l.follow.Lock()
+		sealed, ended := l.follow.sealed, l.follow.ended
+		l.follow.Unlock()
+		if ended {
+			return ErrClosed
+		}
+		st, err := r.store()
+		if err == nil {
+			var (
+				key uint64
+				ok  bool
+			)
+			if key, ok, err = st.following(from, nil, &s.value); err == nil && ok {
+				if s.load(st, key, f) {
+					if done, err := s.emit(f, &n, from, emit); done || err != nil {
+						return err
+					}
+				}
+				if s.damage != nil {
+					return s.damage
+				}
+				from = after(s.value, key)
+				continue
+			}
+		}
+		if err != nil && r.replaced(st) {
+			err = nil // go on in the new store
+		}
+		if err != nil {
+			return fmt.Errorf("follow: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-sealed:
+		}
+	}
+}
+
+// replaced says that st, which may be nil, is not the store any more, or not yet.
+func (r *Reader) replaced(st *store) bool { return st == nil || r.log.store.Load() != st }
+
+// newest returns the sequence number of the last record on disk.
+func (l *Log) newest() uint64 {
+	l.status.Lock()
+	defer l.status.Unlock()
+	if l.status.oldest == 0 {
+		return 0
+	}
+	return l.status.last.last()
+}

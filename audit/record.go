@@ -1,0 +1,49 @@
+package audit
+
+import (
+	"net/netip"
+	"time"
+)
+
+// A Record is one decoded entry of the log. It holds text only, shares nothing
+// with the store and may be kept. Its JSON names are public.
+//
+// Names stand in presentation form without the final dot ("." is the root), with
+// every octet outside 0x21..0x7e and every dot and backslash inside a label
+// written as \DDD (RFC 4343 §2.1), so that no record can steer a terminal.
+type Record struct {
+	Seq  uint64    `json:"seq"`
+	Kind string    `json:"kind"` // query, change, gap
+	Time time.Time `json:"time"` // UTC; of a gap, when the last event was lost
+
+	Client    netip.Addr `json:"client,omitzero"`
+	Group     string     `json:"group,omitempty"`
+	Transport string     `json:"transport,omitempty"` // udp, tcp
+	Name      string     `json:"name,omitempty"`      // empty, as type and class, when the packet held no question
+	Type      string     `json:"type,omitempty"`      // A, AAAA …, or TYPE65280 (RFC 3597 §5)
+	Class     string     `json:"class,omitempty"`     // IN …, or CLASS32 (RFC 3597 §5)
+
+	Verdict   string  `json:"verdict,omitempty"`  // allow, block
+	Observed  *Reason `json:"observed,omitempty"` // what an observe rule would have blocked for
+	Policy    string  `json:"policy,omitempty"`
+	Rule      string  `json:"rule,omitempty"`
+	Category  string  `json:"category,omitempty"`
+	List      string  `json:"list,omitempty"`
+	Entry     string  `json:"entry,omitempty"`      // track.example, =track.example, *.track.example or an address
+	MatchedOn string  `json:"matched_on,omitempty"` // name, alias, address
+
+	Source   string   `json:"source,omitempty"` // sinkhole, local, cache, stale, upstream, error, refused
+	Rcode    string   `json:"rcode,omitempty"`  // NOERROR, NXDOMAIN …, or RCODE24
+	EDE      *int32   `json:"ede,omitempty"`    // info code, RFC 8914
+	Dropped  bool     `json:"dropped,omitempty"`
+	Answers  []string `json:"answers,omitempty"` // aliases, then addresses
+	Upstream string   `json:"upstream,omitempty"`
+	Duration int64    `json:"duration_us,omitempty"` // microseconds from arrival to answer, rounded up
+	Revision uint64   `json:"revision,omitempty"`
+
+	Text string `json:"text,omitempty"` // of a change; hostile octets are escaped as in names
+
+	Lost uint64    `json:"lost,omitempty"` // of a gap: how many events were lost
+	From time.Time `json:"from,omitzero"`  // of a gap: when the first of them came
+	To   time.Time `json:"to,omitzero"`    // of a gap: when the last of them came
+}

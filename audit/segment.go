@@ -1,0 +1,160 @@
+package audit
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+const (
+	segmentMagic   = "WEIR"
+	segmentVersion = 1
+
+	headerSize = 96
+	digestSize = sha256.Size
+
+	maxRows    = 1 << 16  // records in one segment
+	sealBytes  = 8 << 20  // a segment is closed when its payload passes this
+	maxPayload = 32 << 20 // what one more record beyond sealBytes can never reach
+	maxSegment = maxPayload + headerSize + digestSize
+)
+
+// A header is the fixed front of a segment; doc.go has its layout.
+type header struct {
+	number uint64 // of this segment in its chain, from one
+	first  uint64 // sequence number of its first record
+	count  uint32 // records, at least one
+	size   uint32 // octets of the payload before compression
+	lost   uint64 // events that the gap records in it count
+	min    int64  // earliest and latest time of a record, in nanoseconds since 1970
+	max    int64
+	high   int64 // latest time of a record in this or any earlier segment
+	prev   [digestSize]byte
+}
+
+// last returns the sequence number of the segment's last record.
+func (h *header) last() uint64 { return h.first + uint64(h.count) - 1 }
+
+func (h *header) append(b []byte) []byte {
+	be := binary.BigEndian
+	b = append(b, segmentMagic...)
+	b = be.AppendUint16(b, segmentVersion)
+	b = be.AppendUint16(b, 0)
+	b = be.AppendUint64(b, h.number)
+	b = be.AppendUint64(b, h.first)
+	b = be.AppendUint32(b, h.count)
+	b = be.AppendUint32(b, h.size)
+	b = be.AppendUint64(b, h.lost)
+	b = be.AppendUint64(b, uint64(h.min))
+	b = be.AppendUint64(b, uint64(h.max))
+	b = be.AppendUint64(b, uint64(h.high))
+	return append(b, h.prev[:]...)
+}
+
+// readHeader reads the front of a segment. It does not look at the checksum.
+func readHeader(b []byte) (h header, err error) {
+	if len(b) < headerSize+digestSize {
+		return h, fmt.Errorf("%d octets are too few for a segment", len(b))
+	}
+	if string(b[:4]) != segmentMagic {
+		return h, errors.New("it does not begin like a segment")
+	}
+	be := binary.BigEndian
+	if v := be.Uint16(b[4:]); v != segmentVersion {
+		return h, fmt.Errorf("its format version is %d, this program reads %d", v, segmentVersion)
+	}
+	if f := be.Uint16(b[6:]); f != 0 {
+		return h, fmt.Errorf("it has unknown flags %#x", f)
+	}
+	h = header{
+		number: be.Uint64(b[8:]),
+		first:  be.Uint64(b[16:]),
+		count:  be.Uint32(b[24:]),
+		size:   be.Uint32(b[28:]),
+		lost:   be.Uint64(b[32:]),
+		min:    int64(be.Uint64(b[40:])),
+		max:    int64(be.Uint64(b[48:])),
+		high:   int64(be.Uint64(b[56:])),
+		prev:   [digestSize]byte(b[64:]),
+	}
+	switch {
+	case h.number == 0 || h.first == 0 || h.last() < h.first:
+		return h, errors.New("its numbers are out of range")
+	case h.count == 0 || h.count > maxRows:
+		return h, fmt.Errorf("it claims %d records", h.count)
+	case h.size > maxPayload:
+		return h, fmt.Errorf("it claims a payload of %d octets", h.size)
+	case h.min > h.max || h.max > h.high:
+		return h, errors.New("its times contradict each other")
+	}
+	return h, nil
+}
+
+// checkSegment reads the header and proves the checksum, which it returns.
+func checkSegment(b []byte) (h header, digest [digestSize]byte, err error) {
+	if h, err = readHeader(b); err != nil {
+		return h, digest, err
+	}
+	body, trailer := b[:len(b)-digestSize], b[len(b)-digestSize:]
+	digest = sha256.Sum256(body)
+	if [digestSize]byte(trailer) != digest {
+		return h, digest, errors.New("its checksum does not match its content")
+	}
+	return h, digest, nil
+}
+
+// An appender turns payloads into segments. It is not safe for concurrent use.
+type appender struct{ z *zstd.Encoder }
+
+func newAppender() (*appender, error) {
+	// The segment's own digest covers the payload, so zstd's checksum would be a second one.
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false),
+		zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithLowerEncoderMem(true))
+	if err != nil {
+		return nil, fmt.Errorf("zstd: %w", err)
+	}
+	return &appender{z}, nil
+}
+
+// append returns a new segment and its digest.
+func (a *appender) append(h *header, payload []byte) (segment []byte, digest [digestSize]byte) {
+	h.size = uint32(len(payload))
+	segment = h.append(make([]byte, 0, headerSize+digestSize+len(payload)/2+64))
+	segment = a.z.EncodeAll(payload, segment)
+	digest = sha256.Sum256(segment)
+	return append(segment, digest[:]...), digest
+}
+
+// An unpacker reads segments. It is safe for concurrent use.
+type unpacker struct{ z *zstd.Decoder }
+
+func newUnpacker() (*unpacker, error) {
+	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(maxPayload),
+		zstd.WithDecodeAllCapLimit(true), zstd.IgnoreChecksum(true))
+	if err != nil {
+		return nil, fmt.Errorf("zstd: %w", err)
+	}
+	return &unpacker{z}, nil
+}
+
+// open proves the segment's checksum and returns its header, its digest and its
+// payload, in buf's memory if that is large enough.
+func (u *unpacker) open(segment, buf []byte) (h header, digest [digestSize]byte, payload []byte, err error) {
+	if h, digest, err = checkSegment(segment); err != nil {
+		return h, digest, nil, err
+	}
+	if cap(buf) < int(h.size) {
+		buf = make([]byte, 0, h.size)
+	}
+	payload, err = u.z.DecodeAll(segment[headerSize:len(segment)-digestSize], buf[:0:h.size])
+	if err != nil {
+		return h, digest, nil, fmt.Errorf("its payload: %w", err)
+	}
+	if len(payload) != int(h.size) {
+		return h, digest, nil, fmt.Errorf("its payload has %d octets instead of %d", len(payload), h.size)
+	}
+	return h, digest, payload, nil
+}

@@ -1,0 +1,147 @@
+package audit
+
+import (
+	"encoding/binary"
+	"net/netip"
+)
+
+// A slab holds events one behind the other in a form that Record can write in
+// one pass without allocating: slabFixed octets, little-endian, then the name,
+// the aliases and the addresses, the last two each behind one octet of length.
+// It never leaves the process.
+const slabFixed = 75
+
+// maxName is the longest wire name, RFC 1035 §3.1.
+const maxName = 255
+
+// maxEvent is the most that one event takes in a slab.
+const maxEvent = slabFixed + maxName + MaxAnswers*(1+maxName) + MaxAnswers*(1+16)
+
+const (
+	flagBlocked = 1 << iota
+	flagDropped
+)
+
+// slabSize returns how many octets appendEvent will append for e.
+func slabSize(e *Event) int {
+	n := slabFixed + min(len(e.Name), maxName)
+	for _, a := range e.Aliases[:min(len(e.Aliases), MaxAnswers)] {
+		n += 1 + min(len(a), maxName)
+	}
+	for _, a := range e.Addrs[:min(len(e.Addrs), MaxAnswers)] {
+		n += 1 + a.BitLen()/8
+	}
+	return n
+}
+
+// appendEvent copies e behind b, which must have slabSize(e) octets of room.
+func appendEvent(b []byte, e *Event) []byte {
+	start := len(b)
+	b = b[:start+slabFixed]
+	p := b[start:]
+	var flags uint8
+	if e.Blocked {
+		flags |= flagBlocked
+	}
+	if e.Dropped {
+		flags |= flagDropped
+	}
+	le := binary.LittleEndian
+	p[2], p[3] = uint8(e.Transport), flags
+	p[4], p[5], p[6], p[7] = e.On, e.EntryOff, e.EntryScope, e.EntryAlias
+	le.PutUint64(p[8:], uint64(max(e.Time, 0)))
+	le.PutUint16(p[16:], e.Type)
+	le.PutUint16(p[18:], e.Class)
+	le.PutUint16(p[20:], e.Rcode)
+	p[22], p[23] = uint8(e.Source), uint8(e.Client.BitLen()/8)
+	le.PutUint32(p[24:], uint32(e.EDE))
+	le.PutUint32(p[28:], e.Reason)
+	le.PutUint32(p[32:], e.Observed)
+	le.PutUint32(p[36:], e.Upstream)
+	le.PutUint64(p[40:], uint64(e.Duration))
+	le.PutUint64(p[48:], e.Revision)
+	client := e.Client.As16()
+	copy(p[56:], client[:])
+
+	name := e.Name[:min(len(e.Name), maxName)]
+	aliases := e.Aliases[:min(len(e.Aliases), MaxAnswers)]
+	addrs := e.Addrs[:min(len(e.Addrs), MaxAnswers)]
+	p[72], p[73], p[74] = uint8(len(name)), uint8(len(aliases)), uint8(len(addrs))
+	b = append(b, name...)
+	for _, a := range aliases {
+		a = a[:min(len(a), maxName)]
+		b = append(b, uint8(len(a)))
+		b = append(b, a...)
+	}
+	for _, a := range addrs {
+		b = appendAddr(b, a)
+	}
+	le.PutUint16(b[start:], uint16(len(b)-start))
+	return b
+}
+
+// readEvent fills e from the first event in b, whose names it shares, and
+// returns how many octets that event takes. e's own slices are reused.
+func readEvent(e *Event, b []byte) int {
+	le := binary.LittleEndian
+	n := int(le.Uint16(b))
+	p := b[:n]
+	*e = Event{
+		Time:      int64(le.Uint64(p[8:])),
+		Transport: Transport(p[2]),
+		Type:      le.Uint16(p[16:]),
+		Class:     le.Uint16(p[18:]),
+		Blocked:   p[3]&flagBlocked != 0,
+		Reason:    le.Uint32(p[28:]),
+		Observed:  le.Uint32(p[32:]),
+		On:        p[4], EntryOff: p[5], EntryScope: p[6], EntryAlias: p[7],
+		Source:   Source(p[22]),
+		Rcode:    le.Uint16(p[20:]),
+		EDE:      int32(le.Uint32(p[24:])),
+		Dropped:  p[3]&flagDropped != 0,
+		Aliases:  e.Aliases[:0],
+		Addrs:    e.Addrs[:0],
+		Upstream: le.Uint32(p[36:]),
+		Duration: int64(le.Uint64(p[40:])),
+		Revision: le.Uint64(p[48:]),
+	}
+	switch p[23] {
+	case 4:
+		e.Client = netip.AddrFrom4([4]byte(p[68:72]))
+	case 16:
+		e.Client = netip.AddrFrom16([16]byte(p[56:72]))
+	}
+	rest := p[slabFixed:]
+	e.Name, rest = rest[:p[72]], rest[p[72]:]
+	for range p[73] {
+		end := 1 + int(rest[0])
+		e.Aliases = append(e.Aliases, rest[1:end])
+		rest = rest[end:]
+	}
+	for range p[74] {
+		end := 1 + int(rest[0])
+		a, _ := netip.AddrFromSlice(rest[1:end])
+		e.Addrs = append(e.Addrs, a)
+		rest = rest[end:]
+	}
+	return n
+}
+
+// eventTime returns the time of the first event in b and how many octets it takes.
+func eventTime(b []byte) (at int64, size int) {
+	return int64(binary.LittleEndian.Uint64(b[8:])), int(binary.LittleEndian.Uint16(b))
+}
+
+// appendAddr appends a as one octet of length (0, 4 or 16) and its octets.
+func appendAddr(b []byte, a netip.Addr) []byte {
+	switch {
+	case !a.IsValid():
+		return append(b, 0)
+	case a.Is4():
+		v := a.As4()
+		return append(append(b, 4), v[:]...)
+	default:
+		v := a.As16()
+		return append(append(b, 16), v[:]...)
+	}
+}

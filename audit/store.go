@@ -1,0 +1,339 @@
+package audit
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/bits"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+const (
+	storeFile = "audit.db"
+	newSuffix = ".new" // of a store being made
+
+	lockTimeout = 2 * time.Second
+	tailChecked = 16 // newest segments that opening proves
+
+	// While the file is smaller than the map, growing it never waits for a reader.
+	mapSize = 1 << (20 + 10*(bits.UintSize/64))
+)
+
+var segmentBucket = []byte("segments")
+
+// A store is one open bbolt file. Its one writer calls append; reads may run
+// beside it. After a panic inside a write it is broken: it answers nothing more
+// and must be replaced.
+type store struct {
+	path string
+
+	db   *bbolt.DB
+	file *os.File // bbolt's, to let go of the lock when db.Close would hang
+
+	mu     sync.Mutex // held while a transaction begins, so that none begins on a broken store
+	broken bool
+	closed bool
+}
+
+// openStore opens the store in dir for writing and makes one if there is none,
+// which fresh then says.
+func openStore(dir string) (s *store, fresh bool, err error) {
+	path := filepath.Join(dir, storeFile)
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		s, err := createStore(path)
+		if !errors.Is(err, fs.ErrExist) {
+			return s, err == nil, err
+		}
+	}
+	s, err = openFile(path, false)
+	return s, false, err
+}
+
+// createStore makes an empty store under another name and gives it its own only
+// when it is whole on disk. The lock is held from the first moment, so that of
+// two processes one wins; the other gets ErrLocked or fs.ErrExist.
+func createStore(path string) (*store, error) {
+	s, err := openBolt(path+newSuffix, false)
+	var damage *DamageError
+	if errors.As(err, &damage) { // left by a crash while it was being made
+		if err := os.Remove(path + newSuffix); err != nil {
+			return nil, fmt.Errorf("make audit store: %w", err)
+		}
+		s, err = openBolt(path+newSuffix, false)
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = guard(path, "making it", func() error {
+		return s.db.Update(func(tx *bbolt.Tx) error {
+			_, err := tx.CreateBucketIfNotExists(segmentBucket)
+			return err
+		})
+	})
+	if err == nil {
+		if _, statErr := os.Lstat(path); statErr == nil {
+			err = fs.ErrExist
+		}
+	}
+	if err != nil {
+		os.Remove(path + newSuffix)
+		s.close()
+		return nil, fmt.Errorf("make audit store: %w", err)
+	}
+	if err := errors.Join(os.Rename(path+newSuffix, path), syncDir(filepath.Dir(path))); err != nil {
+		s.close()
+		return nil, fmt.Errorf("make audit store: %w", err)
+	}
+	s.path = path
+	return s, nil
+}
+
+// openFile opens a store that exists and checks that it is one.
+func openFile(path string, readOnly bool) (*store, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("open audit store: %w", err)
+	case info.Size() == 0: // bbolt would quietly make it a new one
+		return nil, damaged(path, "opening it", "the file is empty")
+	}
+	s, err := openBolt(path, readOnly)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.view("opening it", func(*bbolt.Cursor) error { return nil }); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func openBolt(path string, readOnly bool) (*store, error) {
+	s := &store{path: path}
+	err := guard(path, "opening it", func() (err error) {
+		s.db, err = bbolt.Open(path, 0o600, &bbolt.Options{
+			Timeout:         lockTimeout,
+			FreelistType:    bbolt.FreelistMapType,
+			InitialMmapSize: mapSize,
+			ReadOnly:        readOnly,
+			NoStatistics:    true,
+			OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
+				f, err := os.OpenFile(name, flag, mode)
+				s.file = f
+				return f, err
+			},
+		})
+		return err
+	})
+	if err != nil {
+		if s.file != nil {
+			letGo(s.file) // bbolt has closed it, unless it panicked
+		}
+		return nil, openFailure(path, err)
+	}
+	return s, nil
+}
+
+// begin starts a transaction, unless the store is broken or closed.
+func (s *store) begin(writable bool) (*bbolt.Tx, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, ErrClosed
+	}
+	if s.broken {
+		return nil, damaged(s.path, "using it", "an earlier write found it damaged")
+	}
+	ok := false
+	defer func() { s.broken = s.broken || !ok }() // a panic here leaves bbolt's locks held
+	tx, err := s.db.Begin(writable)
+	ok = true
+	return tx, err
+}
+
+// view gives f a cursor over the segments for the length of one read
+// transaction, which f must keep short: a held one stops the file's pages from
+// being used again, and the writer when the memory map must grow.
+func (s *store) view(doing string, f func(c *bbolt.Cursor) error) error {
+	return guard(s.path, doing, func() error {
+		tx, err := s.begin(false)
+		if err != nil {
+			return err
+		}
+		defer tx.Rollback()
+		b := tx.Bucket(segmentBucket)
+		if b == nil {
+			return damaged(s.path, doing, "it has no bucket of segments")
+		}
+		return f(b.Cursor())
+	})
+}
+
+// append commits segments, all or none, and syncs them to disk. Only a
+// DamageError means that trying again is of no use.
+func (s *store) append(segments []sealed) error {
+	err := guard(s.path, "writing to it", func() error {
+		tx, err := s.begin(true)
+		if err != nil {
+			return err
+		}
+		defer tx.Rollback()
+		b := tx.Bucket(segmentBucket)
+		if b == nil {
+			return damaged(s.path, "writing to it", "it has no bucket of segments")
+		}
+		b.FillPercent = 0.95 // keys only ever grow
+		for i := range segments {
+			if err := b.Put(segmentKey(segments[i].header.first), segments[i].bytes); err != nil {
+				return err
+			}
+		}
+		return tx.Commit()
+	})
+	if err == nil {
+		return nil
+	}
+	var damage *DamageError
+	if errors.As(err, &damage) {
+		s.mu.Lock()
+		s.broken = true
+		s.mu.Unlock()
+		return err
+	}
+	return fmt.Errorf("commit to %s: %w", s.path, err)
+}
+
+// tail proves the newest segments and returns the last one's header and digest.
+func (s *store) tail() (h header, digest [digestSize]byte, err error) {
+	before := newest
+	var value []byte
+	for i := range tailChecked {
+		key, ok, err := s.previous(before, nil, &value)
+		if err != nil || !ok {
+			return h, digest, err
+		}
+		place := segmentPlace(key)
+		got, sum, err := checkSegment(value)
+		switch {
+		case err != nil:
+			return h, digest, damaged(s.path, place, err)
+		case got.first != key:
+			return h, digest, damaged(s.path, place, fmt.Sprintf("it holds the segment of key %d", got.first))
+		}
+		if i == 0 {
+			h, digest = got, sum
+		}
+		before = key
+	}
+	return h, digest, nil
+}
+
+// newest is above every key.
+const newest = ^uint64(0)
+
+// How many segments one read transaction may pass over before it ends.
+const maxSkipped = 1000
+
+// previous copies to value, whose memory it reuses, the newest segment whose key
+// is below before and that want accepts (nil accepts all), and returns its key.
+// ok is false when there is none. A header that cannot be read is accepted, so
+// that its damage is found.
+func (s *store) previous(before uint64, want func(*header) bool, value *[]byte) (key uint64, ok bool, err error) {
+	return s.walk(before, want, value, func(c *bbolt.Cursor, from uint64) (k, v []byte) {
+		if k, _ = c.Seek(segmentKey(from)); k == nil { // bbolt then stands on the last
+			return c.Last()
+		}
+		return c.Prev()
+	}, (*bbolt.Cursor).Prev)
+}
+
+// following is like previous for the oldest segment that has a record at or
+// above from.
+func (s *store) following(from uint64, want func(*header) bool, value *[]byte) (key uint64, ok bool, err error) {
+	return s.walk(from, want, value, func(c *bbolt.Cursor, from uint64) (k, v []byte) {
+		k, v = c.Seek(segmentKey(from))
+		switch {
+		case k == nil:
+			k, v = c.Last()
+		case string(k) != string(segmentKey(from)):
+			k, v = c.Prev()
+		default:
+			return k, v
+		}
+		if k != nil {
+			if h, err := readHeader(v); err == nil && h.last() >= from {
+				return k, v
+			}
+		}
+		return c.Seek(segmentKey(from))
+	}, (*bbolt.Cursor).Next)
+}
+
+func (s *store) walk(at uint64, want func(*header) bool, value *[]byte,
+	start func(*bbolt.Cursor, uint64) (k, v []byte), step func(*bbolt.Cursor) (k, v []byte),
+) (key uint64, ok bool, err error) {
+	for more := true; more; {
+		more = false
+		err := s.view("reading it near "+segmentPlace(at), func(c *bbolt.Cursor) error {
+			k, v := start(c, at)
+			for n := 0; k != nil; k, v = step(c) {
+				if len(k) != 8 || len(v) > maxSegment {
+					return damaged(s.path, fmt.Sprintf("key %x", k), "it cannot be a segment's")
+				}
+				key = binary.BigEndian.Uint64(k)
+				if h, err := readHeader(v); err != nil || want == nil || want(&h) {
+					*value, ok = append((*value)[:0], v...), true
+					return nil
+				}
+				if n++; n == maxSkipped {
+					at, more = key, true
+					return nil
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return key, false, err
+		}
+	}
+	return key, ok, nil
+}
+
+// close closes the file and waits for read transactions to end.
+func (s *store) close() error {
+	s.mu.Lock()
+	broken, closed := s.broken, s.closed
+	s.closed = true
+	s.mu.Unlock()
+	switch {
+	case closed:
+		return nil
+	case broken:
+		return letGo(s.file)
+	}
+	return guard(s.path, "closing it", s.db.Close)
+}
+
+// abandon closes a damaged store without waiting for anybody: bbolt may hold its
+// own locks. Its memory map is given up until the process ends.
+func (s *store) abandon() {
+	s.mu.Lock()
+	s.broken = true
+	s.mu.Unlock()
+	s.close()
+}
+
+func segmentKey(first uint64) []byte { return binary.BigEndian.AppendUint64(nil, first) }
+
+func segmentPlace(key uint64) string {
+	if key == newest {
+		return "the newest segment"
+	}
+	return fmt.Sprintf("segment %d", key)
+}

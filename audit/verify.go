@@ -1,0 +1,163 @@
+package audit
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+
+	"go.etcd.io/bbolt"
+)
+
+// maxProblems bounds Report.Problems; the last of them says that there are more.
+const maxProblems = 1000
+
+// A Report is what Verify found. A store without Problems holds every record
+// from First to Last exactly as it was committed; Lost of the events before
+// them were never taken, which gap records say.
+type Report struct {
+	Segments uint64   `json:"segments"`
+	Records  uint64   `json:"records"` // in segments that are whole
+	Lost     uint64   `json:"lost"`    // sum of the gap records
+	First    uint64   `json:"first"`   // sequence number of the first record, 0 in an empty store
+	Last     uint64   `json:"last"`
+	Digest   string   `json:"digest"`             // SHA-256 of the last segment, in hexadecimal: it stands for all before it
+	Problems []string `json:"problems,omitempty"` // the place, by segment key, and what is wrong there
+}
+
+// Verify reads every segment and checks its checksum, its content, its link to
+// the segment before and that no sequence number is missing. After each segment
+// it calls progress, if not nil, with the report so far. Damage is told in the
+// report; the error is that of ctx or of a store that cannot be read at all.
+func (r *Reader) Verify(ctx context.Context, progress func(Report)) (Report, error) {
+	v := verifier{unpacker: r.unpacker}
+	known := readHead(r.dir) // before the segments: a running log writes it after them
+	var key, value []byte
+	for {
+		if err := ctx.Err(); err != nil {
+			return v.report, err
+		}
+		st, err := r.store()
+		if err != nil {
+			return v.report, err
+		}
+		from := key
+		key = nil
+		err = st.view("reading it behind "+keyPlace(from), func(c *bbolt.Cursor) error {
+			k, val := c.First()
+			if from != nil {
+				if k, val = c.Seek(from); k != nil && string(k) == string(from) {
+					k, val = c.Next()
+				}
+			}
+			if k != nil {
+				key = append(key, k...)
+				value = append(value[:0], val[:min(len(val), maxSegment+1)]...)
+			}
+			return nil
+		})
+		switch _, isDamage := err.(*DamageError); {
+		case isDamage:
+			v.problem("%v; what lies behind cannot be read", err)
+			return v.report, nil
+		case err != nil:
+			return v.report, err
+		case key == nil:
+			if known.seq > v.report.Last {
+				v.problem("the store ends at record %d, its head file at record %d", v.report.Last, known.seq)
+			}
+			return v.report, nil
+		}
+		v.segment(key, value)
+		if progress != nil {
+			progress(v.report)
+		}
+	}
+}
+
+func keyPlace(key []byte) string {
+	switch len(key) {
+	case 0:
+		return "its beginning"
+	case 8:
+		return segmentPlace(binary.BigEndian.Uint64(key))
+	default:
+		return fmt.Sprintf("key %x", key)
+	}
+}
+
+// A verifier checks segments one after the other.
+type verifier struct {
+	unpacker *unpacker
+	report   Report
+	buf      []byte
+	block    block
+	before   header // of the segment before; its number is 0 when that was damaged or there was none
+	digest   [digestSize]byte
+	high     int64
+}
+
+func (v *verifier) problem(format string, args ...any) {
+	switch n := len(v.report.Problems); {
+	case n < maxProblems-1:
+		v.report.Problems = append(v.report.Problems, fmt.Sprintf(format, args...))
+	case n == maxProblems-1:
+		v.report.Problems = append(v.report.Problems, "there are more problems than can be listed")
+	}
+}
+
+func (v *verifier) segment(key, value []byte) {
+	place := keyPlace(key)
+	v.report.Segments++
+	if len(key) != 8 {
+		v.problem("%s: it cannot be a segment's", place)
+		return
+	}
+	before := v.before
+	v.before = header{}
+	h, digest, payload, err := v.unpacker.open(value, v.buf)
+	if err == nil {
+		v.buf = payload
+		if err = v.block.dictionaries(h, payload); err == nil {
+			err = v.block.decode()
+		}
+	}
+	if err != nil {
+		v.problem("%s: %v", place, err)
+		return
+	}
+	if h.first != binary.BigEndian.Uint64(key) {
+		v.problem("%s: it holds the segment of key %d", place, h.first)
+		return
+	}
+	if v.report.First == 0 {
+		v.report.First = h.first
+	} else if h.first != v.report.Last+1 {
+		v.missing(place, h.first)
+	}
+	if before.number != 0 {
+		if h.prev != v.digest {
+			v.problem("%s: it does not follow the segment before it: its link is to another", place)
+		}
+		if h.number != before.number+1 {
+			v.problem("%s: it is segment number %d and comes after number %d", place, h.number, before.number)
+		}
+		if h.high != max(h.max, v.high) {
+			v.problem("%s: its highest time does not follow from those before", place)
+		}
+	}
+	v.report.Records += uint64(h.count)
+	v.report.Lost += h.lost
+	v.report.Last = h.last()
+	v.report.Digest = hex.EncodeToString(digest[:])
+	v.before, v.digest, v.high = h, digest, h.high
+}
+
+// missing reports the sequence numbers that no whole segment holds.
+func (v *verifier) missing(place string, first uint64) {
+	if first <= v.report.Last {
+		v.problem("%s: its records begin at %d, though record %d came before", place, first, v.report.Last)
+		return
+	}
+	v.problem("%s: records %d to %d are missing before it", place, v.report.Last+1, first-1)
+}

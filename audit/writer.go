@@ -1,0 +1,325 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// slowCommit is how long a commit may take before the operator hears of it.
+const slowCommit = time.Second
+
+// clockStep is how far wall clock and monotonic clock may part between two seals
+// before a change record says so.
+const clockStep = 2 * time.Second
+
+// lossTold is how often at most the operator hears of losses.
+const lossTold = time.Minute
+
+// Run seals and commits what was recorded until ctx ends, then once more, and
+// closes the store. It is the store's only writer and must be called once. A
+// commit that fails is tried again at every interval, meanwhile events wait in
+// the slabs. Run returns an error if events could not be written at the end, or
+// if the store is damaged and Config.OnError is Fail.
+func (l *Log) Run(ctx context.Context) error {
+	w := &writer{log: l, seen: l.cfg.Now()}
+	err := w.run(ctx)
+	if err != nil {
+		w.abandon()
+	}
+	return errors.Join(err, l.end())
+}
+
+// Close closes the store of a log whose Run was never called.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	l.closed = true
+	l.full.Store(true)
+	l.mu.Unlock()
+	return l.end()
+}
+
+// end closes the store and lets the followers go.
+func (l *Log) end() error {
+	l.follow.Lock()
+	if !l.follow.ended {
+		l.follow.ended = true
+		close(l.follow.sealed)
+	}
+	l.follow.Unlock()
+	if s := l.store.Load(); s != nil {
+		return s.close()
+	}
+	return nil
+}
+
+// A writer is the state of Run.
+type writer struct {
+	log     *Log
+	pending []sealed  // made but not committed; the next batch waits for them
+	taken   time.Time // when the last batch was taken, by the monotonic clock
+	seen    time.Time // Config.Now at the last batch
+	warned  time.Time // when a loss was last logged
+	head    *os.File
+}
+
+func (w *writer) run(ctx context.Context) error {
+	l := w.log
+	timer := time.NewTimer(0)
+	<-timer.C
+	defer func() {
+		timer.Stop()
+		if w.head != nil {
+			w.head.Close()
+		}
+	}()
+	// The last quarter of the interval is left to the commit.
+	wait := l.cfg.Interval - l.cfg.Interval/4
+	for {
+		wake := l.wake
+		if len(w.pending) > 0 {
+			wake = nil // a retry is due anyway
+		}
+		select {
+		case <-ctx.Done():
+			return w.seal(true)
+		case <-wake:
+			timer.Reset(wait)
+			continue
+		case <-l.kick:
+			if len(w.pending) > 0 {
+				continue // hurrying would only hammer a disk that fails
+			}
+		case <-timer.C:
+		}
+		err := w.seal(false)
+		var damage *DamageError
+		switch {
+		case errors.As(err, &damage) && l.cfg.OnError == Fail:
+			return err
+		case err != nil:
+			timer.Reset(l.cfg.Interval)
+			continue
+		}
+		timer.Stop()
+		select {
+		case <-l.wake: // came while the batch was being committed
+			timer.Reset(max(0, wait-time.Since(w.taken)))
+		default:
+		}
+	}
+}
+
+// seal commits what is pending and then one batch more. final closes the log to
+// events first.
+func (w *writer) seal(final bool) error {
+	if len(w.pending) > 0 {
+		if err := w.commit(); err != nil {
+			return err
+		}
+	}
+	w.take(final)
+	if len(w.pending) > 0 {
+		if err := w.commit(); err != nil {
+			return err
+		}
+	}
+	if !final {
+		return nil
+	}
+	w.take(true) // what a store that had to be replaced just now says of itself
+	if len(w.pending) == 0 {
+		return nil
+	}
+	return w.commit()
+}
+
+// take makes segments of all that the log holds and frees its slabs.
+func (w *writer) take(final bool) {
+	l := w.log
+	w.taken = time.Now()
+	l.armed.Store(false) // before looking: what comes later arms again
+	b := l.collect(final)
+	now := l.cfg.Now()
+	if step := clockStepped(w.seen, now); step != 0 {
+		text := fmt.Sprintf("the clock was set by %s, to %s", step, now.UTC().Format(time.RFC3339))
+		if len(b.slabs)+len(b.changes) > 0 {
+			b.changes = append(b.changes, change{max(now.UnixNano(), 0), text})
+			l.mu.Lock()
+			l.taken++
+			l.mu.Unlock()
+			w.seen = now
+		}
+	} else {
+		w.seen = now
+	}
+	l.tables.RLock()
+	reasons, labels := l.reasons, l.labels
+	l.tables.RUnlock()
+	w.pending = append(w.pending, l.sealer.seal(b, reasons, labels)...)
+	l.release(b.slabs)
+	if b.gap.lost > 0 && (w.warned.IsZero() || w.taken.Sub(w.warned) >= lossTold) {
+		w.warned = w.taken
+		l.cfg.Logger.Error("audit events were lost, gap records say how many", "lost", b.gap.lost,
+			"from", instant(b.gap.from), "to", instant(b.gap.to))
+	}
+}
+
+// clockStepped returns by how much the wall clock was set between two readings,
+// or 0 if that is less than clockStep. Readings without a monotonic part can
+// only show a step back.
+func clockStepped(before, now time.Time) time.Duration {
+	wall := now.Round(0).Sub(before.Round(0))
+	step := wall - now.Sub(before)
+	if step == 0 && wall < 0 {
+		step = wall
+	}
+	if step.Abs() < clockStep {
+		return 0
+	}
+	return step.Round(time.Millisecond)
+}
+
+// collect takes all that was recorded so far.
+func (l *Log) collect(final bool) (b batch) {
+	if final {
+		l.mu.Lock()
+		l.closed = true
+		l.full.Store(true)
+		l.mu.Unlock()
+	}
+	for i := range l.shards {
+		s := &l.shards[i]
+		s.mu.Lock()
+		if final || len(s.slab) > 0 {
+			if len(s.slab) > 0 {
+				b.slabs = append(b.slabs, s.slab)
+			}
+			s.slab = nil
+		}
+		s.mu.Unlock()
+	}
+	l.mu.Lock()
+	b.slabs = append(b.slabs, l.filled...)
+	b.changes, b.gap = l.changes, l.gap
+	clear(l.filled)
+	l.filled, l.changes, l.gap = l.filled[:0], nil, gap{}
+	l.mu.Unlock()
+	return b
+}
+
+// release gives slabs back, empty.
+func (l *Log) release(slabs [][]byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range slabs {
+		l.free = append(l.free, s[:0])
+	}
+	l.full.Store(len(l.free) == 0 || l.closed)
+}
+
+// commit writes the pending segments, and into a new store if the one there is
+// turns out to be damaged.
+func (w *writer) commit() error {
+	l := w.log
+	err := w.try()
+	var damage *DamageError
+	if errors.As(err, &damage) && l.cfg.OnError == StartFresh {
+		if err = l.replace(damage); err == nil {
+			err = w.try()
+		}
+	}
+	took := time.Since(w.taken)
+	l.status.Lock()
+	was := l.status.err
+	l.status.err = err
+	l.status.lastSeal = took
+	if err == nil {
+		for i := range w.pending {
+			l.status.sealed += w.pending[i].events()
+		}
+		l.status.last = w.pending[len(w.pending)-1].header
+		if l.status.oldest == 0 {
+			l.status.oldest = w.pending[0].header.number
+		}
+	}
+	l.status.Unlock()
+	if err != nil {
+		if was == nil || was.Error() != err.Error() {
+			l.cfg.Logger.Error("audit commit failed, will try again", "error", err)
+		}
+		return err
+	}
+	switch {
+	case was != nil:
+		l.cfg.Logger.Info("audit commit works again")
+	case took > slowCommit:
+		l.cfg.Logger.Warn("audit commit was slow", "took", took)
+	}
+	w.writeHead()
+	w.pending = w.pending[:0]
+	l.announce()
+	return nil
+}
+
+// try commits the pending segments to the store, which it makes if a damaged one
+// had to be left without a successor.
+func (w *writer) try() error {
+	l := w.log
+	s := l.store.Load()
+	if s == nil {
+		var err error
+		if s, _, err = openStore(l.cfg.Dir); err != nil {
+			return err
+		}
+		l.store.Store(s)
+	}
+	return s.append(w.pending)
+}
+
+// events returns how many of the segment's records are events that were taken.
+func (s *sealed) events() uint64 {
+	if s.header.lost > 0 { // a batch has one gap record at most
+		return uint64(s.header.count) - 1
+	}
+	return uint64(s.header.count)
+}
+
+// writeHead notes the last segment beside the store. That it fails costs nothing
+// but the proof that it would have given.
+func (w *writer) writeHead() {
+	if w.head == nil {
+		f, err := os.OpenFile(filepath.Join(w.log.cfg.Dir, headFile), os.O_WRONLY|os.O_CREATE, 0o600)
+		if err != nil {
+			w.log.cfg.Logger.Warn("audit head file was not written", "error", err)
+			return
+		}
+		w.head = f
+	}
+	last := &w.pending[len(w.pending)-1]
+	if _, err := w.head.WriteAt(head{last.header.last(), last.header.number, last.digest}.bytes(), 0); err != nil {
+		w.log.cfg.Logger.Warn("audit head file was not written", "error", err)
+	}
+}
+
+// announce wakes the followers.
+func (l *Log) announce() {
+	l.follow.Lock()
+	defer l.follow.Unlock()
+	close(l.follow.sealed)
+	l.follow.sealed = make(chan struct{})
+}
+
+// abandon counts as lost what was taken but will never be written.
+func (w *writer) abandon() {
+	l := w.log
+	w.take(true)
+	l.status.Lock()
+	defer l.status.Unlock()
+	for i := range w.pending {
+		l.status.abandoned += w.pending[i].events()
+	}
+}
