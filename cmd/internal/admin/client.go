@@ -1,0 +1,155 @@
+package admin
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"weir/audit"
+)
+
+// ErrNoServer says that nobody answers on the socket.
+var ErrNoServer = errors.New("no server answers")
+
+// Client speaks to the server behind a Unix socket.
+type Client struct {
+	socket string
+	http   *http.Client
+}
+
+// Dial connects to the server behind socket. The error is ErrNoServer, wrapped,
+// when there is none.
+func Dial(ctx context.Context, socket string) (*Client, error) {
+	var d net.Dialer
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", socket) }
+	c, err := dial(ctx, "", "")
+	if err != nil {
+		if errors.Is(err, context.Canceled) {
+			return nil, err
+		}
+		return nil, fmt.Errorf("%w on %s: %w", ErrNoServer, socket, err)
+	}
+	_ = c.Close()
+	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{DialContext: dial}}}, nil
+}
+
+// Close ends the client's connections.
+func (c *Client) Close() error {
+	c.http.CloseIdleConnections()
+	return nil
+}
+
+// Status asks how the server is doing.
+func (c *Client) Status(ctx context.Context) (s Status, err error) {
+	return s, c.call(ctx, http.MethodGet, "/v1/status", nil, &s)
+}
+
+// Lists asks which lists are loaded.
+func (c *Client) Lists(ctx context.Context) (l []List, err error) {
+	return l, c.call(ctx, http.MethodGet, "/v1/lists", nil, &l)
+}
+
+// Explain asks what would happen to a question.
+func (c *Client) Explain(ctx context.Context, name, qtype, client string) (e Explanation, err error) {
+	v := url.Values{"name": {name}, "type": {qtype}, "client": {client}}
+	return e, c.call(ctx, http.MethodGet, "/v1/explain", v, &e)
+}
+
+// Reload makes the server read its configuration and lists again.
+func (c *Client) Reload(ctx context.Context) (r Reload, err error) {
+	return r, c.call(ctx, http.MethodPost, "/v1/reload", nil, &r)
+}
+
+// Verify proves the audit store; see audit.Reader.
+func (c *Client) Verify(ctx context.Context, _ func(audit.Report)) (r audit.Report, err error) {
+	return r, c.call(ctx, http.MethodGet, "/v1/audit/verify", nil, &r)
+}
+
+// Search streams records; see audit.Reader.
+func (c *Client) Search(ctx context.Context, q audit.Query, emit func(*audit.Record) error) error {
+	return c.stream(ctx, "/v1/audit/search", encodeQuery(q), emit)
+}
+
+// Tail streams records as they are sealed, beginning with the sequence number
+// from; 0 means from now on. It ends with ctx, or with the server.
+func (c *Client) Tail(ctx context.Context, q audit.Query, from uint64, emit func(*audit.Record) error) error {
+	v := encodeQuery(q)
+	v.Set("from", strconv.FormatUint(from, 10))
+	return c.stream(ctx, "/v1/audit/tail", v, emit)
+}
+
+func (c *Client) call(ctx context.Context, method, path string, v url.Values, into any) error {
+	res, err := c.do(ctx, method, path, v)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if err := json.NewDecoder(res.Body).Decode(into); err != nil {
+		return fmt.Errorf("server on %s: %w", c.socket, err)
+	}
+	return nil
+}
+
+// do sends a request; the error of a refusal is the server's own text.
+func (c *Client) do(ctx context.Context, method, path string, v url.Values) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://weir"+path+"?"+v.Encode(), nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("server on %s: %w", c.socket, err)
+	}
+	if res.StatusCode == http.StatusOK {
+		return res, nil
+	}
+	defer res.Body.Close()
+	var t trailer
+	if json.NewDecoder(res.Body).Decode(&t) != nil || t.Error == "" {
+		return nil, fmt.Errorf("server on %s: %s", c.socket, res.Status)
+	}
+	return nil, errors.New(t.Error)
+}
+
+var errCut = errors.New("the stream was cut: the server stopped")
+
+func (c *Client) stream(ctx context.Context, path string, v url.Values, emit func(*audit.Record) error) error {
+	res, err := c.do(ctx, http.MethodGet, path, v)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	in := bufio.NewReader(res.Body)
+	for {
+		line, err := in.ReadBytes('\n')
+		if err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return fmt.Errorf("server on %s: %w", c.socket, errCut)
+		}
+		var t trailer
+		if err := json.Unmarshal(line, &t); err != nil {
+			return fmt.Errorf("server on %s: %w", c.socket, err)
+		}
+		switch {
+		case t.End:
+			return nil
+		case t.Error != "":
+			return errors.New(t.Error)
+		}
+		rec := new(audit.Record)
+		if err := json.Unmarshal(line, rec); err != nil {
+			return fmt.Errorf("server on %s: %w", c.socket, err)
+		}
+		if err := emit(rec); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,83 @@
+package admin
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"time"
+
+	"weir/audit"
+)
+
+// encodeQuery writes q as URL values and decodeQuery reads them; zero fields
+// are left out.
+func encodeQuery(q audit.Query) url.Values {
+	v := url.Values{}
+	set := func(key, s string, on bool) {
+		if on {
+			v.Set(key, s)
+		}
+	}
+	set("client", q.Client.String(), q.Client.IsValid())
+	set("name", string(q.Name), len(q.Name) > 0)
+	set("exact", "true", q.ExactName)
+	set("verdict", q.Verdict, q.Verdict != "")
+	set("group", q.Group, q.Group != "")
+	set("category", q.Category, q.Category != "")
+	set("policy", q.Policy, q.Policy != "")
+	set("type", strconv.Itoa(int(q.Type)), q.Type != 0)
+	set("observed", "true", q.Observed)
+	set("kind", strconv.Itoa(int(q.Kind)), q.Kind != 0)
+	set("since", q.Since.Format(time.RFC3339Nano), !q.Since.IsZero())
+	set("until", q.Until.Format(time.RFC3339Nano), !q.Until.IsZero())
+	set("limit", strconv.Itoa(q.Limit), q.Limit != 0)
+	set("oldest", "true", q.Oldest)
+	return v
+}
+
+func decodeQuery(v url.Values) (q audit.Query, err error) {
+	for key := range v {
+		s := v.Get(key)
+		var n uint64
+		switch key {
+		case "client":
+			q.Client, err = netip.ParsePrefix(s)
+		case "name":
+			q.Name = []byte(s)
+		case "exact":
+			q.ExactName, err = strconv.ParseBool(s)
+		case "verdict":
+			q.Verdict = s
+		case "group":
+			q.Group = s
+		case "category":
+			q.Category = s
+		case "policy":
+			q.Policy = s
+		case "type":
+			n, err = strconv.ParseUint(s, 10, 16)
+			q.Type = uint16(n)
+		case "observed":
+			q.Observed, err = strconv.ParseBool(s)
+		case "kind":
+			n, err = strconv.ParseUint(s, 10, 8)
+			q.Kind = audit.Kind(n)
+		case "since":
+			q.Since, err = time.Parse(time.RFC3339Nano, s)
+		case "until":
+			q.Until, err = time.Parse(time.RFC3339Nano, s)
+		case "limit":
+			q.Limit, err = strconv.Atoi(s)
+		case "oldest":
+			q.Oldest, err = strconv.ParseBool(s)
+		case "from": // of a tail, read by its handler
+		default:
+			err = fmt.Errorf("not a condition")
+		}
+		if err != nil {
+			return q, fmt.Errorf("%s=%q: %w", key, s, err)
+		}
+	}
+	return q, nil
+}

@@ -1,0 +1,215 @@
+package admin
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"weir/audit"
+)
+
+// Server serves a Backend on a Unix socket.
+type Server struct {
+	Socket  string // path; its folder is made if missing
+	Backend Backend
+	Logger  *slog.Logger
+
+	listener net.Listener
+}
+
+// Listen opens the socket, readable and writable by its owner only. A socket
+// file that nobody answers on any more is replaced.
+func (s *Server) Listen() error {
+	if err := os.MkdirAll(filepath.Dir(s.Socket), 0o750); err != nil {
+		return fmt.Errorf("admin socket: %w", err)
+	}
+	if c, err := net.Dial("unix", s.Socket); err == nil {
+		_ = c.Close()
+		return fmt.Errorf("admin socket %s: a server already answers on it", s.Socket)
+	}
+	if info, err := os.Lstat(s.Socket); err == nil {
+		if info.Mode()&os.ModeSocket == 0 {
+			return fmt.Errorf("admin socket %s: a file that is no socket is in the way", s.Socket)
+		}
+		if err := os.Remove(s.Socket); err != nil {
+			return fmt.Errorf("admin socket: %w", err)
+		}
+	}
+	l, err := net.Listen("unix", s.Socket)
+	if err != nil {
+		return fmt.Errorf("admin socket: %w", err)
+	}
+	if err := os.Chmod(s.Socket, 0o600); err != nil {
+		_ = l.Close()
+		return fmt.Errorf("admin socket: %w", err)
+	}
+	s.listener = l
+	return nil
+}
+
+// Run serves until ctx ends, then ends the requests that are left, tails among
+// them, and returns. The socket file is removed.
+func (s *Server) Run(ctx context.Context) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { s.reply(w, s.Backend.Status()) })
+	mux.HandleFunc("GET /v1/lists", func(w http.ResponseWriter, _ *http.Request) { s.reply(w, s.Backend.Lists()) })
+	mux.HandleFunc("GET /v1/explain", s.explain)
+	mux.HandleFunc("POST /v1/reload", s.reload)
+	mux.HandleFunc("GET /v1/audit/search", s.search)
+	mux.HandleFunc("GET /v1/audit/tail", s.tail)
+	mux.HandleFunc("GET /v1/audit/verify", s.verify)
+	h := &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 5 * time.Second,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ErrorLog:          slog.NewLogLogger(s.Logger.Handler(), slog.LevelDebug),
+	}
+	served := make(chan error, 1)
+	go func() { served <- h.Serve(s.listener) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("admin socket %s: %w", s.Socket, err)
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if h.Shutdown(grace) != nil {
+		_ = h.Close()
+	}
+	<-served
+	return nil
+}
+
+func (s *Server) reply(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		s.Logger.Debug("admin reply not sent", "error", err)
+	}
+}
+
+// refuse answers with an error of the caller's or of ours.
+func (s *Server) refuse(w http.ResponseWriter, code int, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(trailer{Error: err.Error()})
+}
+
+func (s *Server) explain(w http.ResponseWriter, r *http.Request) {
+	v := r.URL.Query()
+	e, err := s.Backend.Explain(v.Get("name"), v.Get("type"), v.Get("client"))
+	if err != nil {
+		s.refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	s.reply(w, e)
+}
+
+func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
+	done, err := s.Backend.Reload(r.Context())
+	if err != nil {
+		s.refuse(w, http.StatusConflict, err)
+		return
+	}
+	s.reply(w, done)
+}
+
+func (s *Server) search(w http.ResponseWriter, r *http.Request) {
+	q, err := decodeQuery(r.URL.Query())
+	if err != nil {
+		s.refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	s.flush(r)
+	out := newStream(w)
+	out.end(s.Backend.Audit().Reader().Search(r.Context(), q, out.write))
+}
+
+func (s *Server) tail(w http.ResponseWriter, r *http.Request) {
+	q, err := decodeQuery(r.URL.Query())
+	if err != nil {
+		s.refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	from, err := strconv.ParseUint(r.URL.Query().Get("from"), 10, 64)
+	if err != nil {
+		s.refuse(w, http.StatusBadRequest, fmt.Errorf("from: %w", err))
+		return
+	}
+	out := newStream(w)
+	if from == 0 {
+		from = s.Backend.Audit().Stats().LastSeq + 1
+	}
+	out.flush() // the client knows that it is connected
+	out.end(s.Backend.Audit().Follow(r.Context(), q, from, func(rec *audit.Record) error {
+		if err := out.write(rec); err != nil {
+			return err
+		}
+		out.flush()
+		return nil
+	}))
+}
+
+// flush brings what was asked until now to disk, so that a person finds the
+// query just made. A log that cannot write tells so itself; what is on disk is
+// then all there is.
+func (s *Server) flush(r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+	defer cancel()
+	if err := s.Backend.Audit().Flush(ctx); err != nil {
+		s.Logger.Debug("audit log not flushed", "error", err)
+	}
+}
+
+func (s *Server) verify(w http.ResponseWriter, r *http.Request) {
+	s.flush(r)
+	rep, err := s.Backend.Audit().Reader().Verify(r.Context(), nil)
+	if err != nil {
+		s.refuse(w, http.StatusInternalServerError, err)
+		return
+	}
+	s.reply(w, rep)
+}
+
+// trailer is the last line of a stream, or the whole of a refusal.
+type trailer struct {
+	End   bool   `json:"end,omitempty"`
+	Error string `json:"error,omitempty"`
+}
+
+// stream writes records, a line each, through a buffer.
+type stream struct {
+	w   http.ResponseWriter
+	buf *bufio.Writer
+	enc *json.Encoder
+}
+
+func newStream(w http.ResponseWriter) *stream {
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	buf := bufio.NewWriterSize(w, 32<<10)
+	return &stream{w: w, buf: buf, enc: json.NewEncoder(buf)}
+}
+
+func (s *stream) write(r *audit.Record) error { return s.enc.Encode(r) }
+
+func (s *stream) flush() {
+	_ = s.buf.Flush()
+	_ = http.NewResponseController(s.w).Flush()
+}
+
+func (s *stream) end(err error) {
+	t := trailer{End: err == nil}
+	if err != nil && !errors.Is(err, context.Canceled) {
+		t.Error = err.Error()
+	}
+	_ = s.enc.Encode(t)
+	s.flush()
+}

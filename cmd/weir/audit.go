@@ -1,0 +1,404 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"weir/audit"
+	"weir/cmd/internal/admin"
+)
+
+// records is where the audit verbs read: a running server, or a stopped store.
+type records interface {
+	Search(ctx context.Context, q audit.Query, emit func(*audit.Record) error) error
+	Verify(ctx context.Context, progress func(audit.Report)) (audit.Report, error)
+	Close() error
+}
+
+// records opens the running server's audit log, or the store itself when no
+// server runs.
+func (g *global) records(cmd *cobra.Command) (records, error) {
+	cl, err := g.dial(cmd)
+	if err == nil {
+		return cl, nil
+	}
+	if !errors.Is(err, admin.ErrNoServer) || g.socket != "" {
+		return nil, err
+	}
+	cfg, err := g.load(cmd.ErrOrStderr())
+	if err != nil {
+		return nil, err
+	}
+	r, err := audit.OpenReader(cfg.Resolve(cfg.Audit.Path))
+	if err != nil {
+		return nil, &exitError{exitBusy, openHint(err)}
+	}
+	return r, nil
+}
+
+func auditCommand(g *global) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "audit",
+		Short: "Search, watch, export and verify the record of all queries",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	c.AddCommand(searchCommand(g), tailCommand(g), exportCommand(g), verifyCommand(g))
+	return c
+}
+
+// conditions are the flags that choose records.
+type conditions struct {
+	client, name, verdict, category, policy, qtype, kind string
+	since, until                                         string
+	observed                                             bool
+}
+
+func (c *conditions) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&c.client, "client", "", "`ADDRESS` or network of the client")
+	f.StringVar(&c.name, "name", "", "`NAME` asked for, and all below it; =NAME for itself only")
+	f.StringVar(&c.verdict, "verdict", "", "allow or block")
+	f.StringVar(&c.category, "category", "", "`CATEGORY` that decided")
+	f.StringVar(&c.policy, "policy", "", "`POLICY` that decided")
+	f.StringVar(&c.qtype, "type", "", "`TYPE` asked for")
+	f.StringVar(&c.kind, "kind", "", "query, change or gap")
+	f.StringVar(&c.since, "since", "", "`TIME`: a span back from now like 90m or 7d, a date, or RFC 3339")
+	f.StringVar(&c.until, "until", "", "`TIME`, written like --since; records before it")
+	f.BoolVar(&c.observed, "observed", false, "only what an observe rule would have blocked")
+}
+
+// query turns the flags into a query; an error is one of usage.
+func (c *conditions) query(now time.Time) (q audit.Query, err error) {
+	usage := func(format string, args ...any) error { return &exitError{exitUsage, fmt.Errorf(format, args...)} }
+	if c.client != "" {
+		if q.Client, err = parseNetwork(c.client); err != nil {
+			return q, usage("--client %q is neither an address nor a network", c.client)
+		}
+	}
+	if c.name != "" {
+		name, exact := strings.CutPrefix(c.name, "=")
+		if q.Name, err = blocklistName(name); err != nil {
+			return q, usage("--name: %w", err)
+		}
+		q.ExactName = exact
+	}
+	switch c.verdict {
+	case "", "allow", "block":
+		q.Verdict = c.verdict
+	default:
+		return q, usage("--verdict %q: write allow or block", c.verdict)
+	}
+	q.Category, q.Policy, q.Observed = c.category, c.policy, c.observed
+	if c.qtype != "" {
+		if q.Type, err = parseType(c.qtype); err != nil {
+			return q, usage("--type: %w", err)
+		}
+	}
+	switch c.kind {
+	case "":
+	case "query":
+		q.Kind = audit.KindQuery
+	case "change":
+		q.Kind = audit.KindChange
+	case "gap":
+		q.Kind = audit.KindGap
+	default:
+		return q, usage("--kind %q: write query, change or gap", c.kind)
+	}
+	for _, t := range []struct {
+		flag, text string
+		into       *time.Time
+	}{{"since", c.since, &q.Since}, {"until", c.until, &q.Until}} {
+		if t.text == "" {
+			continue
+		}
+		if *t.into, err = parseTime(t.text, now); err != nil {
+			return q, usage("--%s: %w", t.flag, err)
+		}
+	}
+	return q, nil
+}
+
+func parseNetwork(text string) (netip.Prefix, error) {
+	if p, err := netip.ParsePrefix(text); err == nil {
+		return p.Masked(), nil
+	}
+	a, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	a = a.Unmap().WithZone("")
+	return netip.PrefixFrom(a, a.BitLen()), nil
+}
+
+// parseTime reads a span back from now ("90m", "7d"), a date or a time.
+func parseTime(text string, now time.Time) (time.Time, error) {
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		var n int
+		if _, err := fmt.Sscanf(days+"\n", "%d\n", &n); err == nil && n >= 0 {
+			return now.AddDate(0, 0, -n), nil
+		}
+	}
+	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
+		return now.Add(-d), nil
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02 15:04:05.999999999", "2006-01-02T15:04:05", "2006-01-02 15:04", "2006-01-02"} {
+		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%q is no time: write a span back from now (90m, 7d), a date (2006-01-02), or RFC 3339", text)
+}
+
+func searchCommand(g *global) *cobra.Command {
+	var cond conditions
+	var limit int
+	var oldest, asJSON bool
+	c := &cobra.Command{
+		Use:   "search",
+		Short: "Find records, newest first",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			q, err := cond.query(time.Now())
+			if err != nil {
+				return err
+			}
+			if limit < 0 {
+				return &exitError{exitUsage, errors.New("--limit is below zero")}
+			}
+			q.Limit, q.Oldest = limit, oldest
+			r, err := g.records(cmd)
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			ctx, stop := interruptible(cmd)
+			defer stop()
+			out := bufio.NewWriter(cmd.OutOrStdout())
+			found := 0
+			print := printer(out, g.palette(cmd.OutOrStdout()), asJSON)
+			err = r.Search(ctx, q, func(rec *audit.Record) error {
+				found++
+				return print(rec)
+			})
+			if ferr := out.Flush(); err == nil {
+				err = ferr
+			}
+			switch {
+			case err != nil:
+			case found == 0:
+				fmt.Fprintln(cmd.ErrOrStderr(), "no record")
+			case found == limit && !asJSON:
+				fmt.Fprintf(cmd.ErrOrStderr(), "%d records shown, there may be more: --limit 0 shows all\n", found)
+			}
+			return err
+		},
+	}
+	cond.flags(c)
+	c.Flags().IntVar(&limit, "limit", 50, "at most so many `RECORDS`; 0 is all")
+	c.Flags().BoolVar(&oldest, "reverse", false, "oldest first")
+	jsonFlag(c, &asJSON)
+	return c
+}
+
+func tailCommand(g *global) *cobra.Command {
+	var cond conditions
+	var asJSON bool
+	var from uint64
+	c := &cobra.Command{
+		Use:   "tail",
+		Short: "Show records as they are written, until interrupted",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			q, err := cond.query(time.Now())
+			if err != nil {
+				return err
+			}
+			cl, err := g.dial(cmd)
+			if err != nil {
+				return err
+			}
+			defer cl.Close()
+			ctx, stop := interruptible(cmd)
+			defer stop()
+			err = cl.Tail(ctx, q, from, printer(cmd.OutOrStdout(), g.palette(cmd.OutOrStdout()), asJSON))
+			if ctx.Err() != nil {
+				return nil // it was interrupted, as meant
+			}
+			return err
+		},
+	}
+	cond.flags(c)
+	c.Flags().Uint64Var(&from, "from", 0, "begin with this `SEQ` instead of now")
+	jsonFlag(c, &asJSON)
+	return c
+}
+
+func exportCommand(g *global) *cobra.Command {
+	var cond conditions
+	var format, file string
+	c := &cobra.Command{
+		Use:   "export",
+		Short: "Write records to a file or to standard output, oldest first",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			q, err := cond.query(time.Now())
+			if err != nil {
+				return err
+			}
+			q.Oldest = true
+			if _, err := audit.NewEncoder(format, io.Discard); err != nil {
+				return &exitError{exitUsage, fmt.Errorf("--format: %w", err)}
+			}
+			r, err := g.records(cmd)
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			w := cmd.OutOrStdout()
+			if file != "" {
+				f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+				if err != nil {
+					return fmt.Errorf("export: %w", err)
+				}
+				defer func() { err = errors.Join(err, f.Close()) }()
+				w = f
+			}
+			ctx, stop := interruptible(cmd)
+			defer stop()
+			out := bufio.NewWriterSize(w, 64<<10)
+			enc, err := audit.NewEncoder(format, out)
+			if err != nil {
+				return err
+			}
+			n := 0
+			err = r.Search(ctx, q, func(rec *audit.Record) error {
+				n++
+				return enc.Write(rec)
+			})
+			err = errors.Join(err, enc.Close(), out.Flush())
+			if err == nil && file != "" {
+				fmt.Fprintf(cmd.ErrOrStderr(), "%s in %s\n", plural(n, "record"), shown(file))
+			}
+			return err
+		},
+	}
+	cond.flags(c)
+	c.Flags().StringVar(&format, "format", "jsonl", "`FORMAT`: jsonl or csv")
+	c.Flags().StringVarP(&file, "output", "o", "", "`FILE` to write, readable by its owner only (default standard output)")
+	return c
+}
+
+func verifyCommand(g *global) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "verify",
+		Short: "Prove that no record was lost, changed or taken out since it was written",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r, err := g.records(cmd)
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			ctx, stop := interruptible(cmd)
+			defer stop()
+			rep, err := r.Verify(ctx, nil)
+			if err != nil {
+				return err
+			}
+			out := cmd.OutOrStdout()
+			if asJSON {
+				err = json.NewEncoder(out).Encode(rep)
+			} else {
+				err = printReport(out, rep)
+			}
+			if err == nil && len(rep.Problems) > 0 {
+				return &exitError{exitFailure, nil}
+			}
+			return err
+		},
+	}
+	jsonFlag(c, &asJSON)
+	return c
+}
+
+func printReport(out io.Writer, r audit.Report) error {
+	word := "intact"
+	if len(r.Problems) > 0 {
+		word = "DAMAGED"
+	}
+	_, err := fmt.Fprintf(out, "%s: %s in %s, sequence %d to %d, %s recorded as lost\n",
+		word, plural(int(r.Records), "record"), plural(int(r.Segments), "segment"), r.First, r.Last, plural(int(r.Lost), "event"))
+	if r.Digest != "" {
+		fmt.Fprintf(out, "last segment sha256 %s\n", r.Digest)
+	}
+	for _, p := range r.Problems {
+		fmt.Fprintf(out, "  %s\n", shown(p))
+	}
+	return err
+}
+
+// printer returns a function that writes one record as a line.
+func printer(out io.Writer, p palette, asJSON bool) func(*audit.Record) error {
+	if asJSON {
+		enc := json.NewEncoder(out)
+		return func(r *audit.Record) error { return enc.Encode(r) }
+	}
+	return func(r *audit.Record) error {
+		_, err := fmt.Fprintf(out, "%d  %s  %s\n", r.Seq, local(r.Time), recordText(r, p))
+		return err
+	}
+}
+
+// recordText says what a record is about. Its parts are printable as they are:
+// the log escapes every name, and the rest comes from the configuration.
+func recordText(r *audit.Record, p palette) string {
+	switch r.Kind {
+	case audit.KindChange.String():
+		return "change  " + shown(r.Text)
+	case audit.KindGap.String():
+		return fmt.Sprintf("gap     %s lost between %s and %s", plural(int(r.Lost), "event"), local(r.From), local(r.To))
+	}
+	verdict := r.Verdict
+	if verdict == "" {
+		verdict = "-"
+	}
+	text := fmt.Sprintf("%-15s  %s  %-30s %-5s  %s %s", r.Client, p.verdict(fmt.Sprintf("%-5s", verdict)), r.Name, r.Type, r.Source, r.Rcode)
+	if r.Dropped {
+		text += " (no answer)"
+	}
+	if r.Policy != "" {
+		why := []string{r.Policy, "rule " + r.Rule}
+		if r.Rule == "default" {
+			why = []string{r.Policy, "default"}
+		}
+		for _, s := range []string{r.Category, r.List, r.Entry} {
+			if s != "" {
+				why = append(why, s)
+			}
+		}
+		if r.MatchedOn == "alias" || r.MatchedOn == "address" {
+			why = append(why, "on "+r.MatchedOn)
+		}
+		text += "  [" + shown(strings.Join(why, ", ")) + "]"
+	}
+	if r.Observed != nil {
+		text += p.verdict("  would block") + ": " + shown(r.Observed.String())
+	}
+	if len(r.Answers) > 0 {
+		text += "  " + strings.Join(r.Answers, " ")
+	}
+	return text
+}

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package main
+
+import "net/netip"
+
+func holder(string, netip.AddrPort) string { return "" }

@@ -1,0 +1,280 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// maxConfigBytes bounds a configuration file. Lists live in files of their own, so a larger one is a mistaken path.
+const maxConfigBytes = 8 << 20
+
+// Config is the whole configuration file, one field per key.
+//
+// The tags are its contract: toml names the key, default is what holds when the key is not written (list elements are
+// separated by blanks), min and max limit a number, a size or a duration, oneof lists the only words a string may be.
+// A slice with the option "named" is written as a table of tables, [upstream.NAME], and keeps the order of the file.
+// A uint16 is a DNS type, written by name or as TYPE123 (RFC 3597 §5).
+//
+// Load fills it; nothing changes it afterwards.
+type Config struct {
+	// File is the path that was read, as it stands in messages.
+	File string `toml:"-"`
+	// Dir is the folder of File. Relative paths start there; see Resolve.
+	Dir string `toml:"-"`
+
+	// Version is the version of this file's format. Only 1 exists, and it must be written.
+	Version int `toml:"version"`
+
+	// Server is where clients reach the resolver.
+	Server struct {
+		// Listen holds the addresses served over both UDP and TCP. Port 0 picks a free one.
+		Listen []netip.AddrPort `toml:"listen" default:"127.0.0.1:5300 [::1]:5300"`
+		// Drain is how long queries in flight may still take after a stop was asked for.
+		Drain time.Duration `toml:"drain" default:"2s" min:"0s" max:"5m"`
+		// TCPConnections is how many client connections may be open at once, all addresses together.
+		TCPConnections int `toml:"tcp_connections" default:"1000" min:"1" max:"1000000"`
+		// TCPIdle is how long a client connection may stay silent before it is closed (RFC 7766 §6.2.3).
+		TCPIdle time.Duration `toml:"tcp_idle" default:"10s" min:"100ms" max:"1h"`
+		// UDPSockets is the number of sockets for each listen address; 0 means one per core.
+		UDPSockets int `toml:"udp_sockets" default:"0" min:"0" max:"1024"`
+	} `toml:"server"`
+
+	// Access is who may ask at all; all others are refused (RFC 5358).
+	Access struct {
+		// Allow holds the client networks that are answered.
+		Allow []netip.Prefix `toml:"allow" default:"127.0.0.0/8 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 169.254.0.0/16 ::1/128 fc00::/7 fe80::/10"`
+	} `toml:"access"`
+
+	// Resolver limits the work for names that memory does not answer.
+	Resolver struct {
+		// MaxInflight is how many questions may wait for upstreams at once.
+		MaxInflight int `toml:"max_inflight" default:"4096" min:"1" max:"1000000"`
+		// Deadline bounds one question, all tries at all of its upstream's servers together.
+		Deadline time.Duration `toml:"deadline" default:"5s" min:"10ms" max:"1m"`
+		// ResolvConf is the file that holds the servers meant by the upstream "system" (resolv.conf(5)).
+		ResolvConf string `toml:"resolv_conf" default:"/etc/resolv.conf"`
+	} `toml:"resolver"`
+
+	// Upstreams holds each [upstream.NAME]. One of them is named "default".
+	Upstreams []Upstream `toml:"upstream,named"`
+	// Forwards holds each [[forward]]: zones that are asked of another upstream than the default.
+	Forwards []Forward `toml:"forward"`
+	// Zones holds each [[zone]]: names answered here, authoritatively.
+	Zones []Zone `toml:"zone"`
+
+	// Local is what is answered here without being configured as a zone.
+	Local struct {
+		// SpecialNames answers localhost, invalid, onion, test and their like here (RFC 6761, 7686, 8375).
+		SpecialNames bool `toml:"special_names" default:"true"`
+		// PrivateReverse answers the reverse zones of private addresses here (RFC 6303).
+		PrivateReverse bool `toml:"private_reverse" default:"true"`
+	} `toml:"local"`
+
+	// Categories holds each [category.NAME].
+	Categories []Category `toml:"category,named"`
+	// Policies holds each [[policy]], in the order of the file.
+	Policies []Policy `toml:"policy"`
+
+	// Sinkhole is the answer that a blocked client gets.
+	Sinkhole struct {
+		// Answer is its kind. A rule may override it.
+		Answer string `toml:"answer" default:"nxdomain" oneof:"nxdomain nodata null address refused drop"`
+		// TTL of a sinkhole answer, in whole seconds.
+		TTL time.Duration `toml:"ttl" default:"60s" min:"0s" max:"168h"`
+		// Addresses are given by the answer "address", each to questions of its family.
+		Addresses []netip.Addr `toml:"addresses"`
+	} `toml:"sinkhole"`
+
+	// Cache remembers what upstreams said.
+	Cache struct {
+		// Size is the most memory that its entries take.
+		Size Size `toml:"size" default:"64MiB" min:"1MiB" max:"1TiB"`
+		// MinTTL and MaxTTL limit how long an answer is kept, in whole seconds.
+		MinTTL time.Duration `toml:"min_ttl" default:"0s" min:"0s" max:"24h"`
+		MaxTTL time.Duration `toml:"max_ttl" default:"24h" min:"1s" max:"168h"`
+		// MaxNegativeTTL limits how long "no such name" and "no such data" are kept (RFC 2308 §5), in whole seconds.
+		MaxNegativeTTL time.Duration `toml:"max_negative_ttl" default:"1h" min:"1s" max:"24h"`
+	} `toml:"cache"`
+
+	// Audit is the store of every query's record.
+	Audit struct {
+		// Path is the store's folder.
+		Path string `toml:"path" default:"weir-data/audit"`
+		// Commit says when a record is durable: "interval" is within Interval after the answer.
+		Commit string `toml:"commit" default:"interval" oneof:"interval"`
+		// Interval is the longest time that a record waits in memory.
+		Interval time.Duration `toml:"interval" default:"200ms" min:"10ms" max:"1m"`
+		// OnFull says what happens to queries that cannot be recorded: "serve" answers and records the gap, "refuse" refuses.
+		OnFull string `toml:"on_full" default:"serve" oneof:"serve refuse"`
+		// OnError says what happens when the store is damaged: "start-fresh" keeps it aside and begins a new one, "fail" does not start.
+		OnError string `toml:"on_error" default:"start-fresh" oneof:"start-fresh fail"`
+	} `toml:"audit"`
+
+	// Admin is where the other verbs reach the running server.
+	Admin struct {
+		// Socket is the path of a Unix socket.
+		Socket string `toml:"socket" default:"weir-data/weir.sock"`
+	} `toml:"admin"`
+
+	// Log is what the server says on standard error.
+	Log struct {
+		// Level is the least severity that is written.
+		Level string `toml:"level" default:"info" oneof:"debug info warn error"`
+	} `toml:"log"`
+
+	places places
+}
+
+// Upstream is one [upstream.NAME]: servers that are asked in order.
+type Upstream struct {
+	Name string `toml:"-"`
+	// Servers holds URLs, udp:// or tcp:// with an address and an optional port, or the word "system".
+	Servers []string `toml:"servers"`
+	// Timeout bounds one try at one server.
+	Timeout time.Duration `toml:"timeout" default:"1.5s" min:"10ms" max:"1m"`
+}
+
+// Forward is one [[forward]]: zones, with all names below them, that Upstream is asked for. The longest zone wins.
+type Forward struct {
+	Zones    []string `toml:"zones"`
+	Upstream string   `toml:"upstream"`
+}
+
+// Zone is one [[zone]]. Exactly one of Records and File is set.
+type Zone struct {
+	Name string `toml:"name"`
+	// Records holds master file lines (RFC 1035 §5), relative to Name.
+	Records []string `toml:"records"`
+	// File is the path of a master file, as written; see Config.Resolve.
+	File string `toml:"file"`
+}
+
+// Category is one [category.NAME]: the union of its sources' names.
+type Category struct {
+	Name string `toml:"-"`
+	// Sources holds paths of files, folders or globs, as written; see Config.Resolve.
+	Sources []string `toml:"sources"`
+}
+
+// Policy is one [[policy]]: what some clients may ask. The policy with the longest matching prefix applies.
+type Policy struct {
+	// Pos is the place of its [[policy]], "config.toml:41".
+	Pos  string `toml:"-"`
+	Name string `toml:"name"`
+	// Clients holds networks, or "any" alone in exactly one policy.
+	Clients []Client `toml:"clients"`
+	// Default is the verdict where no rule decides.
+	Default string `toml:"default" oneof:"allow block"`
+	// CNAME says whether an alias that a block rule names blocks always ("check"), or not if a rule allows the asked name ("trust-allowed").
+	CNAME string `toml:"cname" default:"check" oneof:"check trust-allowed"`
+	// Rules are read top to bottom; the first allow or block that matches decides.
+	Rules []Rule `toml:"rule"`
+}
+
+// Any reports whether the policy is the one for clients that no prefix names.
+func (p *Policy) Any() bool {
+	for _, c := range p.Clients {
+		if c.Any {
+			return true
+		}
+	}
+	return false
+}
+
+// Prefixes returns the policy's client networks.
+func (p *Policy) Prefixes() []netip.Prefix {
+	var prefixes []netip.Prefix
+	for _, c := range p.Clients {
+		if !c.Any {
+			prefixes = append(prefixes, c.Prefix)
+		}
+	}
+	return prefixes
+}
+
+// Rule is one [[policy.rule]]. A name matches if it is in any of Categories or covered by any of Domains
+// (or if both are empty), and if its type is one of Types (or Types is empty).
+type Rule struct {
+	// Pos is the place of its [[policy.rule]], "config.toml:47".
+	Pos string `toml:"-"`
+	// Action decides ("allow", "block") or only records that it would block ("observe").
+	Action     string   `toml:"action" oneof:"allow block observe"`
+	Categories []string `toml:"categories"`
+	// Domains holds names: example.com with all below it, =example.com alone, *.example.com only what is below.
+	Domains []string `toml:"domains"`
+	Types   []uint16 `toml:"types"`
+	// Answer overrides Sinkhole.Answer; empty if it does not.
+	Answer string `toml:"answer" oneof:"nxdomain nodata null address refused drop"`
+}
+
+// Load reads the configuration at path and returns it with everything that is wrong with it, sorted by position.
+//
+// The Config is nil if one of the problems is an error; with warnings alone it is complete and may be used. The error
+// is for a file that cannot be read and says what to do about it.
+func Load(path string) (*Config, []Problem, error) {
+	data, err := readConfig(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil, fmt.Errorf("read configuration: %w; name a file with --config FILE or WEIR_CONFIG", err)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, nil, fmt.Errorf("read configuration: %w; let the user that runs weir read it", err)
+	case err != nil:
+		return nil, nil, fmt.Errorf("read configuration: %w", err)
+	}
+	cfg, problems := parseConfig(filepath.Clean(path), data)
+	if countErrors(problems) > 0 {
+		return nil, problems, nil
+	}
+	return cfg, problems, nil
+}
+
+func readConfig(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxConfigBytes+1))
+	if err == nil && len(data) > maxConfigBytes {
+		err = fmt.Errorf("%s is larger than %v, which no configuration needs", path, Size(maxConfigBytes))
+	}
+	return data, err
+}
+
+// parseConfig is Load for a file that was read; it returns what could be decoded even beside errors.
+func parseConfig(file string, data []byte) (*Config, []Problem) {
+	cfg := defaultConfig()
+	cfg.File, cfg.Dir = file, filepath.Dir(file)
+	r := newReport(file, data)
+	if root, ok := parseTree(r); ok {
+		cfg.places = decodeConfig(r, root, cfg)
+		checkConfig(r, cfg)
+	}
+	return cfg, r.sorted()
+}
+
+// Resolve returns the path to open for one written in the file: a relative one starts at Dir.
+func (c *Config) Resolve(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(c.Dir, path)
+}
+
+// At returns where field, a pointer to a field or a list element of c, was written. For a table that is its header,
+// for all else the value. It is the zero Pos if the file does not write it.
+func (c *Config) At(field any) Pos { return c.places[field].value }
+
+// Where returns At as "config.toml:41", or "" for what the file does not write.
+func (c *Config) Where(field any) string {
+	if at := c.At(field); at.Line > 0 {
+		return fmt.Sprintf("%s:%d", c.File, at.Line)
+	}
+	return ""
+}

@@ -1,0 +1,375 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+	"github.com/pelletier/go-toml/v2/unstable"
+)
+
+// Size is a number of bytes, written with a binary unit: "64MiB".
+type Size int64
+
+var sizeUnits = []struct {
+	name  string
+	shift uint
+}{{"TiB", 40}, {"GiB", 30}, {"MiB", 20}, {"KiB", 10}, {"B", 0}}
+
+func (s Size) String() string {
+	for _, u := range sizeUnits {
+		if s != 0 && s%(1<<u.shift) == 0 {
+			return strconv.FormatInt(int64(s>>u.shift), 10) + u.name
+		}
+	}
+	return "0B"
+}
+
+// Client is an element of a policy's clients: a network, or the word "any".
+type Client struct {
+	Prefix netip.Prefix
+	Any    bool
+}
+
+func (c Client) String() string {
+	if c.Any {
+		return "any"
+	}
+	return c.Prefix.String()
+}
+
+// A fault says what is wrong with a text that should be a value.
+type fault struct {
+	label string // beside the carets
+	note  string // what to do
+}
+
+func (f fault) Error() string { return f.label }
+
+// A scalar is a type of value that holds no others.
+type scalar struct {
+	written unstable.Kind // how the file writes it
+	noun    string
+	plural  string
+	example string
+	parse   func(text string) (any, error)
+}
+
+func scalarOf(t reflect.Type) scalar {
+	if s, ok := scalars[t]; ok {
+		return s
+	}
+	panic("no way to read a " + t.String() + " from a configuration") // a field of Config: met by every test
+}
+
+// isTable reports whether values of type t are written as tables.
+func isTable(t reflect.Type) bool {
+	_, ok := scalars[t]
+	return t.Kind() == reflect.Struct && !ok
+}
+
+// correct says what to write instead of n, a value of another type.
+func (s scalar) correct(n *node) string {
+	if s.written == unstable.String && (n.kind == unstable.Integer || n.kind == unstable.Float || n.kind == unstable.Bool) {
+		var f fault
+		switch _, err := s.parse(n.text); {
+		case err == nil:
+			return fmt.Sprintf("write %q", n.text)
+		case errors.As(err, &f) && f.note != "":
+			return f.note
+		}
+	}
+	if s.example == "" {
+		return ""
+	}
+	return "for example " + s.example
+}
+
+// limit reads a min or max tag.
+func (s scalar) limit(text string) int64 {
+	v, _ := s.parse(text)
+	return reflect.ValueOf(v).Int()
+}
+
+// scalars holds every type that a field or list element of Config can have.
+var scalars = map[reflect.Type]scalar{
+	reflect.TypeFor[string]():         {unstable.String, "a string", "strings", "", as(parseString)},
+	reflect.TypeFor[bool]():           {unstable.Bool, "a boolean", "booleans", "true", as(strconv.ParseBool)},
+	reflect.TypeFor[int]():            {unstable.Integer, "an integer", "integers", "", as(parseInteger)},
+	reflect.TypeFor[uint16]():         {unstable.String, "a DNS type", "DNS types", `"AAAA"`, as(parseDNSType)},
+	reflect.TypeFor[time.Duration]():  {unstable.String, "a duration", "durations", `"1.5s"`, as(parseDuration)},
+	reflect.TypeFor[Size]():           {unstable.String, "a size", "sizes", `"64MiB"`, as(parseSize)},
+	reflect.TypeFor[netip.Addr]():     {unstable.String, "an address", "addresses", `"192.0.2.1"`, as(parseAddr)},
+	reflect.TypeFor[netip.AddrPort](): {unstable.String, "an address with port", "addresses with port", `"127.0.0.1:53"`, as(parseAddrPort)},
+	reflect.TypeFor[netip.Prefix]():   {unstable.String, "a network", "networks", `"10.0.0.0/8"`, as(parsePrefix)},
+	reflect.TypeFor[Client]():         {unstable.String, "a network", `networks or ["any"]`, `"10.0.0.0/8"`, as(parseClient)},
+}
+
+func as[T any](parse func(string) (T, error)) func(string) (any, error) {
+	return func(text string) (any, error) { return parse(text) }
+}
+
+func parseString(text string) (string, error) {
+	if text == "" {
+		return "", fault{label: "empty"}
+	}
+	return text, nil
+}
+
+func parseInteger(text string) (int64, error) {
+	n, err := strconv.ParseInt(text, 0, 64)
+	if err != nil {
+		return 0, fault{label: "too large"}
+	}
+	return n, nil
+}
+
+func parseDuration(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if err == nil {
+		return d, nil
+	}
+	if _, err := strconv.ParseFloat(text, 64); err == nil {
+		return 0, fault{"no unit", fmt.Sprintf("write %q", text+"s")}
+	}
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		if n, err := strconv.Atoi(days); err == nil && n > 0 && n < 10000 {
+			return 0, fault{"days are not a unit", fmt.Sprintf(`write "%dh"`, 24*n)}
+		}
+	}
+	return 0, fault{"not a number with a unit", `units: ms, s, m, h; for example "1.5s"`}
+}
+
+func parseSize(text string) (Size, error) {
+	digits := strings.TrimRight(text, "BKMGTPibkmgtp ")
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil {
+		return 0, fault{"not a whole number with a unit", `units: B, KiB, MiB, GiB, TiB; for example "64MiB"`}
+	}
+	unit := text[len(digits):]
+	for _, u := range sizeUnits {
+		switch {
+		case unit == u.name && (n > math.MaxInt64>>u.shift || n < math.MinInt64>>u.shift):
+			return 0, fault{label: "too large"}
+		case unit == u.name:
+			return Size(n << u.shift), nil
+		}
+	}
+	for _, u := range sizeUnits { // 64MB, 64 mib, 64M: one unit is meant, but it does not say which
+		if unit := strings.ToUpper(strings.TrimSpace(unit)); unit != "" && unit[0] == u.name[0] {
+			return 0, fault{fmt.Sprintf("unknown unit %q", text[len(digits):]), fmt.Sprintf("write %q", digits+u.name)}
+		}
+	}
+	return 0, fault{"no unit", `units: B, KiB, MiB, GiB, TiB; for example "64MiB"`}
+}
+
+func parseAddr(text string) (netip.Addr, error) {
+	a, err := netip.ParseAddr(text)
+	switch {
+	case err != nil:
+		return a, fault{"not an IPv4 or IPv6 address", `for example "192.0.2.1" or "2001:db8::1"`}
+	case a.Zone() != "":
+		return a, fault{"a zone means nothing to others", fmt.Sprintf("write %q", a.WithZone(""))}
+	case a.Is4In6():
+		return a, fault{"an IPv4 address in IPv6 form", fmt.Sprintf("write %q", a.Unmap())}
+	}
+	return a, nil
+}
+
+func parseAddrPort(text string) (netip.AddrPort, error) {
+	ap, err := netip.ParseAddrPort(text)
+	if err == nil && ap.Addr().Is4In6() {
+		return ap, fault{"an IPv4 address in IPv6 form", fmt.Sprintf("write %q", netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()))}
+	}
+	if err == nil {
+		return ap, nil
+	}
+	if a, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
+		return ap, fault{"no port", fmt.Sprintf("write %q", netip.AddrPortFrom(a, 53))}
+	}
+	host, port, _ := strings.Cut(text, ":")
+	switch _, err := strconv.ParseUint(port, 10, 16); {
+	case err == nil && host == "":
+		return ap, fault{"no address", fmt.Sprintf("write %q and %q for every address of this machine", "0.0.0.0:"+port, "[::]:"+port)}
+	case err == nil && host == "localhost":
+		return ap, fault{"a name, not an address", fmt.Sprintf("write %q and %q", "127.0.0.1:"+port, "[::1]:"+port)}
+	}
+	return ap, fault{"not an address and a port", `for example "127.0.0.1:53" or "[::1]:53"`}
+}
+
+func parsePrefix(text string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(text)
+	if err != nil {
+		if a, err := netip.ParseAddr(text); err == nil && a.Zone() == "" {
+			a = a.Unmap()
+			return p, fault{"an address, not a network", fmt.Sprintf("write %q", netip.PrefixFrom(a, a.BitLen()))}
+		}
+		return p, fault{"not an address, a slash and a number of bits", `for example "10.0.0.0/8" or "2001:db8::/32"`}
+	}
+	if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {
+		return p, fault{"an IPv4 network in IPv6 form", fmt.Sprintf("write %q", netip.PrefixFrom(a.Unmap(), p.Bits()-96).Masked())}
+	}
+	if p != p.Masked() {
+		return p, fault{"bits are set behind the network", fmt.Sprintf("write %q", p.Masked())}
+	}
+	return p, nil
+}
+
+func parseClient(text string) (Client, error) {
+	if text == "any" {
+		return Client{Any: true}, nil
+	}
+	p, err := parsePrefix(text)
+	var f fault
+	if errors.As(err, &f) && nearest(text, []string{"any"}) != "" {
+		f.note = `did you mean "any"?`
+		return Client{}, f
+	}
+	return Client{Prefix: p}, err
+}
+
+// parseDNSType reads a type's mnemonic, or TYPE and its number (RFC 3597 §5), that a question may ask for.
+func parseDNSType(text string) (uint16, error) {
+	name := strings.ToUpper(text)
+	t, ok := dns.StringToType[name]
+	if digits, is := strings.CutPrefix(name, "TYPE"); !ok && is {
+		n, err := strconv.ParseUint(digits, 10, 16)
+		t, ok = uint16(n), err == nil
+	}
+	switch {
+	case !ok:
+		f := fault{"unknown type", `a type without a name is written "TYPE" and its number`}
+		if _, err := strconv.ParseUint(text, 10, 16); err == nil {
+			f.note = fmt.Sprintf("write %q", "TYPE"+text)
+		}
+		if near := nearest(name, typeNames()); near != "" {
+			f.note = fmt.Sprintf("did you mean %q?", near)
+		}
+		return 0, f
+	case t == dns.TypeNone || t == dns.TypeOPT || t == dns.TypeReserved:
+		return 0, fault{label: "a type that no question asks for"}
+	}
+	return t, nil
+}
+
+func typeNames() []string {
+	var names []string
+	for name, t := range dns.StringToType {
+		if t != dns.TypeNone && t != dns.TypeOPT && t != dns.TypeReserved {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// checkName says what is wrong with the shape of a domain name, which may end with a dot, and returns it in lower case
+// without that dot. A name outside ASCII is converted where it is used, and only then is its length known.
+func checkName(text string) (string, error) {
+	name := strings.ToLower(strings.TrimSuffix(text, "."))
+	ascii := !strings.ContainsFunc(name, func(r rune) bool { return r >= 0x80 })
+	switch {
+	case name == "":
+		return "", fault{label: "empty"}
+	case strings.Contains(name, "://"):
+		return "", fault{"a URL, not a name", "write only the host's name"}
+	case strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f }):
+		return "", fault{label: "a blank or control character in a name"}
+	case strings.Contains(name, "*"):
+		return "", fault{label: "an asterisk may only be the whole first label of a rule's domain"}
+	case ascii && len(name) > 253:
+		return "", fault{label: "longer than 253 characters"}
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		switch {
+		case label == "":
+			return "", fault{"an empty label", suggestName(name)}
+		case ascii && len(label) > 63:
+			return "", fault{label: "a label is longer than 63 characters"}
+		}
+	}
+	return name, nil
+}
+
+// suggestName writes a name without its empty labels.
+func suggestName(name string) string {
+	labels := strings.FieldsFunc(name, func(r rune) bool { return r == '.' })
+	if len(labels) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("write %q", strings.Join(labels, "."))
+}
+
+// A pattern is an element of a rule's domains: a name in lower case and which part of the tree below it is meant.
+type pattern struct {
+	name        string
+	self, below bool
+}
+
+// parsePattern reads example.com (the name and below), =example.com (the name) or *.example.com (below).
+func parsePattern(text string) (pattern, error) {
+	p := pattern{self: true, below: true}
+	rest := text
+	switch {
+	case text == "*":
+		return p, fault{"matches every name", `say what happens to all other names with "default"`}
+	case strings.HasPrefix(text, "="):
+		p.below, rest = false, text[1:]
+	case strings.HasPrefix(text, "*."):
+		p.self, rest = false, text[2:]
+	}
+	name, err := checkName(rest)
+	p.name = name
+	return p, err
+}
+
+// nearest returns the word that text was most likely meant to be, or "" if none is near.
+func nearest(text string, words []string) string {
+	const longest = 64 // of a name that is worth a guess
+	fold := func(s string) []rune { return []rune(strings.ReplaceAll(strings.ToLower(s), "_", "-")) }
+	if len(text) > longest {
+		return ""
+	}
+	best, least := "", max(1, len(text)/3)+1
+	for _, word := range words {
+		if len(word) > longest {
+			continue
+		}
+		if d := distance(fold(text), fold(word)); d < least && d < len(word) {
+			best, least = word, d
+		}
+	}
+	return best
+}
+
+// distance counts the letters to insert, delete, replace or swap with their neighbour to get from a to b.
+func distance(a, b []rune) int {
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
+	}
+	for j := range rows[0] {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
+			}
+		}
+	}
+	return rows[len(a)][len(b)]
+}

@@ -1,0 +1,261 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"weir/audit"
+	"weir/cmd/internal/admin"
+	"weir/resolver"
+)
+
+func serveCommand(g *global) *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Answer DNS queries until told to stop",
+		Long: "Answer DNS queries until told to stop.\n\n" +
+			"HUP reads the configuration and lists again, all or nothing; TERM and INT\n" +
+			"answer what is in flight, write the audit log and end.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return serve(cmd.Context(), g, cmd.ErrOrStderr())
+		},
+	}
+}
+
+// server is the running program, and the admin interface's Backend.
+type server struct {
+	path     string // of the configuration
+	logger   *slog.Logger
+	started  time.Time
+	resolver *resolver.Resolver
+	log      *audit.Log
+
+	reloading sync.Mutex // one reload at a time
+	mu        sync.Mutex // guards what follows
+	now       *built
+	loaded    time.Time
+}
+
+func serve(ctx context.Context, g *global, talk io.Writer) error {
+	path := g.configPath()
+	cfg, err := loadConfig(path, talk, "nothing was started")
+	if err != nil {
+		return err
+	}
+	logger := slog.New(slog.NewTextHandler(talk, &slog.HandlerOptions{Level: level(cfg.Log.Level)}))
+	if c, err := admin.Dial(ctx, cfg.Resolve(cfg.Admin.Socket)); err == nil {
+		st, err := c.Status(ctx)
+		_ = c.Close()
+		if err == nil {
+			return &exitError{exitBusy, fmt.Errorf("weir already serves this configuration, process %d on %s; stop it first, or `weir reload` to apply changes",
+				st.PID, strings.Join(st.Listen, ", "))}
+		}
+	}
+
+	s := &server{path: path, logger: logger, started: time.Now(), loaded: time.Now()}
+	if s.now, err = build(ctx, cfg, 1, cfg.Server.Listen, logger); err != nil {
+		return told(err, talk, "nothing was started")
+	}
+	onFull, onError := audit.Serve, audit.StartFresh
+	if cfg.Audit.OnFull == "refuse" {
+		onFull = audit.Refuse
+	}
+	if cfg.Audit.OnError == "fail" {
+		onError = audit.Fail
+	}
+	s.log, err = audit.Open(audit.Config{
+		Dir: cfg.Resolve(cfg.Audit.Path), Interval: cfg.Audit.Interval, OnFull: onFull, OnError: onError, Logger: logger,
+	})
+	if err != nil {
+		return &exitError{exitBusy, openHint(err)}
+	}
+	s.resolver = resolver.New(resolver.Config{
+		Listen: cfg.Server.Listen, UDPSockets: cfg.Server.UDPSockets,
+		TCPConns: cfg.Server.TCPConnections, TCPIdle: cfg.Server.TCPIdle, Drain: cfg.Server.Drain,
+		MaxInflight: cfg.Resolver.MaxInflight, Deadline: cfg.Resolver.Deadline,
+		CacheSize: int64(cfg.Cache.Size),
+		TTL:       resolver.TTL{Min: seconds(cfg.Cache.MinTTL), Max: seconds(cfg.Cache.MaxTTL), MaxNegative: seconds(cfg.Cache.MaxNegativeTTL)},
+		Log:       s.log, Logger: logger,
+	}, s.now.state)
+	if err := s.resolver.Listen(ctx); err != nil {
+		_ = s.log.Close()
+		return &exitError{exitBusy, bindHint(err)}
+	}
+	adm := &admin.Server{Socket: cfg.Resolve(cfg.Admin.Socket), Backend: s, Logger: logger}
+	if err := adm.Listen(); err != nil {
+		s.resolver.Close()
+		_ = s.log.Close()
+		return &exitError{exitBusy, err}
+	}
+	s.log.Change(fmt.Sprintf("start: weir %s, revision 1, digest %x", version(), s.now.digest[:8]))
+	debug.FreeOSMemory() // what reading the lists took
+	s.greet(talk)
+	return s.run(ctx, adm)
+}
+
+// run owns every goroutine of the server and ends them in order: listeners and
+// misses in flight, the admin interface, the audit log.
+func (s *server) run(ctx context.Context, adm *admin.Server) error {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(signals)
+
+	type part struct {
+		run  func(context.Context) error
+		stop context.CancelFunc
+		done chan struct{}
+		err  error
+	}
+	failed := make(chan struct{}, 3)
+	parts := []*part{{run: s.log.Run}, {run: adm.Run}, {run: s.resolver.Run}}
+	for _, p := range parts {
+		var pctx context.Context
+		pctx, p.stop = context.WithCancel(context.WithoutCancel(ctx))
+		p.done = make(chan struct{})
+		go func() {
+			defer close(p.done)
+			p.err = p.run(pctx)
+			failed <- struct{}{}
+		}()
+	}
+	reason := ""
+	for reason == "" {
+		select {
+		case <-ctx.Done():
+			reason = "cancelled"
+		case <-failed:
+			reason = "a part of the server failed"
+		case sig := <-signals:
+			if sig != syscall.SIGHUP {
+				reason = sig.String()
+				break
+			}
+			if _, err := s.Reload(ctx); err != nil {
+				s.logger.Error("reload failed, the configuration in force stays", "revision", s.current().state.Revision, "error", err)
+			}
+		}
+	}
+	s.logger.Info("stopping", "reason", reason)
+	s.log.Change("stop: " + reason)
+	var errs []error
+	for i := len(parts) - 1; i >= 0; i-- {
+		parts[i].stop()
+		<-parts[i].done
+		errs = append(errs, parts[i].err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	st := s.log.Stats()
+	s.logger.Info("stopped", "answered", s.resolver.Stats().Answered, "recorded", st.Recorded, "lost", st.Lost, "last_seq", st.LastSeq)
+	return nil
+}
+
+// greet tells the operator what is served and what to try.
+func (s *server) greet(talk io.Writer) {
+	b := s.current()
+	addrs := s.resolver.Addrs()
+	var on []string
+	for _, a := range addrs {
+		on = append(on, a.String())
+	}
+	fmt.Fprintf(talk, "weir %s serves DNS on %s, UDP and TCP\n", version(), strings.Join(on, " and "))
+	fmt.Fprintf(talk, "  %s from %s in %s, %s\n", plural(b.lists.Matcher().Names(), "name"), plural(len(b.lists.All()), "list"),
+		count(len(b.cfg.Categories), "category", "categories"), count(len(b.cfg.Policies), "policy", "policies"))
+	fmt.Fprintf(talk, "  audit store %s, next record %d\n", b.cfg.Audit.Path, s.log.Stats().LastSeq+1)
+	if len(addrs) > 0 {
+		fmt.Fprintf(talk, "try\n  dig @%s -p %d %s\n  weir explain %[3]s\n  weir audit search\n", reachable(addrs[0].Addr()), addrs[0].Port(), s.sample())
+	}
+}
+
+// reachable is an address to ask a listener at.
+func reachable(a netip.Addr) netip.Addr {
+	switch {
+	case a == netip.IPv4Unspecified():
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	case a == netip.IPv6Unspecified():
+		return netip.IPv6Loopback()
+	}
+	return a
+}
+
+// sample is a name to try: one that is blocked, if a list is there to say so.
+func (s *server) sample() string {
+	const shipped = "blocked.example.com"
+	if name, err := blocklistName(shipped); err == nil && len(s.current().lists.Find(name)) > 0 {
+		return shipped
+	}
+	return "example.com"
+}
+
+func (s *server) current() *built {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now
+}
+
+// Reload implements admin.Backend: it builds everything anew, and only if all
+// of it is good puts it in force.
+func (s *server) Reload(ctx context.Context) (admin.Reload, error) {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	old := s.current()
+	var said strings.Builder
+	cfg, err := loadConfig(s.path, &said, fmt.Sprintf("revision %d stays in force", old.state.Revision))
+	if err != nil {
+		s.log.Change(fmt.Sprintf("reload refused, revision %d stays: %v", old.state.Revision, err))
+		return admin.Reload{}, err
+	}
+	next, err := build(ctx, cfg, old.state.Revision+1, s.resolver.Addrs(), s.logger)
+	if err != nil {
+		s.log.Change(fmt.Sprintf("reload refused, revision %d stays: %v", old.state.Revision, err))
+		return admin.Reload{}, err
+	}
+	if next.digest == old.digest {
+		next.close()
+		s.logger.Info("reload: nothing differs", "revision", old.state.Revision)
+		return admin.Reload{Revision: old.state.Revision, Changes: []string{}}, nil
+	}
+	changes := old.changes(next)
+	for _, table := range fixed(old.cfg, cfg) {
+		changes = append(changes, table+" changed: takes a restart")
+	}
+	s.mu.Lock()
+	s.now, s.loaded = next, time.Now()
+	s.mu.Unlock()
+	s.log.Change(fmt.Sprintf("reload: revision %d, digest %x: %s", next.state.Revision, next.digest[:8], strings.Join(changes, "; ")))
+	s.resolver.Swap(next.state)
+	s.logger.Info("reloaded", "revision", next.state.Revision, "changes", len(changes))
+	for _, c := range changes {
+		s.logger.Info("reload: " + c)
+	}
+	debug.FreeOSMemory()
+	return admin.Reload{Revision: next.state.Revision, Changes: changes}, nil
+}
+
+// close gives up a build that was never put in force.
+func (b *built) close() {
+	for _, g := range b.state.Groups {
+		_ = g.Close() // nothing was sent through it
+	}
+}
+
+func level(word string) slog.Level {
+	var l slog.Level
+	_ = l.UnmarshalText([]byte(word)) // the word was checked when the file was read
+	return l
+}

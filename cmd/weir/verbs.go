@@ -1,0 +1,182 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"weir/cmd/internal/admin"
+)
+
+// dial connects to the running server.
+func (g *global) dial(cmd *cobra.Command) (*admin.Client, error) {
+	socket := g.socket
+	if socket == "" {
+		cfg, err := g.load(cmd.ErrOrStderr())
+		if err != nil {
+			return nil, err
+		}
+		socket = cfg.Resolve(cfg.Admin.Socket)
+	}
+	c, err := admin.Dial(cmd.Context(), socket)
+	if err != nil {
+		return nil, &exitError{exitNoServer, fmt.Errorf("%w; start one with `weir serve`, or name its socket with --socket", err)}
+	}
+	return c, nil
+}
+
+func statusCommand(g *global) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "Say how the running server is doing",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cl, err := g.dial(cmd)
+			if err != nil {
+				return err
+			}
+			defer cl.Close()
+			st, err := cl.Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(st)
+			}
+			return printStatus(cmd.OutOrStdout(), st)
+		},
+	}
+	jsonFlag(c, &asJSON)
+	return c
+}
+
+func printStatus(out io.Writer, st admin.Status) error {
+	rows := [][]string{
+		{"server", fmt.Sprintf("weir %s, process %d, up %s", st.Version, st.PID, time.Since(st.Started).Round(time.Second))},
+		{"listen", strings.Join(st.Listen, " ")},
+		{"revision", fmt.Sprintf("%d, digest %.16s, since %s, from %s", st.Revision, st.Digest, local(st.Loaded), shown(st.Config))},
+		{"policies", strings.Join(st.Policies, " ")},
+		{"names", fmt.Sprintf("%d in %d KiB", st.Names, st.NameMemory>>10)},
+	}
+	for _, c := range st.Categories {
+		rows = append(rows, []string{"", fmt.Sprintf("%-20s %s from %s", c.Name, plural(c.Names, "name"), plural(c.Lists, "list"))})
+	}
+	r, ca, a := st.Resolver, st.Resolver.Cache, st.Audit
+	rows = append(rows,
+		[]string{"queries", fmt.Sprintf("%d, %d waiting for upstreams, %d turned away for want of room", r.Answered, r.Inflight, r.Overload)},
+		[]string{"cache", fmt.Sprintf("%d answers in %d KiB, %d hits, %d misses, %d evicted", ca.Entries, ca.Bytes>>10, ca.Hits, ca.Misses, ca.Evicted)})
+	for _, u := range st.Upstreams {
+		for _, s := range u.Servers {
+			text := fmt.Sprintf("%s: %d sent, %d answered, %d silent, %d failed, %d foreign packets, last answer in %s",
+				s.Server, s.Sent, s.Answered, s.Timeouts, s.Failures, s.Ignored, s.RTT.Round(10*time.Microsecond))
+			if s.Failing {
+				text += ", failing"
+			}
+			rows = append(rows, []string{"upstream", u.Name + " " + text})
+		}
+	}
+	rows = append(rows, []string{"audit", fmt.Sprintf("last record %d, %d taken, %d lost, %d waiting, %s, %d KiB", a.LastSeq, a.Recorded, a.Lost, a.Pending, plural(int(a.Segments), "segment"), a.Bytes>>10)})
+	if a.LastError != "" {
+		rows = append(rows, []string{"", "cannot write: " + shown(a.LastError)})
+	}
+	if r.Panics > 0 {
+		rows = append(rows, []string{"panics", fmt.Sprint(r.Panics) + "; the log has the packets"})
+	}
+	_, err := io.WriteString(out, table(rows, ""))
+	return err
+}
+
+func reloadCommand(g *global) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "reload",
+		Short: "Make the running server read configuration and lists again, all or nothing",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cl, err := g.dial(cmd)
+			if err != nil {
+				return err
+			}
+			defer cl.Close()
+			// Its own reading shows each problem with its line.
+			if _, err := loadConfig(g.configPath(), cmd.ErrOrStderr(), "the revision in force stays"); err != nil {
+				return err
+			}
+			r, err := cl.Reload(cmd.Context())
+			if err != nil {
+				return &exitError{exitConfig, fmt.Errorf("reload refused, the revision in force stays:\n%w", err)}
+			}
+			out := cmd.OutOrStdout()
+			if asJSON {
+				return json.NewEncoder(out).Encode(r)
+			}
+			if len(r.Changes) == 0 {
+				_, err = fmt.Fprintf(out, "revision %d: nothing differs\n", r.Revision)
+				return err
+			}
+			_, err = fmt.Fprintf(out, "revision %d\n", r.Revision)
+			for _, line := range r.Changes {
+				fmt.Fprintf(out, "  %s\n", shown(line))
+			}
+			return err
+		},
+	}
+	jsonFlag(c, &asJSON)
+	return c
+}
+
+func listsCommand(g *global) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "lists",
+		Short: "Say which lists the running server has loaded",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cl, err := g.dial(cmd)
+			if err != nil {
+				return err
+			}
+			defer cl.Close()
+			lists, err := cl.Lists(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(lists)
+			}
+			return printLists(cmd.OutOrStdout(), lists)
+		},
+	}
+	jsonFlag(c, &asJSON)
+	return c
+}
+
+func printLists(out io.Writer, lists []admin.List) error {
+	rows := [][]string{{"CATEGORY", "LIST", "FORMAT", "NAMES", "UNUSED", "UNREADABLE", "MODIFIED"}}
+	var notes []string
+	for _, l := range lists {
+		unused := 0
+		var reasons []string
+		for reason, n := range l.Ignored {
+			unused += n
+			reasons = append(reasons, fmt.Sprintf("%s: %d %s", shown(l.Name), n, shown(reason)))
+		}
+		slices.Sort(reasons)
+		notes = append(append(notes, reasons...), l.Problems...)
+		rows = append(rows, []string{
+			shown(l.Category), shown(l.Name), l.Format, fmt.Sprint(l.Entries), fmt.Sprint(unused), fmt.Sprint(l.Unreadable), l.Modified.Local().Format("2006-01-02 15:04"),
+		})
+	}
+	text := table(rows, "")
+	if len(notes) > 0 {
+		text += "\n" + strings.Join(notes, "\n") + "\n"
+	}
+	_, err := io.WriteString(out, text)
+	return err
+}
