@@ -1,0 +1,138 @@
+package blocklist
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+)
+
+// bigPolicy is a policy over lists of n random names in four lists of two categories, with inline domains as in
+// real configurations, and names that it blocks and allows.
+func bigPolicy(t testing.TB, n int, exceptions bool) (p *Policy, hits, misses [][]byte) {
+	t.Helper()
+	r := rand.New(rand.NewPCG(7, uint64(n)))
+	b := NewBuilder()
+	for i := range n {
+		name := randomName(r)
+		if err := b.Add(i%4, name, Self|Below, false); err != nil {
+			t.Fatal(err)
+		}
+		if i%(n/1024) == 0 {
+			hits = append(hits, append([]byte("\x03www"), name...))
+		}
+	}
+	for range 1024 {
+		misses = append(misses, fmt.Appendf(nil, "\x03www\x06h%05d\x0anot-t%05d\x04test\x00", r.IntN(100_000), r.IntN(100_000)))
+	}
+	if exceptions {
+		for _, name := range misses {
+			if err := b.Add(0, name, Self, true); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	lists := []*List{{Name: "a", Category: "one", id: 0}, {Name: "b", Category: "one", id: 1}, {Name: "c", Category: "two", id: 2}, {Name: "d", Category: "two", id: 3}}
+	categories := []Category{{Name: "one", Lists: lists[:2]}, {Name: "two", Lists: lists[2:]}}
+	p, err := Compile([]PolicyConfig{
+		{Name: "staff", Clients: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("10.20.0.0/16")}, Rules: []RuleConfig{
+			{Action: ActionAllow, Domains: []string{"*.corp.example", "=proxy.example"}},
+			{Action: ActionBlock, Categories: []string{"two", "one"}},
+		}},
+		{Name: "rest", Any: true, Default: Block},
+	}, newLists(b, lists, categories))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p, hits, misses
+}
+
+var client = netip.MustParseAddr("10.20.30.40")
+
+func TestDecideAllocatesNothing(t *testing.T) {
+	for _, exceptions := range []bool{false, true} {
+		p, hits, misses := bigPolicy(t, 4096, exceptions)
+		i := 0
+		if n := testing.AllocsPerRun(1000, func() {
+			d := p.Decide(hits[i%len(hits)], 1, client)
+			if d.Verdict != Block {
+				t.Fatal("a listed name is allowed")
+			}
+			d = p.Decide(misses[i%len(misses)], 1, client)
+			if d = p.DecideFacts(d, misses[:2], 1); d.Verdict != Allow {
+				t.Fatal("an unlisted name is blocked")
+			}
+			if d = p.DecideFacts(d, hits[:2], 1); d.Verdict != Block {
+				t.Fatal("a listed alias is allowed")
+			}
+			i++
+		}); n != 0 {
+			t.Errorf("exceptions %v: %v allocations per decision, want 0", exceptions, n)
+		}
+	}
+}
+
+func BenchmarkDecide(b *testing.B) {
+	const names = 500_000
+	for _, exceptions := range []bool{false, true} {
+		p, hits, misses := bigPolicy(b, names, exceptions)
+		run := func(what string, names [][]byte, want Verdict) {
+			if exceptions {
+				what += "Exception"
+			}
+			b.Run(what, func(b *testing.B) {
+				b.ReportAllocs()
+				for i := 0; b.Loop(); i++ {
+					if p.Decide(names[i&1023], 1, client).Verdict != want {
+						b.Fatal("wrong verdict")
+					}
+				}
+			})
+		}
+		run("Miss", misses, Allow)
+		if exceptions {
+			return
+		}
+		run("Hit", hits, Block)
+		b.Run("Facts2", func(b *testing.B) {
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				j := i & 1022
+				if p.DecideFacts(Decision{}, misses[j:j+2], 1).Verdict != Allow {
+					b.Fatal("wrong verdict")
+				}
+			}
+		})
+		b.ReportMetric(float64(p.lists.matcher.Bytes())/float64(p.lists.matcher.Names()), "B/name")
+	}
+}
+
+func BenchmarkLoad(b *testing.B) {
+	const names = 1_000_000
+	var text bytes.Buffer
+	r := rand.New(rand.NewPCG(3, 4))
+	for range names {
+		fmt.Fprintln(&text, NameString(randomName(r)))
+	}
+	dir := lay(b, map[string]string{"list": text.String()})
+	b.ReportAllocs()
+	for b.Loop() {
+		lists, err := Load(context.Background(), []CategoryConfig{{Name: "a", Sources: []string{"list"}}}, dir)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(lists.Matcher().Bytes())/float64(lists.Matcher().Names()), "B/name")
+	}
+}
+
+func BenchmarkCompile(b *testing.B) {
+	p, _, _ := bigPolicy(b, 500_000, false)
+	cfg := []PolicyConfig{*p.policies[0].cfg, *p.policies[1].cfg}
+	for b.Loop() {
+		if _, err := Compile(cfg, p.lists); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,234 @@
+package blocklist
+
+import (
+	"math"
+	"net/netip"
+)
+
+// policy is one policy, compiled: per set of lists, and per set of rules with domains, the rules that such a hit
+// makes candidates. A decision is then one probe per label and matcher, and a table read per hit.
+type policy struct {
+	cfg        *PolicyConfig
+	rules      []rule
+	candidates []candidate // groups, each in order of rules and ended by a candidate with last
+	always     uint32      // the group of rules without categories and domains
+	byLists    []uint32    // per set of the lists' matcher its group; 0 is none
+	byRules    []uint32    // per set of the rules' matcher
+	byList     []uint32    // per list the group of the set of it alone
+	otherwise  uint32      // outcome of the default
+}
+
+// candidate is a rule that matches on a hit, if its types allow it.
+type candidate struct {
+	outcome uint32
+	rule    uint16
+	typed   bool // the rule's types have to be looked at
+	observe bool
+	last    bool // of its group
+}
+
+// found is a rule that matched, and the entry by which it did.
+type found struct {
+	rule    uint32 // noRule is none
+	outcome uint32
+	value   uint32 // of the node; 0 when no entry matched
+	off     uint8
+	inline  bool // the node is of the rules' matcher
+}
+
+const noRule = math.MaxUint32
+
+// before says whether a match of candidate c at off outranks f: an earlier rule does, then a more specific entry,
+// then the list that comes first in the rule.
+func (c *candidate) before(f *found, off uint8) bool {
+	if r := uint32(c.rule); r != f.rule {
+		return r < f.rule
+	}
+	if off != f.off {
+		return off < f.off
+	}
+	return c.outcome < f.outcome
+}
+
+// reading is the state of reading one policy's rules for one name.
+type reading struct {
+	policy   *policy
+	qtype    uint16
+	decided  found
+	observed found
+}
+
+// take reads one group of candidates; at says by which entry they match.
+func (r *reading) take(group uint32, at found) {
+	for group != 0 {
+		c := &r.policy.candidates[group]
+		group++
+		if !c.typed || r.policy.rules[c.rule].types.has(r.qtype) {
+			f := &r.decided
+			if c.observe {
+				f = &r.observed
+			}
+			if c.before(f, at.off) {
+				f.rule, f.outcome, f.value, f.off, f.inline = uint32(c.rule), c.outcome, at.value, at.off, at.inline
+			}
+			if !c.observe {
+				return
+			}
+		}
+		if c.last {
+			return
+		}
+	}
+}
+
+// Decide returns the verdict on a lookup of name, a wire name, by client. It does not allocate. Of a name that is
+// none, only rules without categories and domains are read.
+func (p *Policy) Decide(name []byte, qtype uint16, client netip.Addr) Decision {
+	index := p.fallback
+	if i, ok := p.clients.Lookup(client.Unmap().WithZone("")); ok {
+		index = i
+	}
+	r := p.read(index, name, qtype)
+	d := Decision{PolicyIndex: index, Outcome: r.policy.otherwise, Verdict: r.policy.cfg.Default}
+	if f := &r.decided; f.rule != noRule {
+		d.Outcome, d.Verdict = f.outcome, r.policy.rules[f.rule].verdict
+		d.On, d.Off, d.Scope = p.entry(f, OnName)
+	}
+	if f := &r.observed; f.rule < r.decided.rule {
+		d.Observed = f.outcome
+		d.ObservedOn, d.ObservedOff, d.ObservedScope = p.entry(f, OnName)
+	}
+	return d
+}
+
+// DecideFacts returns what becomes of d, the verdict of this Policy's Decide on a lookup of this type, in view of the
+// answer's alias targets, as wire names: an allow becomes a block when a block rule names an alias by category or domain and no
+// allow rule before it covers that alias. The default never applies to an alias. With TrustAllowed an explicit allow
+// of the asked name stands. Of more than 256 aliases only the first 256 are read. It does not allocate.
+func (p *Policy) DecideFacts(d Decision, aliases [][]byte, qtype uint16) Decision {
+	if d.Verdict == Block || len(aliases) == 0 {
+		return d
+	}
+	pol := &p.policies[d.PolicyIndex]
+	if pol.cfg.TrustAllowed && d.On == OnName {
+		return d
+	}
+	for i, alias := range aliases[:min(len(aliases), 256)] {
+		r := p.read(d.PolicyIndex, alias, qtype)
+		if f := &r.observed; d.Observed == 0 && f.value != 0 && f.rule < r.decided.rule {
+			d.Observed, d.ObservedAlias = f.outcome, uint8(i)
+			d.ObservedOn, d.ObservedOff, d.ObservedScope = p.entry(f, OnAlias)
+		}
+		if f := &r.decided; f.value != 0 && pol.rules[f.rule].verdict == Block {
+			d.Outcome, d.Verdict, d.Alias = f.outcome, Block, uint8(i)
+			d.On, d.Off, d.Scope = p.entry(f, OnAlias)
+			return d
+		}
+	}
+	return d
+}
+
+// read reads the rules of one policy for one name. A hit with an exception needs to know which entry of its list is
+// the most specific, and is left to readExceptions.
+func (p *Policy) read(index uint16, name []byte, qtype uint16) reading {
+	pol := &p.policies[index]
+	r := reading{policy: pol, qtype: qtype, decided: found{rule: noRule}, observed: found{rule: noRule}}
+	r.take(pol.always, found{})
+
+	lists, inline := p.lists.matcher, p.inline
+	var offs [128]uint8
+	n := labels(name, &offs)
+	h := lists.seed[0]
+	for d := 1; d <= min(n, max(lists.maxDepth, inline.maxDepth)); d++ {
+		off := int(offs[n-d])
+		h = lists.seed.label(h, name, off, int(offs[n-d+1]))
+		if lists.minDepth <= d && d <= lists.maxDepth {
+			if v := lists.find(h, name[off:]); v != 0 {
+				set := lists.values[v].below
+				if off == 0 {
+					set = lists.values[v].self
+				}
+				if set&exceptional != 0 {
+					return p.readExceptions(pol, name, qtype)
+				}
+				r.take(pol.byLists[set], found{value: v, off: uint8(off)})
+			}
+		}
+		if inline.minDepth <= d && d <= inline.maxDepth {
+			if v := inline.find(h, name[off:]); v != 0 {
+				set := inline.values[v].below
+				if off == 0 {
+					set = inline.values[v].self
+				}
+				r.take(pol.byRules[set], found{value: v, off: uint8(off), inline: true})
+			}
+		}
+	}
+	return r
+}
+
+// readExceptions is read for a name of which some list has an exception: each list counts by its most specific
+// entry alone.
+func (p *Policy) readExceptions(pol *policy, name []byte, qtype uint16) reading {
+	r := reading{policy: pol, qtype: qtype, decided: found{rule: noRule}, observed: found{rule: noRule}}
+	r.take(pol.always, found{})
+
+	var room [127]hit
+	hits := p.lists.matcher.appendHits(room[:0], name)
+	for i, h := range hits {
+		for _, m := range p.lists.matcher.sets.of(h.set) {
+			if !m.exception() && !p.lists.matcher.anyHas(hits[:i], m.list()) {
+				r.take(pol.byList[m.list()], found{value: h.value, off: h.off})
+			}
+		}
+	}
+	for _, h := range p.inline.appendHits(room[:0], name) {
+		r.take(pol.byRules[h.set], found{value: h.value, off: h.off, inline: true})
+	}
+	return r
+}
+
+// entry returns where the entry of f lies, on being OnName or OnAlias, or OnNothing when there is none.
+func (p *Policy) entry(f *found, on MatchedOn) (MatchedOn, uint8, Scope) {
+	if f.value == 0 {
+		return OnNothing, 0, 0
+	}
+	m := p.lists.matcher
+	if f.inline {
+		m = p.inline
+	}
+	if v := m.values[f.value]; v.self == v.below {
+		return on, f.off, Self | Below
+	}
+	return on, f.off, m.scope(f.value, int(p.listOf[f.outcome]), false)
+}
+
+// typeSet is a set of RR types.
+type typeSet struct {
+	low  [4]uint64 // the types below 256
+	high []uint16
+}
+
+func newTypeSet(types []uint16) typeSet {
+	var s typeSet
+	for _, t := range types {
+		if t < 256 {
+			s.low[t>>6] |= 1 << (t & 63)
+		} else {
+			s.high = append(s.high, t)
+		}
+	}
+	return s
+}
+
+func (s *typeSet) has(t uint16) bool {
+	if t < 256 {
+		return s.low[t>>6]>>(t&63)&1 != 0
+	}
+	for _, h := range s.high {
+		if h == t {
+			return true
+		}
+	}
+	return false
+}

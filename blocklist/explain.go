@@ -1,0 +1,125 @@
+package blocklist
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// Explanation tells how a verdict came about.
+type Explanation struct {
+	Decision Decision
+	Outcome  Outcome  // of the decision
+	Observed *Outcome // of the observe rule that would have blocked; nil is none
+
+	Policy    string
+	Client    netip.Addr   // unmapped
+	Prefix    netip.Prefix // the policy's prefix that holds the client; the zero Prefix when it is there for any client
+	ClientPos string
+
+	Rules    []RuleTrace // the rules that were read, in order; the last one decided, or else the default did
+	Holdings []Holding   // every entry of every list that covers the name, whether or not a rule asks for it
+}
+
+// RuleTrace tells how one rule was read.
+type RuleTrace struct {
+	Rule    int // 1-based within the policy
+	Action  Action
+	Pos     string
+	Matched bool
+	Why     string // why it matched or did not, as the end of a sentence that begins with the rule
+
+	// Of a rule that matched by an entry:
+	Category string // empty for a domain of the rule itself
+	List     string
+	Entry    string // "track.example", "=track.example" or "*.track.example"
+	File     string // where the entry stands; empty for a domain of the rule
+	Line     int    // 1-based; 0 when Problem says why it is not known
+	Problem  string
+}
+
+// Explain tells how the verdict on a lookup comes about. It reads list files again to find the lines of entries, so it
+// may take long.
+func (p *Policy) Explain(name []byte, qtype uint16, client netip.Addr) Explanation {
+	d := p.Decide(name, qtype, client)
+	pol := &p.policies[d.PolicyIndex]
+	e := Explanation{
+		Decision:  d,
+		Outcome:   p.outcomes[d.Outcome],
+		Policy:    pol.cfg.Name,
+		Client:    client.Unmap(),
+		ClientPos: p.outcomes[pol.otherwise].ClientPos,
+		Holdings:  p.lists.Find(name),
+	}
+	if d.Observed != 0 {
+		e.Observed = &p.outcomes[d.Observed]
+	}
+	if addr := e.Client.WithZone(""); addr.IsValid() {
+		host := netip.PrefixFrom(addr, addr.BitLen())
+		if prefix, _, ok := p.clients.LookupPrefixLPM(host); ok {
+			e.Prefix = prefix
+		}
+	}
+	for i := range pol.rules {
+		t := p.trace(&pol.rules[i], name, qtype, e.Holdings)
+		t.Rule = i + 1
+		e.Rules = append(e.Rules, t)
+		if t.Matched && t.Action != ActionObserve {
+			break
+		}
+	}
+	return e
+}
+
+// trace reads one rule for one name by its conditions, as they are written.
+func (p *Policy) trace(r *rule, name []byte, qtype uint16, holdings []Holding) RuleTrace {
+	t := RuleTrace{Action: r.cfg.Action, Pos: p.outcomes[r.inline].Pos}
+	if len(r.cfg.Types) > 0 && !slices.Contains(r.cfg.Types, qtype) {
+		t.Why = "the type is none of its types"
+		return t
+	}
+	if r.always() {
+		t.Matched, t.Why = true, "it asks for no name"
+		return t
+	}
+	best := len(name)
+	var list *List
+	for _, d := range r.domains {
+		off := len(name) - len(d.name)
+		if off >= 0 && off < best && (off == 0 && d.scope&Self != 0 && string(name) == string(d.name) ||
+			d.scope&Below != 0 && isBelow(name, d.name)) {
+			best = off
+			t.Matched, t.Why, t.Entry = true, "the name is one of its domains", p.domainEntry(r, d.name)
+		}
+	}
+	for _, category := range r.cfg.Categories {
+		for _, h := range holdings {
+			if h.List.Category == category && h.Effective && !h.Exception && h.Off < best {
+				best = h.Off
+				t.Matched, t.Why = true, "the name is in one of its categories"
+				t.Category, t.List, t.Entry, t.File = category, h.List.Name, h.Entry, h.List.File
+				list = h.List
+			}
+		}
+	}
+	if list != nil {
+		var err error
+		if t.Line, err = p.lists.Locate(list, t.Entry); err != nil {
+			t.Problem = err.Error()
+		}
+	}
+	if !t.Matched {
+		t.Why = "the name is neither in its categories nor one of its domains"
+	}
+	return t
+}
+
+// domainEntry returns the rule's entry for the wire name, all scopes that the rule gives it together.
+func (p *Policy) domainEntry(r *rule, name []byte) string {
+	var scope Scope
+	for _, d := range r.domains {
+		if string(d.name) == string(name) {
+			scope |= d.scope
+		}
+	}
+	return Entry(name, 0, scope)
+}

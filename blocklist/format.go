@@ -1,0 +1,222 @@
+package blocklist
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+)
+
+// format is one way of writing lists. claims says whether a line is typical of it; the format that claims most lines
+// of a file's beginning reads all of it, the first in the table where two claim as many. read takes one line, without
+// its end and the blanks around it, and hands each thing on it to exactly one of the reader's methods.
+type format struct {
+	name   string
+	claims func(line []byte) bool
+	read   func(r *reader, line []byte)
+}
+
+var formats = [...]format{
+	{"adblock", claimsAdblock, readAdblock},
+	{"dnsmasq", claimsDnsmasq, readDnsmasq},
+	{"unbound", claimsUnbound, readUnbound},
+	{"hosts", claimsHosts, readHosts},
+	{"domains", claimsDomains, readDomains},
+}
+
+// formatUT1 reads the domains file of a UT1 directory.
+var formatUT1 = format{"ut1", claimsDomains, readDomains}
+
+const (
+	sampleSize  = 64 << 10 // octets of a file that detect sees
+	sampleLines = 200      // lines with content that vote
+)
+
+// detect picks the format of the file that begins with sample; whole says that the sample is all of the file.
+func detect(sample []byte, whole bool) (format, error) {
+	if err := refuse(sample); err != nil {
+		return format{}, err
+	}
+	sample = bytes.TrimPrefix(sample, bom)
+	var votes [len(formats)]int
+	for seen := 0; len(sample) > 0 && seen < sampleLines; {
+		line, rest, ended := bytes.Cut(sample, newline)
+		if !ended && !whole {
+			break
+		}
+		sample = rest
+		line = bytes.TrimSpace(line)
+		if len(line) == 0 {
+			continue
+		}
+		for i := range formats {
+			if formats[i].claims(line) {
+				votes[i]++
+				seen++
+				break
+			}
+		}
+	}
+	best := len(formats) - 1
+	for i := best; i >= 0; i-- {
+		if votes[i] > 0 && votes[i] >= votes[best] {
+			best = i
+		}
+	}
+	return formats[best], nil
+}
+
+var (
+	bom     = []byte("\xef\xbb\xbf")
+	newline = []byte("\n")
+)
+
+// refuse returns why a file that begins with sample is no list at all.
+func refuse(sample []byte) error {
+	for _, magic := range []struct{ begin, what, hint string }{
+		{"\xff\xfe", "UTF-16 text", "save it as UTF-8"},
+		{"\xfe\xff", "UTF-16 text", "save it as UTF-8"},
+		{"\x1f\x8b", "gzip data", "unpack it"},
+		{"PK\x03\x04", "a zip archive", "unpack it"},
+		{"\x28\xb5\x2f\xfd", "zstd data", "unpack it"},
+		{"\xfd7zXZ", "xz data", "unpack it"},
+		{"BZh", "bzip2 data", "unpack it"},
+	} {
+		if bytes.HasPrefix(sample, []byte(magic.begin)) {
+			return fmt.Errorf("is %s and no list; %s", magic.what, magic.hint)
+		}
+	}
+	text := bytes.TrimLeft(bytes.TrimPrefix(sample, bom), " \t\r\n\v\f")
+	if len(text) > 0 && text[0] == '<' {
+		return errors.New("is a web page and no list; download the list itself")
+	}
+	if len(text) > 0 && text[0] == '{' {
+		return errors.New("is JSON and no list; download the list in another format")
+	}
+	return nil
+}
+
+// reader takes the lines of one file to entries and counts. A file's lines come in order.
+type reader struct {
+	list    *List
+	emit    emitFunc
+	err     error // the first of emit
+	number  int   // of the line
+	line    []byte
+	ignored map[string]int
+	buf     [maxName]byte
+}
+
+// Caps on what a List keeps of its unreadable lines.
+const (
+	maxProblems    = 20
+	maxProblemText = 80
+)
+
+// entry takes a name that the list holds, or, with exception, does not hold.
+func (r *reader) entry(name []byte, scope Scope, exception bool) {
+	r.list.Entries++
+	if err := r.emit(r.number, name, scope, exception); err != nil && r.err == nil {
+		r.err = err
+	}
+}
+
+// ignore counts something understood that DNS cannot enforce or that is no listed name.
+func (r *reader) ignore(reason string) { r.ignored[reason]++ }
+
+// comment counts a line without content.
+func (r *reader) comment() { r.list.Comments++ }
+
+// unreadable counts text, a part of the current line, that is wrong at offset at.
+func (r *reader) unreadable(text []byte, at int, reason string) {
+	r.list.Unreadable++
+	if len(r.list.Problems) >= maxProblems {
+		return
+	}
+	r.list.Problems = append(r.list.Problems, Problem{
+		File:   r.list.File,
+		Line:   r.number,
+		Column: r.column(text) + at,
+		Text:   printable(text),
+		Reason: reason,
+	})
+}
+
+// column returns the 1-based column at which text, a part of the current line, begins. Both end in the same array,
+// so their capacities tell.
+func (r *reader) column(text []byte) int {
+	if at := cap(r.line) - cap(text); 0 <= at && at <= len(r.line) {
+		return at + 1
+	}
+	return 1
+}
+
+// printable returns text cut short, with everything but printable ASCII escaped.
+func printable(text []byte) string {
+	text = bytes.TrimSpace(text)
+	cut := len(text) > maxProblemText
+	if cut {
+		text = text[:maxProblemText]
+	}
+	quoted := fmt.Sprintf("%+q", text)
+	quoted = quoted[1 : len(quoted)-1]
+	if cut {
+		quoted += "..."
+	}
+	return quoted
+}
+
+// Reasons for which names and lines of several formats are left out.
+const (
+	ignoredAddress  = "IP address: DNS names only"
+	ignoredURL      = "page address: DNS sees no paths"
+	ignoredTopLevel = "top-level name (list it as a domain of a rule)"
+	ignoredRegexp   = "regular expression: not enforceable in DNS"
+	ignoredOption   = "setting that lists no name"
+	ignoredReal     = "name with a real address: answers are for local zones"
+	ignoredForward  = "forwarding of a name"
+)
+
+// name takes one name of a list, as text is written, with the scope that its format gives it.
+func (r *reader) name(text []byte, scope Scope, exception bool) {
+	name, at, reason := appendName(r.buf[:0], text, &strict)
+	r.named(name, text, at, reason, scope, exception)
+}
+
+// named finishes name and its kin: it sorts out what appendName or appendEntry made of text.
+func (r *reader) named(name, text []byte, at int, reason string, scope Scope, exception bool) {
+	switch {
+	case address(text):
+		r.ignore(ignoredAddress)
+	case reason == reasonCharacter && bytes.IndexByte(text, '/') > 0:
+		r.ignore(ignoredURL)
+	case reason != "":
+		r.unreadable(text, at, reason)
+	case int(name[0])+2 == len(name):
+		r.ignore(ignoredTopLevel)
+	default:
+		r.entry(name, scope, exception)
+	}
+}
+
+// cutComment cuts off a comment that begins with one of marks after a blank.
+func cutComment(line []byte, marks string) []byte {
+	for i := 1; i < len(line); i++ {
+		if (line[i-1] == ' ' || line[i-1] == '\t') && bytes.IndexByte([]byte(marks), line[i]) >= 0 {
+			return bytes.TrimRight(line[:i], " \t")
+		}
+	}
+	return line
+}
+
+// cutField cuts the first field off a line of fields with blanks between.
+func cutField(line []byte) (field, rest []byte) {
+	i := 0
+	for i < len(line) && line[i] != ' ' && line[i] != '\t' {
+		i++
+	}
+	field, rest = line[:i], line[i:]
+	for len(rest) > 0 && (rest[0] == ' ' || rest[0] == '\t') {
+		rest = rest[1:]
+	}
+	return field, rest
+}

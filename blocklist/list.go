@@ -1,0 +1,72 @@
+package blocklist
+
+import (
+	"fmt"
+	"time"
+)
+
+// CategoryConfig is one category as the operator wrote it: a named union of lists.
+type CategoryConfig struct {
+	Name    string
+	Sources []string // files, UT1 directories, directories or globs; relative ones are taken from Load's dir
+	Pos     string   // "config.toml:12", for messages
+}
+
+// List is one list file as it was read: what it holds, and what of it could not be used.
+type List struct {
+	Name     string    // the path as the operator wrote it, for display: "lists/ads.txt", "lists/ut1/vpn"
+	Category string    // the category that it was loaded for
+	Format   string    // "domains", "hosts", "ut1", "adblock", "dnsmasq" or "unbound"
+	Usage    string    // UT1's word on what the category is for: "black", "white" or "black white"; else empty
+	File     string    // the file that was read; empty for a UT1 directory without domains
+	Bytes    int64     // of File
+	Modified time.Time // of File
+	Digest   [32]byte  // SHA-256 of File
+
+	Lines      int       // of File
+	Comments   int       // lines without content
+	Entries    int       // distinct names, exceptions among them
+	Duplicates int       // further mentions of the same names
+	Ignored    []Ignored // what was understood but is nothing that this package can enforce; most frequent first
+	Unreadable int       // lines or names that could not be understood
+	Problems   []Problem // the first of the unreadable ones
+
+	id int
+}
+
+// Ignored counts the lines of a list that were left out for one reason.
+type Ignored struct {
+	Reason string
+	Count  int
+}
+
+// Problem is one place of a list that could not be read.
+type Problem struct {
+	File   string
+	Line   int    // 1-based
+	Column int    // 1-based, in octets
+	Text   string // what stands there, capped, and escaped to printable ASCII
+	Reason string
+}
+
+// String returns "file:line:column: reason: text".
+func (p Problem) String() string {
+	return fmt.Sprintf("%s:%d:%d: %s: %s", p.File, p.Line, p.Column, p.Reason, p.Text)
+}
+
+// Category is what the lists of one category hold together.
+type Category struct {
+	Name  string
+	Names int // distinct names that at least one of its lists lists, not counting exceptions
+	Lists []*List
+}
+
+// Holding is one entry of one list that covers a name.
+type Holding struct {
+	List      *List
+	Entry     string // "track.example", "=track.example", "*.track.example"; with "@@" before it for an exception
+	Off       int    // the entry is name[Off:]
+	Scope     Scope
+	Exception bool
+	Effective bool // the most specific entry of its list for the name: it alone counts there
+}

@@ -1,0 +1,246 @@
+package blocklist
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+)
+
+// maxName is the longest wire name in octets, the root's included (RFC 1035 §2.3.4).
+const maxName = 255
+
+// Reasons why a text is no name. They are counted and shown, so each is one fixed sentence.
+const (
+	reasonEmpty      = "empty name"
+	reasonEmptyLabel = "empty label"
+	reasonLongLabel  = "label longer than 63 octets"
+	reasonLongName   = "name longer than 255 octets"
+	reasonEscape     = `bad escape (write \DDD with DDD up to 255, or \ and one character)`
+	reasonCharacter  = "character that no listed name has"
+	reasonControl    = "control character or blank in a name"
+	reasonWildcard   = "wildcard that does not stand for all names below (only a leading *. does)"
+	reasonRoot       = "the root (a rule without domains matches every name)"
+)
+
+// loose maps each octet that may stand unescaped in a name to its lower case, all others to 0; strict holds what
+// names in lists are made of: letters, digits, hyphen and underscore.
+var loose, strict = octetTables()
+
+func octetTables() (loose, strict [256]byte) {
+	for c := byte('!'); c <= '~'; c++ {
+		l := c
+		if 'A' <= c && c <= 'Z' {
+			l += 'a' - 'A'
+		}
+		if c != '.' && c != '\\' {
+			loose[c] = l
+		}
+		if 'a' <= l && l <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_' {
+			strict[c] = l
+		}
+	}
+	return loose, strict
+}
+
+// AppendWireName appends the wire name that text presents (RFC 1035 §5.1) to dst: letters in lower case, a final dot
+// or none, \DDD and \X escapes read, Unicode labels turned into A-labels. "." is the root.
+// On error dst is returned as it was.
+func AppendWireName(dst []byte, text string) ([]byte, error) {
+	if text == "." {
+		return append(dst, 0), nil
+	}
+	out, at, reason := appendName(dst, []byte(text), &loose)
+	if reason != "" {
+		return dst, fmt.Errorf("name %q, character %d: %s", text, at+1, reason)
+	}
+	return out, nil
+}
+
+// appendName is AppendWireName with a choice of the octets that may stand unescaped. When reason is not empty, text
+// is no name, at is the offset in text to blame, and out is dst.
+func appendName(dst, text []byte, allowed *[256]byte) (out []byte, at int, reason string) {
+	if len(text) == 0 {
+		return dst, 0, reasonEmpty
+	}
+	out = append(dst, 0)
+	start, label := len(dst), len(dst) // of the name, and of its last label's length octet
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		switch {
+		case allowed[c] != 0:
+			c = allowed[c]
+		case c == '.':
+			if len(out)-label == 1 {
+				return dst, i, emptyOrRoot(text)
+			}
+			if i+1 < len(text) {
+				label = len(out)
+				out = append(out, 0)
+			}
+			continue
+		case c == '\\':
+			used := 0
+			if c, used = unescape(text[i+1:]); used == 0 {
+				return dst, i, reasonEscape
+			}
+			i += used
+		case c >= 0x80:
+			ascii, reason := asciiForm(text)
+			if reason != "" {
+				return dst, i, reason
+			}
+			out, _, reason = appendName(dst, ascii, allowed)
+			return out, i, reason
+		case c == '*':
+			return dst, i, reasonWildcard
+		case c <= ' ' || c == 0x7f:
+			return dst, i, reasonControl
+		default:
+			return dst, i, reasonCharacter
+		}
+		out = append(out, c)
+		if len(out)-label > 64 {
+			return dst, i, reasonLongLabel
+		}
+		if len(out)-start >= maxName {
+			return dst, i, reasonLongName
+		}
+		out[label]++
+	}
+	return append(out, 0), 0, ""
+}
+
+func emptyOrRoot(text []byte) string {
+	if len(text) == 1 {
+		return reasonRoot
+	}
+	return reasonEmptyLabel
+}
+
+// unescape reads what follows a backslash: three digits or one printable character. used is 0 for anything else.
+func unescape(rest []byte) (c byte, used int) {
+	if len(rest) == 0 {
+		return 0, 0
+	}
+	if !digit(rest[0]) {
+		if rest[0] <= ' ' || rest[0] >= 0x7f {
+			return 0, 0
+		}
+		return lower(rest[0]), 1
+	}
+	if len(rest) < 3 || !digit(rest[1]) || !digit(rest[2]) {
+		return 0, 0
+	}
+	n := int(rest[0]-'0')*100 + int(rest[1]-'0')*10 + int(rest[2]-'0')
+	if n > 255 {
+		return 0, 0
+	}
+	return lower(byte(n)), 3
+}
+
+func digit(c byte) bool { return '0' <= c && c <= '9' }
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + ('a' - 'A')
+	}
+	return c
+}
+
+// NameString returns the presentation form of a wire name, without the final dot; "." is the root. Dots and
+// backslashes inside a label, and all octets outside 0x21 to 0x7e, are written as \DDD (RFC 4343 §2.1), so the text
+// can go to a terminal as it is. A malformed name is shown as far as it can be read.
+func NameString(wire []byte) string {
+	if len(wire) == 0 || wire[0] == 0 {
+		return "."
+	}
+	text := make([]byte, 0, len(wire)+8)
+	for off := 0; off < len(wire) && wire[off] != 0; {
+		end := min(off+1+int(wire[off]), len(wire))
+		if off > 0 {
+			text = append(text, '.')
+		}
+		for _, c := range wire[off+1 : end] {
+			if c < 0x21 || c > 0x7e || c == '.' || c == '\\' {
+				text = append(text, '\\', '0'+c/100, '0'+c/10%10, '0'+c%10)
+			} else {
+				text = append(text, c)
+			}
+		}
+		off = end
+	}
+	return string(text)
+}
+
+// Entry returns the entry name[off:] with scope s as lists and rules write it: "track.example", "=track.example" or
+// "*.track.example". It is "" when s is 0 or off is not within name.
+func Entry(name []byte, off uint8, s Scope) string {
+	if s == 0 || int(off) >= len(name) {
+		return ""
+	}
+	return s.prefix() + NameString(name[off:])
+}
+
+func (s Scope) prefix() string {
+	switch s {
+	case Self:
+		return "="
+	case Below:
+		return "*."
+	}
+	return ""
+}
+
+// appendEntry reads an entry as rules and domain lists write it: "example.com" or ".example.com" covers the name and
+// what is below, "=example.com" the name, "*.example.com" what is below.
+func appendEntry(dst, text []byte) (out []byte, scope Scope, at int, reason string) {
+	skip := 0
+	scope = Self | Below
+	switch {
+	case len(text) > 1 && text[0] == '=':
+		scope, skip = Self, 1
+	case len(text) > 2 && text[0] == '*' && text[1] == '.':
+		scope, skip = Below, 2
+	case len(text) > 1 && text[0] == '.':
+		skip = 1
+	}
+	out, at, reason = appendName(dst, text[skip:], &strict)
+	return out, scope, at + skip, reason
+}
+
+// labels writes the offset of each label of name, and last of all that of the root, to offs. It returns the number of
+// labels without the root, or -1 when name is no wire name.
+func labels(name []byte, offs *[128]uint8) int {
+	if len(name) > maxName {
+		return -1
+	}
+	n := 0
+	for i := 0; i < len(name); n++ {
+		c := int(name[i])
+		offs[n&127] = uint8(i)
+		if c == 0 {
+			if i+1 != len(name) {
+				return -1
+			}
+			return n
+		}
+		if c > 63 {
+			return -1
+		}
+		i += 1 + c
+	}
+	return -1
+}
+
+// address says whether text is an IP address, or a network in CIDR notation, and no name.
+func address(text []byte) bool {
+	if len(text) == 0 || len(text) > 64 || !digit(text[len(text)-1]) && bytes.IndexByte(text, ':') < 0 {
+		return false
+	}
+	if bytes.IndexByte(text, '/') >= 0 {
+		_, err := netip.ParsePrefix(string(text))
+		return err == nil
+	}
+	_, err := netip.ParseAddr(string(text))
+	return err == nil
+}
