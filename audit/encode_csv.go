@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // csvHeader is the order of the columns. New ones are added at the end.
@@ -71,11 +72,8 @@ func (t *csvTable) head() {
 // plain keeps a spreadsheet from taking the cell for a formula: one that begins
 // like a formula gets a quote in front, which the spreadsheet does not show.
 func plain(cell string) string {
-	for _, r := range cell {
-		if strings.ContainsRune("=+-@\t\r＝＋－＠", r) {
-			return "'" + cell
-		}
-		break
+	if r, _ := utf8.DecodeRuneInString(cell); cell != "" && strings.ContainsRune("=+-@\t\r＝＋－＠", r) {
+		return "'" + cell
 	}
 	return cell
 }

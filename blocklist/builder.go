@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"math/bits"
 	"slices"
 )
@@ -110,7 +111,7 @@ func (b *Builder) node(name []byte, hash uint64) (*node, error) {
 		}
 	}
 	// The final arena has up to five octets more per name.
-	if len(b.arena)+6*len(b.nodes)+2*maxName > 1<<32-1 {
+	if uint64(len(b.arena))+6*uint64(len(b.nodes))+2*maxName > math.MaxUint32 {
 		return nil, errFull
 	}
 	b.nodes = append(b.nodes, node{hash: hash, ref: uint32(len(b.arena))})

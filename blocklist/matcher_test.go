@@ -241,8 +241,15 @@ func TestHashOfSuffix(t *testing.T) {
 func TestBuilderRefuses(t *testing.T) {
 	b := NewBuilder()
 	for _, c := range []added{
-		{0, "", Self, false}, {0, "\x00", Self, false}, {0, "\x01", Self, false}, {0, "\x01a", Self, false}, {0, "\x01a\x00\x00", Self, false},
-		{0, "\xc0\x00", Self, false}, {0, "\x01a\x00", 0, false}, {0, "\x01a\x00", 4, false}, {-1, "\x01a\x00", Self, false},
+		{0, "", Self, false},
+		{0, "\x00", Self, false},
+		{0, "\x01", Self, false},
+		{0, "\x01a", Self, false},
+		{0, "\x01a\x00\x00", Self, false},
+		{0, "\xc0\x00", Self, false},
+		{0, "\x01a\x00", 0, false},
+		{0, "\x01a\x00", 4, false},
+		{-1, "\x01a\x00", Self, false},
 		{maxLists, "\x01a\x00", Self, false},
 	} {
 		if err := b.Add(c.list, []byte(c.name), c.scope, c.exception); err == nil {
@@ -261,8 +268,10 @@ func TestBuilderRefuses(t *testing.T) {
 // FuzzMatcher holds that no name, however malformed, makes the matcher panic or disagree with the model.
 func FuzzMatcher(f *testing.F) {
 	entries := []added{
-		{0, "\x07example\x00", Below, false}, {1, "\x03www\x07example\x00", Self | Below, false},
-		{0, "\x03www\x07example\x00", Self, true}, {2, "\x01a\x01b\x01c\x00", Self, false},
+		{0, "\x07example\x00", Below, false},
+		{1, "\x03www\x07example\x00", Self | Below, false},
+		{0, "\x03www\x07example\x00", Self, true},
+		{2, "\x01a\x01b\x01c\x00", Self, false},
 	}
 	m := buildMatcher(f, entries)
 	for _, e := range entries {

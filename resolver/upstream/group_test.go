@@ -172,8 +172,10 @@ func TestOnlyOneQueryTriesAFailedServerAgain(t *testing.T) {
 		}
 	}
 	m.succeeded()
-	if !m.ready(at, time.Second) || !m.ready(at, time.Second) || m.failing() {
-		t.Error("success does not end the back-off")
+	for range 2 { // a probe during the back-off is allowed once; this is no back-off
+		if !m.ready(at, time.Second) || m.failing() {
+			t.Error("success does not end the back-off")
+		}
 	}
 }
 
