@@ -25,7 +25,10 @@ type Entry struct {
 	Aliases  [][]byte     // wire names: CNAME, DNAME and SVCB/HTTPS targets
 	Addrs    []netip.Addr // A, AAAA and SVCB/HTTPS hints
 	Upstream uint32       // label of the server that answered
-	Failed   bool         // stands for a failure to get an answer (RFC 9520)
+
+	Failed  bool   // stands for a failure to get an answer (RFC 9520)
+	EDECode int32  // with Failed: why (RFC 8914)
+	EDE     []byte // with Failed: the same as an encoded option
 }
 
 // Age is how many whole seconds e has been kept.

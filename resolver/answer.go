@@ -1,0 +1,220 @@
+package resolver
+
+import (
+	"net/netip"
+
+	"weir/audit"
+	"weir/blocklist"
+	"weir/resolver/cache"
+	"weir/resolver/wire"
+)
+
+// origin is where a query came from and how its reply gets back.
+type origin struct {
+	peer    netip.AddrPort // as the socket knows it
+	client  netip.Addr     // its address without zone, IPv4 in IPv4 form
+	local   netip.Addr     // the address asked; set where the socket has several
+	ifindex uint32         // the interface of arrival; set where local is
+	over    audit.Transport
+	back    returner
+	wall    int64 // arrival, nanoseconds since 1970 UTC
+	mono    int64 // arrival on the resolver's own clock, nanoseconds
+}
+
+// A returner sends the reply of a flight to where the query came from; a nil
+// reply means that there will be none. It may be called from any goroutine,
+// must not keep reply and must not wait for the client, for others wait behind
+// it; errors are its own to count.
+type returner interface {
+	send(to *origin, reply []byte)
+}
+
+// scratch is what one goroutine needs to answer a query without allocating.
+type scratch struct {
+	query wire.Query
+	event audit.Event
+	out   []byte
+
+	waiting  bool // the reply will be sent by a flight
+	recorded bool // the log was told of the query
+}
+
+// answer is the query path. It returns the reply to msg, in s.out, or nil when
+// none is to be sent now: the packet deserves none, or a flight will send it.
+// got is the answer from elsewhere when the path is run again for a flight that
+// has landed; a query that has just arrived has none.
+func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry) []byte {
+	q, ev := &s.query, &s.event
+	*ev = audit.Event{Time: from.wall, Client: from.client, Transport: from.over, EDE: -1}
+	s.waiting, s.recorded = false, false
+	switch wire.Admit(msg) {
+	case wire.Ignore:
+		r.ignored.Add(1)
+		return nil
+	case wire.Malformed:
+		return r.reject(s, msg, wire.RcodeFormErr)
+	case wire.Unsupported:
+		return r.reject(s, msg, wire.RcodeNotImp)
+	}
+	if q.Parse(msg) != nil && decodeOdd(q, msg) != nil {
+		return r.reject(s, msg, wire.RcodeFormErr)
+	}
+	ev.Name, ev.Type, ev.Class = q.Name(), q.Type, q.Class
+
+	st := r.state.Load()
+	ev.Revision = st.Revision
+	if !st.Access.Contains(from.client) {
+		ev.Source = audit.SourceRefused
+		return r.finish(s, msg, from, &replyRefused, wire.Finish{})
+	}
+	if q.Version > 0 {
+		ev.Source = audit.SourceError
+		return r.finish(s, msg, from, &replyEmpty, wire.Finish{Rcode: wire.RcodeBadVers})
+	}
+
+	d := st.Policy.Decide(q.Name(), q.Type, from.client)
+	why := st.note(ev, d)
+	if d.Verdict == blocklist.Block && why.rule {
+		return r.sink(s, msg, from, st, why)
+	}
+	if rep := st.Local.reply(q); rep != nil {
+		// What a local zone answers does not leave the network, so a default of
+		// "block" does not concern it.
+		if d.Verdict == blocklist.Block {
+			ev.Blocked, ev.Reason = false, 0
+		}
+		ev.Source = audit.SourceLocal
+		return r.finish(s, msg, from, rep, wire.Finish{})
+	}
+	if d.Verdict == blocklist.Block {
+		return r.sink(s, msg, from, st, why)
+	}
+	if rep := unforwardable(q); rep != nil {
+		ev.Source = audit.SourceRefused
+		return r.finish(s, msg, from, rep, wire.Finish{})
+	}
+
+	if got != nil {
+		ev.Source, ev.Duration = audit.SourceUpstream, r.mono()-from.mono
+	} else {
+		if got = r.cache.Get(q.Key(), from.mono); got == nil {
+			return r.miss(s, msg, from)
+		}
+		ev.Source = audit.SourceCache
+	}
+	ev.Aliases, ev.Addrs, ev.Upstream = got.Aliases, got.Addrs, got.Upstream
+	if d = st.Policy.DecideFacts(d, got.Aliases, q.Type); int(d.Alias) >= audit.MaxAnswers {
+		ev.Aliases, d.Alias = got.Aliases[d.Alias:], 0 // the one that decided is kept
+	}
+	if why = st.note(ev, d); d.Verdict == blocklist.Block {
+		return r.sink(s, msg, from, st, why)
+	}
+	f := wire.Finish{Age: got.Age(from.mono)}
+	if got.Failed {
+		ev.Source, ev.EDE, f.EDE = audit.SourceError, got.EDECode, got.EDE
+	}
+	return r.finish(s, msg, from, &got.Reply, f)
+}
+
+// note writes the decision d into the event and returns its outcome.
+func (st *State) note(ev *audit.Event, d blocklist.Decision) *outcome {
+	why := &st.outcomes[d.Outcome]
+	ev.Blocked = d.Verdict == blocklist.Block
+	ev.Reason = why.reason
+	ev.Observed = st.outcomes[d.Observed].reason
+	ev.On, ev.EntryOff, ev.EntryScope, ev.EntryAlias = uint8(d.On), d.Off, uint8(d.Scope), d.Alias
+	return why
+}
+
+// sink answers a blocked question.
+func (r *Resolver) sink(s *scratch, msg []byte, from *origin, st *State, why *outcome) []byte {
+	s.event.Source = audit.SourceSinkhole
+	rep := st.Sinkhole.reply(why.answer, s.query.Type)
+	if rep == nil {
+		s.event.Dropped = true
+		r.record(s)
+		return nil
+	}
+	s.event.EDE = edeBlocked
+	return r.finish(s, msg, from, rep, wire.Finish{EDE: why.ede})
+}
+
+// finish joins a reply with what the asker sent, records the query and returns
+// the packet. Where the log must be complete and cannot be, the answer is
+// SERVFAIL instead.
+func (r *Resolver) finish(s *scratch, msg []byte, from *origin, rep *wire.Reply, f wire.Finish) []byte {
+	f.Limit = wire.MaxTCP
+	if from.over == audit.UDP {
+		f.Limit = s.query.Limit()
+	}
+	s.event.Rcode = uint16(rep.Rcode)
+	if f.Rcode != 0 {
+		s.event.Rcode = f.Rcode
+	}
+	if !r.record(s) {
+		rep, f.EDE, f.Rcode = &replyServFail, r.auditFull, 0
+	}
+	s.out = rep.Append(s.out[:0], msg, &s.query, f)
+	return s.out
+}
+
+// reject answers a packet that holds no question to speak of.
+func (r *Resolver) reject(s *scratch, msg []byte, rcode uint8) []byte {
+	s.event.Source, s.event.Rcode = audit.SourceError, uint16(rcode)
+	s.event.Revision = r.state.Load().Revision
+	if !r.record(s) {
+		rcode = wire.RcodeServFail
+	}
+	s.out = wire.AppendError(s.out[:0], msg, rcode)
+	return s.out
+}
+
+// record hands the event to the log. It is false when the event was lost and
+// the configuration wants no answer without a record.
+func (r *Resolver) record(s *scratch) bool {
+	s.recorded = true
+	r.answered.Add(1)
+	return r.log.Record(&s.event) || !r.log.Refusing()
+}
+
+// unforwardable returns the reply to a question that no upstream is asked:
+// classes other than the Internet's, zone transfers and the other meta types,
+// and ANY, which gets the minimal answer of RFC 8482.
+func unforwardable(q *wire.Query) *wire.Reply {
+	switch {
+	case q.Class != wire.ClassINET:
+		return &replyRefused
+	case q.Type == wire.TypeANY:
+		return &replyANY
+	case q.Type == 0 || q.Type == wire.TypeOPT:
+		return &replyFormErr
+	case q.Type == 251 || q.Type == 252: // IXFR, AXFR
+		return &replyRefused
+	case q.Type >= 128 && q.Type <= 254: // meta types, RFC 6895 §3.1
+		return &replyNotImp
+	}
+	return nil
+}
+
+// The replies that depend on nothing; none of them ever changes.
+var (
+	replyEmpty    = wire.Reply{}
+	replyFormErr  = wire.Reply{Rcode: wire.RcodeFormErr}
+	replyServFail = wire.Reply{Rcode: wire.RcodeServFail}
+	replyNotImp   = wire.Reply{Rcode: wire.RcodeNotImp}
+	replyRefused  = wire.Reply{Rcode: wire.RcodeRefused}
+	replyANY      = func() (r wire.Reply) {
+		r.AddRR(&r.An, wire.SelfPointer, wire.TypeHINFO, 3600, []byte("\x07RFC8482\x00"))
+		return r
+	}()
+)
+
+// mono reads the resolver's monotonic clock, in nanoseconds.
+func (r *Resolver) mono() int64 { return r.now().Sub(r.base).Nanoseconds() }
+
+// arrived stamps a query from from.peer; it is the one clock reading of its path.
+func (r *Resolver) arrived(from *origin) {
+	t := r.now()
+	from.wall, from.mono = t.UnixNano(), t.Sub(r.base).Nanoseconds()
+	from.client = from.peer.Addr().Unmap().WithZone("")
+}

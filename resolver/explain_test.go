@@ -1,0 +1,65 @@
+package resolver
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+// TestExplainAgreesWithThePath: what Explain says of a question is what
+// becomes of it.
+func TestExplainAgreesWithThePath(t *testing.T) {
+	set := town(t)
+	set.upstream = newServer(t, map[string]handler{"*": says("NXDOMAIN")})
+	set.forward = map[string]*server{"corp.example.": newServer(t, map[string]handler{"*": says("NXDOMAIN")})}
+	set.sinkhole.Addresses = []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}
+	w := newWorld(t, set)
+	for _, c := range []struct{ client, question, want string }{
+		{"127.0.0.1", "www.example. A", "default"},
+		{"127.0.0.1", "a.corp.example. A", "corp.example."},
+		{"127.0.0.1", "corp.example. DS", "default"},
+		{"127.0.0.1", "x.track.example. A", "NXDOMAIN everyone: ads"},
+		{"127.0.0.1", "a.inline.example. AAAA", "NXDOMAIN everyone: rule 4"},
+		{"127.0.0.1", "local-ad.lab.example. A", "NODATA everyone: rule 6"},
+		{"127.0.0.1", "hole.example. A", "no answer at all everyone: rule 7"},
+		{"127.0.0.1", "www.lab.example. A", "zone lab.example"},
+		{"10.66.0.1", "www.lab.example. A", "zone lab.example"},
+		{"10.66.0.1", "www.example. A", "default"},
+		{"10.66.0.1", "other.example. A", "NXDOMAIN locked: default"},
+		{"::ffff:10.66.0.1", "other.example. A", "NXDOMAIN locked: default"},
+		{"192.0.2.99", "x.track.example. A", "refused"},
+	} {
+		name, typ, _ := strings.Cut(c.question, " ")
+		a := w.State().Explain(mustWire(name), typeOf(t, typ), netip.MustParseAddr(c.client))
+		got := a.Upstream
+		switch {
+		case a.Refused:
+			got = "refused"
+		case a.Blocked:
+			got = a.Answer + " " + a.EDE
+		case a.Zone != "":
+			got = "zone " + a.Zone
+		case len(a.Servers) != 1:
+			t.Errorf("%s goes to %q", c.question, a.Servers)
+		}
+		if got != c.want {
+			t.Errorf("%s from %s: %s, want %s", c.question, c.client, got, c.want)
+		}
+		reply := w.askFrom(c.client, c.question)
+		if strings.HasPrefix(reply, "REFUSED") != a.Refused || strings.Contains(reply, " ede 15 ") != (a.Blocked && a.EDE != "" && reply != "silence") ||
+			strings.Contains(reply, " aa ") != (a.Zone != "") || !strings.Contains(reply, a.EDE) && reply != "silence" {
+			t.Errorf("%s from %s: explained as %s, but answered %s", c.question, c.client, got, reply)
+		}
+	}
+	asked := strings.Join(w.set.forward["corp.example."].questions(), " ")
+	if asked != "a.corp.example. A" {
+		t.Errorf("the forwarded zone was asked %q", asked)
+	}
+	for _, c := range []struct {
+		answer, typ, want string
+	}{{"null", "A", "0.0.0.0"}, {"null", "AAAA", "::"}, {"null", "TXT", "NODATA"}, {"address", "A", "192.0.2.1"}, {"address", "AAAA", "2001:db8::1"}, {"refused", "A", "REFUSED"}, {"nodata", "A", "NODATA"}} {
+		if got := w.State().Sinkhole.describe(answerOf(t, c.answer), typeOf(t, c.typ)); got != c.want {
+			t.Errorf("%s for %s: %s, want %s", c.answer, c.typ, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,249 @@
+package resolver
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	"github.com/miekg/dns"
+
+	"weir/audit"
+	"weir/resolver/cache"
+	"weir/resolver/upstream"
+	"weir/resolver/wire"
+)
+
+// flight is one question on its way, and those who wait for the answer.
+type flight struct {
+	key     string
+	state   *State // that sent it; its upstreams stay open until the flight has landed
+	group   *upstream.Group
+	waiters []waiter
+
+	ask   dns.Msg // the question as it goes out
+	room1 [1]waiter
+	room2 [1]dns.Question
+}
+
+type waiter struct {
+	msg  []byte
+	from origin
+}
+
+// waitersPerFlight times the most flights is how many queries may wait in all:
+// each keeps its packet in memory.
+const waitersPerFlight = 8
+
+const (
+	maxWaiters = 1024 // for one question; more are answered SERVFAIL
+	failureTTL = 1e9  // nanoseconds that a failure is remembered (RFC 9520 §3.2)
+	bareTTL    = 5    // seconds that a negative answer without SOA is kept
+)
+
+// miss sends a question out, or joins it to the flight that already carries
+// the same question to the same place. It returns a reply only when there is
+// no room for either.
+func (r *Resolver) miss(s *scratch, msg []byte, from *origin) []byte {
+	q := &s.query
+	f, began := r.board(q, waiter{msg: bytes.Clone(msg), from: *from})
+	if f == nil {
+		r.overload.Add(1)
+		s.event.Source, s.event.EDE = audit.SourceError, edeNetwork
+		return r.finish(s, msg, from, &replyServFail, wire.Finish{EDE: r.tooMany})
+	}
+	if began {
+		f.question(q)
+		go r.fly(f, bytes.Clone(q.Key()))
+	}
+	s.waiting = true
+	return nil
+}
+
+// board puts w on the flight for q, which it says has yet to begin if w is the
+// first. There is no flight for w when too many are under way or wait already,
+// or none may begin any more.
+func (r *Resolver) board(q *wire.Query, w waiter) (f *flight, began bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	st := r.state.Load() // not an older one: Swap may have closed its upstreams
+	group := st.Routes.Route(routed(q.Name(), q.Type))
+	var room [512]byte
+	key := append(append(room[:0], q.Key()...), group.Name()...)
+	f = r.flights[string(key)]
+	if r.closing || r.waiting >= waitersPerFlight*r.cfg.MaxInflight || f != nil && len(f.waiters) >= maxWaiters {
+		return nil, false
+	}
+	if f == nil {
+		if len(r.flights) >= r.cfg.MaxInflight {
+			return nil, false
+		}
+		f, began = &flight{key: string(key), state: st, group: group}, true
+		f.waiters = f.room1[:0]
+		r.flights[f.key] = f
+		st.flights.Add(1)
+		r.inflight.Add(1)
+	}
+	f.waiters = append(f.waiters, w)
+	r.waiting++
+	return f, began
+}
+
+// routed is the name by which a question finds its upstream: that of the parent
+// for DS, which is the parent's record (RFC 4035 §3.1.4.1).
+func routed(name []byte, qtype uint16) []byte {
+	if qtype == dns.TypeDS && len(name) > 1 {
+		name = name[1+int(name[0]):]
+	}
+	return name
+}
+
+// question fills in the query that goes out: the question in lower case and
+// the flags DO and CD, nothing else of the asker.
+func (f *flight) question(q *wire.Query) {
+	name, _, err := dns.UnpackDomainName(q.Name(), 0)
+	if err != nil {
+		name = "." // not reached: a parsed name unpacks
+	}
+	f.room2[0] = dns.Question{Name: name, Qtype: q.Type, Qclass: q.Class}
+	f.ask.RecursionDesired, f.ask.CheckingDisabled, f.ask.Question = true, q.CD, f.room2[:]
+	if q.DO {
+		f.ask.SetEdns0(wire.MaxUDP, true)
+	}
+}
+
+// fly asks upstream, keeps the answer and runs the query path again for
+// everyone who waits.
+func (r *Resolver) fly(f *flight, key []byte) {
+	defer r.inflight.Done()
+	s, _ := r.scratches.Get().(*scratch)
+	if s == nil {
+		s = newScratch()
+	}
+	e := r.fetch(f, key, s.out[:cap(s.out)])
+	f.state.flights.Done()
+	if e.Expires > e.Stored {
+		r.cache.Put(e)
+	}
+	r.mu.Lock()
+	delete(r.flights, f.key)
+	r.waiting -= len(f.waiters)
+	r.mu.Unlock() // nobody can join any more
+
+	for i := range f.waiters {
+		r.land(s, &f.waiters[i], e)
+	}
+	r.scratches.Put(s)
+}
+
+// land answers one waiter. A panic costs that answer alone.
+func (r *Resolver) land(s *scratch, w *waiter, e *cache.Entry) {
+	var out []byte
+	defer func() {
+		if v := recover(); v != nil {
+			out = r.caught(v, s, w.msg, &w.from)
+		}
+		w.from.back.send(&w.from, out)
+	}()
+	out = r.answer(s, w.msg, &w.from, e)
+}
+
+// fetch asks f's question and returns the answer, or the failure, as a cache
+// entry. It may use room.
+func (r *Resolver) fetch(f *flight, key, room []byte) (e *cache.Entry) {
+	group, q := f.group, &f.ask
+	defer func() {
+		if v := recover(); v != nil {
+			r.panics.Add(1)
+			r.logger.Error("a reply could not be read", "question", q.Question[0].String(), "panic", v, "stack", string(debug.Stack()))
+			e = r.failure(key, edeOther, "reply could not be read")
+		}
+	}()
+	ctx, cancel := context.WithTimeout(r.ctx, r.cfg.Deadline)
+	defer cancel()
+	m, server, err := group.Exchange(ctx, q)
+	if err != nil {
+		code, text := int32(edeNetwork), "upstream "+group.Name()+" failed"
+		if errors.Is(err, context.DeadlineExceeded) {
+			code, text = edeUnreachable, "upstream "+group.Name()+" did not answer"
+		}
+		r.logger.Debug("no answer", "question", q.Question[0].String(), "upstream", group.Name(), "error", err)
+		return r.failure(key, code, text)
+	}
+	e, err = inspect(q, m, r.cfg.TTL, room)
+	if err != nil {
+		r.logger.Debug("reply refused", "question", q.Question[0].String(), "server", server, "error", err)
+		return r.failure(key, edeOther, "upstream reply refused: "+err.Error())
+	}
+	e.Key, e.Upstream = key, r.log.Label(server)
+	e.Stored = r.mono()
+	e.Expires += e.Stored // inspect gave a life span
+	return e
+}
+
+// failure is an entry that says SERVFAIL and is remembered for a second.
+func (r *Resolver) failure(key []byte, code int32, text string) *cache.Entry {
+	now := r.mono()
+	return &cache.Entry{
+		Key: key, Reply: replyServFail, Failed: true,
+		EDECode: code, EDE: wire.AppendEDE(nil, uint16(code), text),
+		Stored: now, Expires: now + failureTTL,
+	}
+}
+
+// decodeOdd reads a query that the narrow parser refused, by a full decoder.
+// An error means FORMERR.
+func decodeOdd(q *wire.Query, msg []byte) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("decoder: %v", v)
+		}
+	}()
+	var m dns.Msg
+	if err := m.Unpack(msg); err != nil {
+		return err
+	}
+	if len(m.Question) != 1 || len(m.Answer)+len(m.Ns) != 0 {
+		return errors.New("not one question")
+	}
+	var name [256]byte
+	n, err := dns.PackDomainName(m.Question[0].Name, name[:], 0, nil, false)
+	if err != nil {
+		return err
+	}
+	end := 12 + n + 4
+	if end > len(msg) || !bytes.EqualFold(msg[12:12+n], name[:n]) {
+		return errors.New("compressed question") // its octets could not be echoed
+	}
+	*q = wire.Query{
+		ID: m.Id, Type: m.Question[0].Qtype, Class: m.Question[0].Qclass,
+		RD: m.RecursionDesired, AD: m.AuthenticatedData, CD: m.CheckingDisabled,
+	}
+	for i, rr := range m.Extra {
+		opt, ok := rr.(*dns.OPT)
+		if !ok {
+			continue // a signature, say; it is not ours to check
+		}
+		if q.EDNS || opt.Hdr.Name != "." || len(opt.Option) > 32 {
+			return fmt.Errorf("additional record %d: a second or bad OPT", i)
+		}
+		q.EDNS, q.DO, q.UDPSize, q.Version = true, opt.Do(), opt.UDPSize(), opt.Version()
+	}
+	q.Set(name[:n], end)
+	return nil
+}
+
+// caught turns v, what recover returned for the query msg, into a counter, a
+// log line with the packet, a record unless there is one, and SERVFAIL.
+func (r *Resolver) caught(v any, s *scratch, msg []byte, from *origin) []byte {
+	r.panics.Add(1)
+	r.logger.Error("a query could not be answered", "client", from.client, "panic", v,
+		"packet", fmt.Sprintf("%x", msg[:min(len(msg), 512)]), "stack", string(debug.Stack()))
+	s.waiting = false
+	if !s.recorded {
+		s.event.Source, s.event.Rcode, s.event.EDE = audit.SourceError, wire.RcodeServFail, -1
+		r.record(s)
+	}
+	return wire.AppendError(nil, msg, wire.RcodeServFail)
+}

@@ -1,0 +1,429 @@
+package resolver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"weir/audit"
+	"weir/blocklist"
+	"weir/resolver/upstream"
+)
+
+// begin asks without waiting for the reply, which comes into box.
+func (w *world) begin(question string, box mailbox, edit ...func(*dns.Msg)) {
+	w.t.Helper()
+	if out, waiting := w.start(newScratch(), audit.UDP, "", query(w.t, question, edit...), box); !waiting {
+		box <- slices.Clone(out)
+	}
+}
+
+func (w *world) await(box mailbox) string {
+	w.t.Helper()
+	select {
+	case b := <-box:
+		return show(w.t, b)
+	case <-time.After(patience):
+		w.t.Fatal("no reply came")
+		return ""
+	}
+}
+
+const (
+	www  = "www.example. A"
+	wwwA = "NOERROR www.example. 60 A 192.0.2.1;"
+)
+
+func TestOneFlightForEqualQuestions(t *testing.T) {
+	gate := make(chan struct{})
+	s := newServer(t, map[string]handler{www: held(gate, says("www.example. 60 A 192.0.2.1"))})
+	w := newWorld(t, setup{upstream: s})
+	const n = 1000
+	boxes := make([]mailbox, n)
+	for i := range boxes {
+		boxes[i] = make(mailbox, 1)
+		// Spelling, identifier and options are the asker's and split nothing.
+		w.begin([]string{"www.example. A", "WWW.example. A"}[i%2], boxes[i], func(m *dns.Msg) {
+			m.Id = uint16(i)
+			if i%3 == 0 {
+				m.SetEdns0(1232, false)
+				m.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_NSID{Code: dns.EDNS0NSID}}
+			}
+		})
+	}
+	if st := w.Stats(); st.Inflight != 1 {
+		t.Errorf("%d flights, want 1", st.Inflight)
+	}
+	close(gate)
+	for i, box := range boxes {
+		b := <-box
+		if m := unpack(t, b); m.Id != uint16(i) || len(m.Answer) != 1 || (m.IsEdns0() != nil) != (i%3 == 0) {
+			t.Fatalf("asker %d got %s", i, show(t, b))
+		}
+	}
+	if asked := s.questions(); len(asked) != 1 {
+		t.Errorf("%d questions went upstream, want 1", len(asked))
+	}
+	if got := w.ask(www); got != wwwA {
+		t.Error(got)
+	}
+	if e := w.events(); len(e) != n+1 {
+		t.Errorf("%d events, want %d", len(e), n+1)
+	}
+}
+
+func TestFlightsAreBounded(t *testing.T) {
+	gate := make(chan struct{})
+	s := newServer(t, map[string]handler{"*": held(gate, says("NXDOMAIN"))})
+	w := newWorld(t, setup{upstream: s, config: func(c *Config) { c.MaxInflight = 3 }})
+	const tooMany = `SERVFAIL ede 23 "too many questions in flight"`
+	room := make(mailbox, 4096)
+	for i := range 3 {
+		w.begin(fmt.Sprintf("n%d.example. A", i), room)
+	}
+	if got := w.ask("n3.example. A", edns); got != tooMany {
+		t.Errorf("a fourth flight: %s", got)
+	}
+	w.begin("n0.example. A", room) // but any flight takes one more
+	for range waitersPerFlight*3 - 4 {
+		w.begin("n1.example. A", room)
+	}
+	if got := w.ask("n0.example. A", edns); got != tooMany {
+		t.Errorf("one waiter too many: %s", got)
+	}
+	if st := w.Stats(); st.Inflight != 3 || st.Overload != 2 {
+		t.Errorf("stats %+v", st)
+	}
+	close(gate)
+	for range waitersPerFlight * 3 {
+		if got := w.await(room); got != "NXDOMAIN" {
+			t.Error(got)
+		}
+	}
+	if got := w.ask("n3.example. A", edns); got != "NXDOMAIN" {
+		t.Errorf("after all have landed: %s", got)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.waiting != 0 || len(w.flights) != 0 {
+		t.Errorf("%d still wait on %d flights", w.waiting, len(w.flights))
+	}
+}
+
+func TestWaitersOfOneQuestionAreBounded(t *testing.T) {
+	gate := make(chan struct{})
+	w := newWorld(t, setup{upstream: newServer(t, map[string]handler{www: held(gate, says("NXDOMAIN"))})})
+	room := make(mailbox, maxWaiters)
+	for range maxWaiters {
+		w.begin(www, room)
+	}
+	if got := w.ask(www, edns); got != `SERVFAIL ede 23 "too many questions in flight"` {
+		t.Error(got)
+	}
+	close(gate)
+	for range maxWaiters {
+		w.await(room)
+	}
+}
+
+func TestFailureIsRememberedForASecond(t *testing.T) {
+	var fail atomic.Bool
+	fail.Store(true)
+	s := newServer(t, map[string]handler{www: func(q, m *dns.Msg) bool {
+		if fail.Load() {
+			m.Rcode = dns.RcodeServerFailure
+			return true
+		}
+		return says("www.example. 60 A 192.0.2.1")(q, m)
+	}})
+	w := newWorld(t, setup{upstream: s})
+	const failed = `SERVFAIL ede 0 "upstream reply refused: rcode SERVFAIL"`
+	step := func(after time.Duration, want string, asked int) {
+		t.Helper()
+		w.clock.advance(after)
+		if got := w.ask(www, edns); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+		if n := len(s.questions()); n != asked {
+			t.Errorf("asked %d times, want %d", n, asked)
+		}
+	}
+	step(0, failed, 1)
+	step(900*time.Millisecond, failed, 1)
+	step(200*time.Millisecond, failed, 2)
+	fail.Store(false)
+	step(0, failed, 2)
+	step(time.Second, wwwA, 3)
+	step(time.Second, strings.Replace(wwwA, "60", "59", 1), 3)
+}
+
+// TestSilentAndDeadUpstreams: each says what is wrong, in the reply and the log.
+func TestSilentAndDeadUpstreams(t *testing.T) {
+	gone := newServer(t, nil)
+	gone.addr = "127.0.0.1:1" // nobody listens there
+	for _, c := range []struct {
+		s    *server
+		want string
+	}{
+		{newServer(t, map[string]handler{www: silent}), `SERVFAIL ede 22 "upstream default did not answer"`},
+		{gone, `SERVFAIL ede 23 "upstream default failed"`},
+	} {
+		w := newWorld(t, setup{upstream: c.s, config: func(c *Config) { c.Deadline = 300 * time.Millisecond }})
+		if got := w.ask(www, edns); got != c.want {
+			t.Errorf("%s, want %s", got, c.want)
+		}
+		if got := w.ask(www); got != "SERVFAIL" {
+			t.Errorf("without EDNS: %s", got)
+		}
+	}
+}
+
+func TestFlagsSplitTheCache(t *testing.T) {
+	const sig = "www.example. 60 RRSIG A 8 2 60 20300101000000 20200101000000 1 example. aaaa"
+	s := newServer(t, map[string]handler{www: says("www.example. 60 A 192.0.2.1", sig)})
+	w := newWorld(t, setup{upstream: s})
+	cd := func(m *dns.Msg) { m.CheckingDisabled = true }
+	for range 2 {
+		for _, c := range []struct {
+			edit   []func(*dns.Msg)
+			signed bool
+		}{{nil, false}, {[]func(*dns.Msg){dnssec}, true}, {[]func(*dns.Msg){cd}, false}, {[]func(*dns.Msg){cd, dnssec}, true}, {[]func(*dns.Msg){edns}, false}} {
+			if got := w.ask(www, c.edit...); strings.Contains(got, "RRSIG") != c.signed {
+				t.Errorf("%s, want signed: %v", got, c.signed)
+			}
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if want := []string{"", "do", "cd", "do cd"}; !slices.Equal(s.flags, want) {
+		t.Errorf("asked with %q, want %q", s.flags, want)
+	}
+}
+
+// TestOddQueries: valid, but outside what the fast parser reads.
+func TestOddQueries(t *testing.T) {
+	w := newWorld(t, setup{upstream: newServer(t, map[string]handler{www: says("www.example. 60 A 192.0.2.1")})})
+	tsig := func(m *dns.Msg) { m.SetTsig("key.example.", dns.HmacSHA256, 300, time.Now().Unix()) }
+	options := func(n int) func(*dns.Msg) {
+		return func(m *dns.Msg) {
+			for range n {
+				m.IsEdns0().Option = append(m.IsEdns0().Option, &dns.EDNS0_LOCAL{Code: dns.EDNS0LOCALSTART})
+			}
+		}
+	}
+	for _, c := range []struct {
+		name string
+		edit []func(*dns.Msg)
+		want string
+	}{
+		{"TSIG", []func(*dns.Msg){tsig}, wwwA},
+		{"OPT and TSIG", []func(*dns.Msg){edns, tsig}, wwwA},
+		{"TSIG and OPT", []func(*dns.Msg){tsig, edns}, wwwA},
+		{"a stray record", []func(*dns.Msg){func(m *dns.Msg) { m.Extra = []dns.RR{rr("a.example. 1 A 192.0.2.1")} }}, wwwA},
+		{"32 options", []func(*dns.Msg){edns, options(32)}, wwwA},
+		{"33 options", []func(*dns.Msg){edns, options(33)}, "FORMERR"},
+		{"two OPT", []func(*dns.Msg){edns, func(m *dns.Msg) { m.Extra = append(m.Extra, m.Extra[0]) }}, "FORMERR"},
+	} {
+		msg := query(t, www, c.edit...)
+		b := w.exchange("", msg)
+		if got := show(t, b); got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+		hasOPT := unpack(t, msg).IsEdns0() != nil && c.want != "FORMERR"
+		if got := unpack(t, b).IsEdns0() != nil; got != hasOPT {
+			t.Errorf("%s: OPT in the reply: %v", c.name, got)
+		}
+	}
+	trailing := append(query(t, www), 0, 1, 2)
+	if got := show(t, w.exchange("", trailing)); got != wwwA {
+		t.Errorf("junk behind the message: %s", got)
+	}
+}
+
+// TestSwapWhileInFlight: what a flight brings home is judged by the state then
+// in force, and the state that sent it stays whole until it has landed.
+func TestSwapWhileInFlight(t *testing.T) {
+	gate := make(chan struct{})
+	old := newServer(t, map[string]handler{"*": held(gate, says("www.example. 60 A 192.0.2.1"))})
+	w := newWorld(t, setup{upstream: old, sinkhole: SinkholeConfig{TTL: 60}})
+	box := make(mailbox, 1)
+	w.begin(www, box, edns)
+	swapped := make(chan struct{})
+	w.set.upstream = newServer(t, map[string]handler{"*": says("NXDOMAIN")})
+	w.set.policies = []blocklist.PolicyConfig{{Name: "p", Any: true, Rules: []blocklist.RuleConfig{{Action: blocklist.ActionBlock, Domains: []string{"www.example"}}}}}
+	next := w.state(2)
+	go func() {
+		w.Swap(next)
+		close(swapped)
+	}()
+	w.until(func() bool { return w.State() == next }) // in force at once …
+	select {
+	case <-swapped:
+		t.Fatal("the old state was given up with a question on its way")
+	default:
+	}
+	if got := w.ask("new.example. A"); got != "NXDOMAIN" {
+		t.Errorf("a new question got %s of the old upstream", got)
+	}
+	close(gate) // … but Swap returns only now
+	const blocked = `NXDOMAIN ede 15 "p: rule 1" / www.example. 60 SOA 60;`
+	if got := w.await(box); got != blocked {
+		t.Errorf("the flight brought %s, want %s", got, blocked)
+	}
+	<-swapped
+}
+
+// TestSwapUnderLoad: no query goes unanswered while states come and go.
+func TestSwapUnderLoad(t *testing.T) {
+	s := newServer(t, map[string]handler{"*": says("NXDOMAIN")})
+	w := newWorld(t, setup{upstream: s})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range 300 {
+			if got := w.ask(fmt.Sprintf("n%d.example. A", i), edns); got != "NXDOMAIN" {
+				t.Errorf("question %d: %s", i, got)
+			}
+		}
+	}()
+	for range 50 {
+		w.reload(func(*setup) {})
+	}
+	<-done
+	if e := w.events(); len(e) != 300 {
+		t.Errorf("%d events, want 300", len(e))
+	}
+}
+
+func TestForwardedZones(t *testing.T) {
+	corp := newServer(t, map[string]handler{"*": says("NXDOMAIN", "/", "corp.example. 60 SOA ns.example. host.example. 1 2 3 4 60")})
+	w := newWorld(t, setup{
+		upstream: newServer(t, map[string]handler{"*": says("NXDOMAIN", "/", ". 60 SOA ns.example. host.example. 1 2 3 4 60")}),
+		forward:  map[string]*server{"corp.example.": corp, "10.in-addr.arpa.": corp},
+		private:  true,
+	})
+	const theirs, ours = "NXDOMAIN / corp.example. 60 SOA 60;", "NXDOMAIN / . 60 SOA 60;"
+	for question, want := range map[string]string{
+		"corp.example. A":            theirs,
+		"a.b.corp.example. MX":       theirs,
+		"corp.example. DS":           ours, // the parent's record (RFC 4035 §3.1.4.1)
+		"a.corp.example. DS":         theirs,
+		"xcorp.example. A":           ours,
+		"example. A":                 ours,
+		". DS":                       ours,
+		"1.0.0.11.in-addr.arpa. PTR": ours,
+	} {
+		if got := w.ask(question); got != want {
+			t.Errorf("%s: %s, want %s", question, got, want)
+		}
+	}
+	w.ask("1.0.0.10.in-addr.arpa. PTR")
+	if !slices.Contains(corp.questions(), "1.0.0.10.in-addr.arpa. PTR") {
+		t.Error("a forwarded private zone was answered here")
+	}
+}
+
+// broken is an upstream whose decoder panics.
+type broken struct{}
+
+func (broken) Exchange(context.Context, *dns.Msg) (*dns.Msg, error) { panic("bad decoder") }
+func (broken) Close() error                                         { return errors.New("does not close") }
+func (broken) Stats() upstream.Stats                                { return upstream.Stats{} }
+func (broken) String() string                                       { return "broken://" }
+
+// TestPanicsAreContained: each costs one answer, SERVFAIL, and leaves a count,
+// a line with the packet, and a record.
+func TestPanicsAreContained(t *testing.T) {
+	gate := make(chan struct{})
+	s := newServer(t, map[string]handler{"*": held(gate, says("www.example. 60 A 192.0.2.1"))})
+	w := newWorld(t, setup{upstream: s})
+	w.listen()
+	whole := w.State()
+	// What no configuration leads to: a state without a policy. It is put in force without the care of Swap.
+	headless := &State{Access: whole.Access, Sinkhole: whole.Sinkhole, Local: whole.Local, Routes: whole.Routes, outcomes: whole.outcomes}
+	w.Resolver.state.Store(headless)
+	if got := show(t, w.overUDP(query(t, www))); got != "SERVFAIL" {
+		t.Errorf("UDP: %s", got)
+	}
+	c := w.dial("tcp")
+	for i := range 2 {
+		if i == 1 {
+			w.Resolver.state.Store(whole)
+			close(gate)
+		}
+		if _, err := c.Write(framed(query(t, www))); err != nil {
+			t.Fatal(err)
+		}
+		b, err := unframe(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := show(t, b), []string{"SERVFAIL", wwwA}[i]; got != want {
+			t.Errorf("TCP %d: %s, want %s", i, got, want)
+		}
+	}
+	if got := show(t, w.overUDP(query(t, www))); got != wwwA {
+		t.Errorf("UDP afterwards: %s", got)
+	}
+	if n := w.Stats().Panics; n != 2 {
+		t.Errorf("%d panics counted, want 2", n)
+	}
+	if !strings.Contains(w.said.String(), fmt.Sprintf("packet=%x", query(t, www))) {
+		t.Errorf("no packet in the log:\n%s", w.said)
+	}
+	e := w.events()
+	if len(e) != 4 {
+		t.Fatalf("%d events, want 4", len(e))
+	}
+	for i, want := range []string{"SERVFAIL", "SERVFAIL", "NOERROR", "NOERROR"} {
+		if e[i].Rcode != want || e[i].Name != "www.example" {
+			t.Errorf("event %d: %s %s, want %s", i, e[i].Name, e[i].Rcode, want)
+		}
+	}
+}
+
+func TestPanicInAFlight(t *testing.T) {
+	w := newWorld(t, setup{exchanger: broken{}})
+	if got := w.ask(www, edns); got != `SERVFAIL ede 0 "reply could not be read"` {
+		t.Error(got)
+	}
+	if n := w.Stats().Panics; n != 1 {
+		t.Errorf("%d panics counted, want 1", n)
+	}
+	w.reload(func(s *setup) { s.exchanger = nil })
+	if !strings.Contains(w.said.String(), "does not close") {
+		t.Error("an upstream that did not close went unsaid")
+	}
+}
+
+// TestPanicAtLanding costs that answer alone: the flight is over for all.
+func TestPanicAtLanding(t *testing.T) {
+	gate := make(chan struct{})
+	w := newWorld(t, setup{upstream: newServer(t, map[string]handler{"*": held(gate, says("www.example. 60 A 192.0.2.1"))})})
+	room := make(mailbox, 2)
+	w.begin(www, room)
+	w.begin(www, room)
+	whole := w.State()
+	w.Resolver.state.Store(&State{Access: whole.Access})
+	close(gate)
+	for range 2 {
+		if got := w.await(room); got != "SERVFAIL" {
+			t.Error(got)
+		}
+	}
+	w.until(func() bool { return w.Stats().Inflight == 0 })
+	w.Resolver.state.Store(whole)
+	if got := w.ask(www); got != wwwA {
+		t.Errorf("afterwards: %s", got)
+	}
+	if e := w.events(); len(e) != 3 || e[0].Rcode != "SERVFAIL" {
+		t.Errorf("%d events", len(e))
+	}
+}

@@ -1,0 +1,223 @@
+package resolver
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"weir/audit"
+	"weir/blocklist"
+)
+
+// memory are questions that town answers without asking anyone.
+var memory = []struct{ name, question, rcode string }{
+	{"hit", "www.example. A", "NOERROR"},
+	{"hit with alias", "fine.example. A", "NOERROR"},
+	{"sinkhole", "x.y.track.example. A", "NXDOMAIN"},
+	{"blocked by alias", "cloak.example. A", "NXDOMAIN"},
+	{"drop", "hole.example. A", "silence"},
+	{"local", "www.lab.example. A", "NOERROR"},
+	{"no such local", "x.lab.example. A", "NXDOMAIN"},
+	{"failure", "unknown.example. A", "SERVFAIL"},
+	{"ANY", "www.example. ANY", "NOERROR"},
+}
+
+// roomy is a log that takes what a test records without waiting for the disk.
+func roomy(c *audit.Config) { c.Interval = time.Hour }
+
+// TestMemoryAnswersAllocateNothing in the query path, from the clock reading
+// to the finished reply, the record of it included.
+func TestMemoryAnswersAllocateNothing(t *testing.T) {
+	set := town(t)
+	set.audit = roomy
+	w := newWorld(t, set)
+	for _, c := range memory {
+		for _, edit := range [][]func(*dns.Msg){nil, {edns}} {
+			msg := query(t, c.question, edit...)
+			w.exchange("", msg)
+			s, box := newScratch(), make(mailbox)
+			from := &origin{peer: w.peer, over: audit.UDP, back: box}
+			var out []byte
+			if n := testing.AllocsPerRun(1000, func() {
+				w.arrived(from)
+				out = w.answer(s, msg, from, nil)
+			}); n != 0 {
+				t.Errorf("%s: %v allocations, want 0", c.name, n)
+			}
+			if s.waiting || !strings.HasPrefix(show(t, out), c.rcode) {
+				t.Errorf("%s was not answered from memory: %s", c.name, show(t, out))
+			}
+		}
+	}
+}
+
+// TestSocketsAllocateNothing counts the allocations of the whole process while
+// one client, which allocates nothing itself, asks 10,000 times over UDP: the
+// read, the query path, the record and the write. The log's writer sleeps
+// meanwhile. The runtime allocates a little now and then for its own ends.
+func TestSocketsAllocateNothing(t *testing.T) {
+	for _, listen := range []string{"127.0.0.1:0", "0.0.0.0:0", "[::1]:0", "[::]:0"} {
+		set := town(t)
+		set.audit = roomy
+		set.config = func(c *Config) { c.Listen = []netip.AddrPort{netip.MustParseAddrPort(listen)} }
+		w := newWorld(t, set)
+		w.listen()
+		c := w.dial("udp").(*net.UDPConn)
+		buf := make([]byte, 1500)
+		for _, m := range memory {
+			if m.rcode == "silence" {
+				continue
+			}
+			msg := query(t, m.question, edns)
+			ask := func() {
+				if _, err := c.Write(msg); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := c.Read(buf); err != nil {
+					t.Fatal(err)
+				}
+			}
+			ask()
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			for range 10_000 {
+				ask()
+			}
+			runtime.ReadMemStats(&after)
+			if n := after.Mallocs - before.Mallocs; n > 100 {
+				t.Errorf("%s, %s: %d allocations in 10,000 answers, want none of its own", listen, m.name, n)
+			}
+		}
+	}
+}
+
+// crowd is town with half a million names in its lists, and the log running
+// as it does in service.
+func crowd(b *testing.B) *world {
+	set := town(b)
+	set.policies[0].Rules = append(set.policies[0].Rules, blocklist.RuleConfig{Action: blocklist.ActionBlock, Categories: []string{"crowd"}})
+	set.lists["crowd"] = names(500_000)
+	set.audit = func(c *audit.Config) { c.Interval = 200 * time.Millisecond }
+	set.config = func(c *Config) { c.Now, c.CacheSize = nil, 64<<20 }
+	return newWorld(b, set)
+}
+
+// names makes n names of two to four labels, the same ones each time.
+func names(n int) string {
+	r := rand.New(rand.NewPCG(1, 2))
+	var s strings.Builder
+	for range n {
+		for range r.IntN(3) {
+			fmt.Fprintf(&s, "%c%x.", 'a'+rune(r.IntN(26)), r.Uint32N(1<<20))
+		}
+		fmt.Fprintf(&s, "%c%x.%s\n", 'a'+rune(r.IntN(26)), r.Uint32(), []string{"com", "net", "example", "org"}[r.IntN(4)])
+	}
+	return s.String()
+}
+
+func benchmarkAnswer(b *testing.B, question string) {
+	w := crowd(b)
+	msg := query(b, question, edns)
+	w.exchange("", msg)
+	s := newScratch()
+	from := &origin{peer: w.peer, over: audit.UDP, back: make(mailbox)}
+	lost := w.log.Stats().Lost
+	b.ReportAllocs()
+	for b.Loop() {
+		w.arrived(from)
+		if w.answer(s, msg, from, nil) == nil {
+			b.Fatal("no answer from memory")
+		}
+	}
+	b.StopTimer()
+	b.ReportMetric(float64(w.log.Stats().Lost-lost)/float64(b.N), "lost/op")
+}
+
+func BenchmarkAnswerHit(b *testing.B)      { benchmarkAnswer(b, "www.example. A") }
+func BenchmarkAnswerAlias(b *testing.B)    { benchmarkAnswer(b, "fine.example. A") }
+func BenchmarkAnswerSinkhole(b *testing.B) { benchmarkAnswer(b, "x.y.track.example. A") }
+func BenchmarkAnswerLocal(b *testing.B)    { benchmarkAnswer(b, "www.lab.example. A") }
+
+// BenchmarkMiss asks for a new name each time, of an upstream on loopback that
+// answers from a packed reply: the figures are those of this process without it.
+func BenchmarkMiss(b *testing.B) {
+	set := town(b)
+	set.upstream.addr = echo(b)
+	set.config = func(c *Config) { c.Now = nil }
+	w := newWorld(b, set)
+	s, box := newScratch(), make(mailbox, 1)
+	from := &origin{peer: w.peer, over: audit.UDP, back: keeper(box)}
+	msg := query(b, "n00000000.example. A", edns)
+	i := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		i++
+		for n, at := i, 20; n > 0; n, at = n/10, at-1 {
+			msg[at] = byte('0' + n%10)
+		}
+		w.arrived(from)
+		w.answer(s, msg, from, nil)
+		if out := <-box; out[3]&0x0f != 0 {
+			b.Fatalf("reply % x", out)
+		}
+	}
+}
+
+// keeper is a mailbox that does not copy: its one reader is done with a reply
+// before the next is asked for.
+type keeper chan []byte
+
+func (k keeper) send(_ *origin, reply []byte) { k <- reply }
+
+// echo answers each query with one address, without allocating.
+func echo(b *testing.B) (addr string) {
+	pc, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		in := make([]byte, 1500)
+		for {
+			n, from, err := pc.ReadFromUDPAddrPort(in)
+			if err != nil {
+				return
+			}
+			end := 12 + nameLen(in) + 4
+			_ = n
+			in[2], in[3], in[7], in[11] = 0x81, 0x80, 1, 0
+			out := append(in[:end], 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1)
+			_, _ = pc.WriteToUDPAddrPort(out, from)
+		}
+	}()
+	b.Cleanup(func() {
+		pc.Close()
+		<-done
+	})
+	return pc.LocalAddr().String()
+}
+
+// TestNamesAreMany guards the benchmarks' list against being thinned out.
+func TestNamesAreMany(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "crowd.txt")
+	if err := os.WriteFile(file, []byte(names(20_000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lists, err := blocklist.Load(t.Context(), []blocklist.CategoryConfig{{Name: "crowd", Sources: []string{file}}}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := lists.Matcher().Names(); n < 19_000 {
+		t.Errorf("%d distinct names of 20,000", n)
+	}
+}

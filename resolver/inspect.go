@@ -1,0 +1,315 @@
+package resolver
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/miekg/dns"
+
+	"weir/resolver/cache"
+	"weir/resolver/wire"
+)
+
+// TTL bounds what a reply's TTLs may be, in seconds.
+type TTL struct {
+	Min, Max    uint32 // of records in answers
+	MaxNegative uint32 // of NXDOMAIN and NODATA
+}
+
+// clamp returns ttl within the bounds. One with its top bit set counts as zero
+// (RFC 2181 §8).
+func (b TTL) clamp(ttl uint32) uint32 {
+	if ttl > 1<<31-1 {
+		ttl = 0
+	}
+	return min(max(ttl, b.Min), b.Max)
+}
+
+const (
+	maxChain   = 16 // aliases from one name to the next in one answer
+	maxTargets = 64 // names in one answer that policy has to judge, at each hit
+)
+
+// inspect reads m, a reply to the question of q, as hostile data. It keeps
+// what answers that question and nothing else: the chain of aliases from the
+// name asked and the records at its end, for a negative answer the SOA, and
+// the proofs if DNSSEC records were asked for. Other authority and additional
+// records are left out, so one question's reply can say nothing about another
+// name. The entry's Expires is a life span in nanoseconds, zero if it must not
+// be kept. inspect changes m and may use room to pack in.
+func inspect(q, m *dns.Msg, bounds TTL, room []byte) (*cache.Entry, error) {
+	question := q.Question[0]
+	opt := q.IsEdns0()
+	do := opt != nil && opt.Do()
+	switch m.Rcode {
+	case dns.RcodeSuccess, dns.RcodeNameError, dns.RcodeYXDomain:
+	default:
+		return nil, fmt.Errorf("rcode %s", rcodeName(m.Rcode))
+	}
+	e := new(cache.Entry)
+	answer, end, err := chain(question, m.Answer, do)
+	if err != nil {
+		return nil, err
+	}
+	found := false // records of the type asked for at the end of the chain
+	life := bounds.Max
+	for _, rr := range answer {
+		h := rr.Header()
+		if !whole(rr) {
+			return nil, fmt.Errorf("a %s record lacks data", dns.Type(h.Rrtype))
+		}
+		h.Ttl = bounds.clamp(h.Ttl)
+		life = min(life, h.Ttl)
+		if err := note(e, rr); err != nil {
+			return nil, err
+		}
+		found = found || h.Rrtype == question.Qtype && sameName(h.Name, end)
+	}
+	out := dns.Msg{Question: q.Question, Answer: answer, Compress: true}
+	out.Response, out.Rcode, out.AuthenticatedData = true, m.Rcode, m.AuthenticatedData
+	if !found || m.Rcode != dns.RcodeSuccess {
+		negative := min(bareTTL, bounds.MaxNegative)
+		if soa := authority(end, m.Ns, bounds); soa != nil {
+			negative = soa.Hdr.Ttl
+			out.Ns = append(out.Ns, soa)
+		}
+		life = min(life, negative)
+	}
+	if do {
+		for _, rr := range proofs(answer, out.Ns, m.Ns) {
+			h := rr.Header()
+			h.Ttl = min(bounds.clamp(h.Ttl), life)
+			out.Ns = append(out.Ns, rr)
+		}
+	}
+	packed, err := out.PackBuffer(room)
+	if err != nil {
+		return nil, fmt.Errorf("records do not pack: %w", err)
+	}
+	if e.Reply, err = wire.Freeze(packed); err != nil {
+		return nil, err
+	}
+	e.Expires = int64(life) * 1e9
+	return e, nil
+}
+
+// chain returns the records of an answer section that answer question, in
+// their order and their place, and the name at the end of the aliases.
+func chain(question dns.Question, records []dns.RR, do bool) (out []dns.RR, end string, err error) {
+	end = question.Name
+	var room [32]bool
+	kept := append(room[:0], make([]bool, len(records))...)
+	for hops := 0; ; hops++ {
+		if hops > maxChain {
+			return nil, "", fmt.Errorf("more than %d aliases, or a loop of them", maxChain)
+		}
+		next := ""
+		for i, rr := range records {
+			if c, ok := rr.(*dns.CNAME); ok && c.Hdr.Class == dns.ClassINET && sameName(c.Hdr.Name, end) {
+				kept[i] = true
+				if question.Qtype != dns.TypeCNAME {
+					next = c.Target
+				}
+				break // a name has one alias at most (RFC 2181 §10.1)
+			}
+		}
+		for i, rr := range records {
+			h := rr.Header()
+			if h.Class != dns.ClassINET {
+				continue
+			}
+			own := sameName(h.Name, end)
+			asked := own && next == "" && h.Rrtype == question.Qtype
+			switch rr := rr.(type) {
+			case *dns.CNAME: // done
+			case *dns.DNAME:
+				kept[i] = kept[i] || asked || makes(rr, end, next)
+			case *dns.RRSIG:
+				above := rr.TypeCovered == dns.TypeDNAME && next != "" && below(end, h.Name)
+				kept[i] = kept[i] || asked || do && (own || above)
+			default:
+				kept[i] = kept[i] || asked
+			}
+		}
+		if next == "" {
+			break
+		}
+		end = next
+	}
+	out = records[:0]
+	for i, rr := range records {
+		if kept[i] {
+			out = append(out, rr)
+		}
+	}
+	return out, end, nil
+}
+
+// whole reports whether rr has its data. The library reads records that end
+// early, as RFC 2136 has them, and packs what is missing as nothing.
+func whole(rr dns.RR) bool {
+	switch rr := rr.(type) {
+	case *dns.RFC3597, *dns.NULL, *dns.APL, *dns.TXT:
+		return true // may be empty, TXT because it happens
+	case *dns.SOA:
+		return rr.Ns != "" && rr.Mbox != ""
+	case *dns.MX:
+		return rr.Mx != ""
+	case *dns.SRV:
+		return rr.Target != ""
+	case *dns.SVCB:
+		return rr.Target != ""
+	case *dns.HTTPS:
+		return rr.Target != ""
+	}
+	return rr.Header().Rdlength > 0
+}
+
+// makes reports whether the alias from name to target is the one that d stands
+// for (RFC 6672 §2.2). A DNAME that does not explain the alias beside it says
+// something about other names, and is not for this answer.
+func makes(d *dns.DNAME, name, target string) bool {
+	zone, to := d.Hdr.Name, d.Target
+	if target == "" || !below(name, zone) {
+		return false
+	}
+	front := name // up to and with the dot before zone
+	if zone != "." {
+		front = name[:len(name)-len(zone)]
+	}
+	if to == "." {
+		to = ""
+	}
+	return sameName(target, front+to)
+}
+
+// authority returns the SOA that a negative answer for name needs, its TTL set
+// to how long the answer may be kept: the lower of that TTL and the minimum
+// field (RFC 2308 §5), within bounds. It is nil when none stands at or above
+// name.
+func authority(name string, records []dns.RR, bounds TTL) *dns.SOA {
+	for _, rr := range records {
+		soa, ok := rr.(*dns.SOA)
+		if ok && soa.Hdr.Class == dns.ClassINET && whole(soa) && dns.IsSubDomain(soa.Hdr.Name, name) {
+			if soa.Hdr.Ttl > 1<<31-1 {
+				soa.Hdr.Ttl = 0
+			}
+			soa.Hdr.Ttl = min(soa.Hdr.Ttl, soa.Minttl, bounds.MaxNegative)
+			return soa
+		}
+	}
+	return nil
+}
+
+// proofs returns the records of an authority section that a validator needs
+// beside answer and soa: signed denials of existence, which come with negative
+// answers and with those made from a wildcard (RFC 4035 §3.1.3). They lie in
+// the zones that the SOA and the answer's signatures name.
+func proofs(answer, soa, records []dns.RR) (out []dns.RR) {
+	var zones []string
+	for _, rr := range answer {
+		if sig, ok := rr.(*dns.RRSIG); ok && !slices.Contains(zones, sig.SignerName) {
+			zones = append(zones, sig.SignerName)
+		}
+	}
+	for _, rr := range soa {
+		zones = append(zones, rr.Header().Name)
+	}
+	zones = zones[:min(len(zones), maxChain)]
+	for _, rr := range records {
+		h := rr.Header()
+		covered := h.Rrtype
+		if sig, ok := rr.(*dns.RRSIG); ok {
+			covered = sig.TypeCovered
+		}
+		switch {
+		case h.Class != dns.ClassINET:
+		case covered == dns.TypeNSEC, covered == dns.TypeNSEC3, h.Rrtype == dns.TypeRRSIG && covered == dns.TypeSOA && soa != nil:
+			if whole(rr) && slices.ContainsFunc(zones, func(z string) bool { return dns.IsSubDomain(z, h.Name) }) {
+				out = append(out, rr)
+			}
+		}
+	}
+	return out
+}
+
+// note adds to e the facts in rr that policy judges.
+func note(e *cache.Entry, rr dns.RR) error {
+	switch rr := rr.(type) {
+	case *dns.CNAME:
+		return noteAlias(e, rr.Target)
+	case *dns.DNAME:
+		return noteAlias(e, rr.Target)
+	case *dns.A:
+		noteAddr(e, rr.A.To4())
+	case *dns.AAAA:
+		noteAddr(e, rr.AAAA.To16())
+	case *dns.SVCB:
+		return noteSVCB(e, rr)
+	case *dns.HTTPS:
+		return noteSVCB(e, &rr.SVCB)
+	}
+	return nil
+}
+
+func noteAlias(e *cache.Entry, target string) error {
+	w, err := wireName(target)
+	if err != nil {
+		return fmt.Errorf("alias target: %w", err)
+	}
+	if len(w) == 1 || slices.ContainsFunc(e.Aliases, func(a []byte) bool { return string(a) == string(w) }) {
+		return nil
+	}
+	if len(e.Aliases) == maxTargets {
+		return fmt.Errorf("more than %d alias targets", maxTargets)
+	}
+	e.Aliases = append(e.Aliases, w)
+	return nil
+}
+
+func noteAddr(e *cache.Entry, ip []byte) {
+	if a, ok := netip.AddrFromSlice(ip); ok {
+		e.Addrs = append(e.Addrs, a)
+	}
+}
+
+// noteSVCB notes the target and the address hints of RFC 9460; the target "."
+// is the owner itself.
+func noteSVCB(e *cache.Entry, rr *dns.SVCB) error {
+	for _, v := range rr.Value {
+		switch v := v.(type) {
+		case *dns.SVCBIPv4Hint:
+			for _, ip := range v.Hint {
+				noteAddr(e, ip.To4())
+			}
+		case *dns.SVCBIPv6Hint:
+			for _, ip := range v.Hint {
+				noteAddr(e, ip.To16())
+			}
+		}
+	}
+	return noteAlias(e, rr.Target)
+}
+
+// sameName compares two names in presentation form, as miekg/dns writes them:
+// escapes are canonical there, so only the case of ASCII letters may differ.
+func sameName(a, b string) bool {
+	return len(a) == len(b) && strings.EqualFold(a, b)
+}
+
+// below reports whether name is a proper descendant of zone.
+func below(name, zone string) bool {
+	return dns.IsSubDomain(zone, name) && !sameName(name, zone)
+}
+
+func rcodeName(rcode int) string {
+	if rcode == dns.RcodeBadVers {
+		return "BADVERS" // the library has a signature's meaning of 16
+	}
+	if s, ok := dns.RcodeToString[rcode]; ok {
+		return s
+	}
+	return fmt.Sprint(rcode)
+}

@@ -1,0 +1,106 @@
+package resolver
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime"
+	"syscall"
+)
+
+// A BindError says which address could not be listened on.
+type BindError struct {
+	Network string // "udp" or "tcp"
+	Addr    netip.AddrPort
+	Err     error // unwraps to a syscall.Errno
+}
+
+// Error names the address.
+func (e *BindError) Error() string {
+	return fmt.Sprintf("listen on %s %s: %v", e.Network, e.Addr, e.Err)
+}
+
+// Unwrap returns the reason.
+func (e *BindError) Unwrap() error { return e.Err }
+
+// Listen opens all sockets or none. The error is a *BindError. TCP is opened
+// first and not shared, so a second server on the same address fails although
+// the UDP sockets of one server share their port.
+func (r *Resolver) Listen(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil {
+			r.Close()
+		}
+	}()
+	for _, addr := range r.cfg.Listen {
+		if err := r.listenOn(ctx, addr); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close closes the sockets that Listen opened, for a resolver that will not Run.
+func (r *Resolver) Close() {
+	for _, l := range r.udp {
+		_ = l.conn.Close()
+	}
+	for _, l := range r.tcp {
+		_ = l.listener.Close()
+	}
+	r.udp, r.tcp = nil, nil
+}
+
+func (r *Resolver) listenOn(ctx context.Context, addr netip.AddrPort) error {
+	family := "4"
+	if addr.Addr().Is6() {
+		family = "6" // and only that: an IPv4 wildcard can stand beside it
+	}
+	var plain net.ListenConfig
+	t, err := plain.Listen(ctx, "tcp"+family, addr.String())
+	if err != nil {
+		return &BindError{"tcp", addr, err}
+	}
+	r.tcp = append(r.tcp, &tcpListener{r: r, listener: t, conns: map[*tcpConn]struct{}{}})
+	addr = t.Addr().(*net.TCPAddr).AddrPort() // the port, where it was 0
+
+	// Sockets that share a port also share it with a stranger who allows the
+	// same; one that does not share finds the stranger.
+	probe, err := plain.ListenPacket(ctx, "udp"+family, addr.String())
+	if err != nil {
+		return &BindError{"udp", addr, err}
+	}
+	_ = probe.Close()
+	n := r.cfg.UDPSockets
+	if n == 0 {
+		n = runtime.GOMAXPROCS(0)
+	}
+	if !canShare {
+		n = 1
+	}
+	wild := addr.Addr().IsUnspecified()
+	shared := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
+		if cerr := c.Control(func(fd uintptr) { err = setUDPOptions(int(fd), family == "6", wild) }); cerr != nil {
+			return cerr
+		}
+		return err
+	}}
+	for range n {
+		c, err := shared.ListenPacket(ctx, "udp"+family, addr.String())
+		if err != nil {
+			return &BindError{"udp", addr, err}
+		}
+		r.udp = append(r.udp, &udpListener{r: r, conn: c.(*net.UDPConn), wild: wild})
+	}
+	return nil
+}
+
+// Addrs returns the addresses listened on, each for UDP and TCP.
+func (r *Resolver) Addrs() []netip.AddrPort {
+	var out []netip.AddrPort
+	for _, l := range r.tcp {
+		out = append(out, l.listener.Addr().(*net.TCPAddr).AddrPort())
+	}
+	return out
+}

@@ -1,0 +1,411 @@
+package resolver
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"weir/audit"
+)
+
+// big is an answer of about 4,000 octets.
+func big(name string) handler {
+	var parts []string
+	for i := range 20 {
+		parts = append(parts, fmt.Sprintf("%s 60 TXT %q", name, fmt.Sprint(i, strings.Repeat("x", 180))))
+	}
+	return says(parts...)
+}
+
+func TestSockets(t *testing.T) {
+	for _, addr := range []string{"127.0.0.1:0", "0.0.0.0:0", "[::1]:0", "[::]:0"} {
+		w := newWorld(t, setup{
+			upstream: newServer(t, map[string]handler{www: says("www.example. 60 A 192.0.2.1"), "big.example. TXT": big("big.example.")}),
+			config: func(c *Config) {
+				c.Listen, c.UDPSockets = []netip.AddrPort{netip.MustParseAddrPort(addr)}, 3
+			},
+		})
+		w.listen()
+		for range 2 {
+			if got := show(t, w.overUDP(query(t, www))); got != wwwA {
+				t.Errorf("%s UDP: %s", addr, got)
+			}
+			if got := show(t, w.overTCP(query(t, www))); got != wwwA {
+				t.Errorf("%s TCP: %s", addr, got)
+			}
+			// RFC 2181 §9: what does not fit is not begun.
+			for _, edit := range [][]func(*dns.Msg){nil, {edns}, {func(m *dns.Msg) { m.SetEdns0(65535, false) }}} {
+				if got := show(t, w.overUDP(query(t, "big.example. TXT", edit...))); got != "NOERROR tc" {
+					t.Errorf("%s large by UDP: %s", addr, got)
+				}
+			}
+			if m := unpack(t, w.overTCP(query(t, "big.example. TXT"))); m.Truncated || len(m.Answer) != 20 {
+				t.Errorf("%s large by TCP: %v", addr, m)
+			}
+		}
+	}
+}
+
+// TestReplyComesFromTheAddressAsked, on a socket bound to all of them (RFC 2181 §4).
+func TestReplyComesFromTheAddressAsked(t *testing.T) {
+	w := newWorld(t, setup{
+		upstream: newServer(t, map[string]handler{www: says("www.example. 60 A 192.0.2.1")}),
+		config:   func(c *Config) { c.Listen = []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:0")} },
+	})
+	w.listen()
+	for i := 1; i <= 4; i++ {
+		to := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, byte(i)}), w.Addrs()[0].Port())
+		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 9)}) // not connected: takes replies of any
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(patience))
+		for range 2 { // by the flight, and from memory
+			if _, err := c.WriteToUDPAddrPort(query(t, www), to); err != nil {
+				t.Fatal(err)
+			}
+			if _, from, err := c.ReadFromUDPAddrPort(make([]byte, 512)); err != nil || from != to {
+				t.Errorf("reply came from %v (%v), want %v", from, err, to)
+			}
+		}
+	}
+}
+
+func TestListenAllOrNothing(t *testing.T) {
+	w := newWorld(t, setup{})
+	w.listen()
+	taken := w.Addrs()[0]
+	other := newWorld(t, setup{config: func(c *Config) {
+		c.Listen = append(c.Listen, taken)
+	}})
+	err := other.Listen(context.Background())
+	var bind *BindError
+	if !errors.As(err, &bind) || bind.Addr != taken || !errors.Is(err, syscall.EADDRINUSE) {
+		t.Fatalf("second server on %s: %v", taken, err)
+	}
+	if len(other.Addrs()) != 0 || len(other.udp) != 0 {
+		t.Error("sockets were left open")
+	}
+	// A stranger's shared UDP port is found too.
+	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	third := newWorld(t, setup{config: func(cfg *Config) {
+		cfg.Listen = []netip.AddrPort{c.LocalAddr().(*net.UDPAddr).AddrPort()}
+	}})
+	if err := third.Listen(context.Background()); !errors.As(err, &bind) || bind.Network != "udp" {
+		t.Errorf("on a taken UDP port: %v", err)
+	}
+}
+
+// pipe is a world that listens, with one slow question and quick ones.
+func pipe(t *testing.T, gate chan struct{}, config func(*Config)) *world {
+	w := newWorld(t, setup{
+		upstream: newServer(t, map[string]handler{
+			"slow.example. A":  held(gate, says("slow.example. 60 A 192.0.2.1")),
+			"quick.example. A": says("quick.example. 60 A 192.0.2.2"),
+			"big.example. TXT": big("big.example."),
+		}),
+		config: config,
+	})
+	return w
+}
+
+// TestPipelining: replies come as they are ready (RFC 7766 §6.2.1.1).
+func TestPipelining(t *testing.T) {
+	gate := make(chan struct{})
+	w := pipe(t, gate, nil)
+	w.listen()
+	c := w.dial("tcp")
+	var all []byte
+	for i, question := range []string{"slow.example. A", "quick.example. A", "slow.example. A", "quick.example. A", "quick.example. AXFR"} {
+		all = append(all, framed(query(t, question, func(m *dns.Msg) { m.Id = uint16(i) }))...)
+	}
+	if _, err := c.Write(all); err != nil { // in one segment
+		t.Fatal(err)
+	}
+	var order []uint16
+	for i := range 5 {
+		if i == 3 {
+			close(gate)
+		}
+		b, err := unframe(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		order = append(order, binary.BigEndian.Uint16(b))
+	}
+	for i, id := range order {
+		if slow := id == 0 || id == 2; slow != (i >= 3) {
+			t.Fatalf("replies came in the order %d", order)
+		}
+	}
+}
+
+// TestPipelineIsBounded: a client that takes nothing back is read no further
+// once 64 of its questions are on their way.
+func TestPipelineIsBounded(t *testing.T) {
+	gate := make(chan struct{})
+	w := newWorld(t, setup{upstream: newServer(t, map[string]handler{"*": held(gate, says("NXDOMAIN"))})})
+	w.listen()
+	c := w.dial("tcp")
+	const n = 3 * tcpPipeline
+	for i := range n {
+		if _, err := c.Write(framed(query(t, fmt.Sprintf("n%d.example. A", i)))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.until(func() bool { return w.Stats().Inflight >= tcpPipeline })
+	if n := w.Stats().Inflight; n != tcpPipeline {
+		t.Errorf("%d in flight, want %d", n, tcpPipeline)
+	}
+	close(gate)
+	for range n {
+		if _, err := unframe(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestOctetByOctet(t *testing.T) {
+	w := pipe(t, nil, nil)
+	w.listen()
+	c := w.dial("tcp")
+	if err := c.(*net.TCPConn).SetNoDelay(true); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		for _, octet := range framed(query(t, "quick.example. A")) {
+			if _, err := c.Write([]byte{octet}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if b, err := unframe(c); err != nil || show(t, b) != "NOERROR quick.example. 60 A 192.0.2.2;" {
+			t.Fatalf("%x %v", b, err)
+		}
+	}
+}
+
+// TestTCPEnds: how a connection ends, by either side.
+func TestTCPEnds(t *testing.T) {
+	w := pipe(t, nil, func(c *Config) { c.TCPIdle = 200 * time.Millisecond })
+	w.listen()
+	half := framed(query(t, "quick.example. A"))
+	for name, c := range map[string]struct {
+		send  []byte
+		close bool // the writing half
+		want  int  // replies
+	}{
+		"idle from the start":        {nil, false, 0},
+		"idle after a reply":         {half, false, 1},
+		"half a length":              {half[:1], false, 0},
+		"half a message, then idle":  {half[:20], false, 0},
+		"half a message, then close": {half[:20], true, 0},
+		"a message, then close":      {half, true, 1},
+		"a message and a half":       {append(half, half[:9]...), true, 1},
+		"shorter than a header":      {[]byte{0, 11, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, false, 0},
+		"length zero":                {[]byte{0, 0}, false, 0},
+		"a response, then a query":   {append(framed(append([]byte{1, 2, 0x80, 0}, make([]byte, 8)...)), half...), false, 1},
+	} {
+		conn := w.dial("tcp")
+		if _, err := conn.Write(c.send); err != nil {
+			t.Fatal(err)
+		}
+		if c.close {
+			if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := 0
+		var err error
+		for err == nil {
+			if _, err = unframe(conn); err == nil {
+				got++
+			}
+		}
+		if got != c.want || !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("%s: %d replies and %v, want %d and the end", name, got, err, c.want)
+		}
+	}
+}
+
+// TestClosingHalfwayKeepsTheReply: a client may shut down its side after asking.
+func TestClosingHalfwayKeepsTheReply(t *testing.T) {
+	gate := make(chan struct{})
+	w := pipe(t, gate, nil)
+	w.listen()
+	c := w.dial("tcp")
+	if _, err := c.Write(framed(query(t, "slow.example. A"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	close(gate)
+	if b, err := unframe(c); err != nil || show(t, b) != "NOERROR slow.example. 60 A 192.0.2.1;" {
+		t.Fatalf("%x %v", b, err)
+	}
+}
+
+func TestConnectionCap(t *testing.T) {
+	w := pipe(t, nil, func(c *Config) { c.TCPConns = 2 })
+	w.listen()
+	ask := func(c net.Conn) error {
+		if _, err := c.Write(framed(query(t, "quick.example. A"))); err != nil {
+			return err
+		}
+		_, err := unframe(c)
+		return err
+	}
+	first, second := w.dial("tcp"), w.dial("tcp")
+	for _, c := range []net.Conn{first, second} {
+		if err := ask(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := ask(w.dial("tcp")); err == nil {
+		t.Error("a third connection was served")
+	}
+	if err := ask(second); err != nil {
+		t.Errorf("those who were there before: %v", err)
+	}
+	if show(t, w.overUDP(query(t, "quick.example. A"))) == "silence" || w.Stats().Overload != 1 {
+		t.Errorf("stats %+v", w.Stats())
+	}
+	first.Close()
+	for { // until the server has seen it go
+		if c := w.dial("tcp"); ask(c) == nil {
+			break
+		}
+	}
+}
+
+// TestSlowReaderDelaysNobody: a client that takes no reply does not hold up
+// another's, although both wait for the same flight.
+func TestSlowReaderDelaysNobody(t *testing.T) {
+	gate := make(chan struct{})
+	w := pipe(t, gate, nil)
+	w.listen()
+	w.overTCP(query(t, "big.example. TXT"))
+	slow := w.dial("tcp")
+	if _, err := slow.Write(framed(query(t, "slow.example. A"))); err != nil {
+		t.Fatal(err)
+	}
+	// More answers from memory than both sides' buffers hold: the connection is stuck.
+	for range 4000 {
+		if _, err := slow.Write(framed(query(t, "big.example. TXT"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen, since := uint64(0), time.Now()
+	w.until(func() bool { // the server gets no further
+		if n := w.Stats().Answered; n != seen {
+			seen, since = n, time.Now()
+		}
+		return seen > 100 && time.Since(since) > 20*time.Millisecond
+	})
+	c := w.dial("udp")
+	if _, err := c.Write(query(t, "slow.example. A")); err != nil {
+		t.Fatal(err)
+	}
+	w.until(func() bool { return w.waiters() == 2 })
+	began := time.Now()
+	close(gate)
+	if _, err := c.Read(make([]byte, 512)); err != nil {
+		t.Fatal(err)
+	}
+	if d := time.Since(began); d > tcpWrite/2 {
+		t.Errorf("waited %v behind a client that does not read", d)
+	}
+	slow.Close()
+}
+
+// TestDrain: what was on its way when the end came is still answered, within Drain.
+func TestDrain(t *testing.T) {
+	for _, patient := range []bool{true, false} {
+		gate := make(chan struct{})
+		w := pipe(t, gate, func(c *Config) {
+			c.Drain = patience
+			if !patient {
+				c.Drain = 50 * time.Millisecond
+			}
+		})
+		stop := w.listen()
+		u, c := w.dial("udp"), w.dial("tcp")
+		idle := w.dial("tcp")
+		if _, err := c.Write(append(framed(query(t, "slow.example. A")), framed(query(t, "slow.example. MX"))...)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := unframe(c); err != nil { // MX is refused: so both have been read
+			t.Fatal(err)
+		}
+		if _, err := u.Write(query(t, "slow.example. A", edns)); err != nil {
+			t.Fatal(err)
+		}
+		w.until(func() bool { return w.waiters() == 2 })
+		stopped := make(chan struct{})
+		go func() {
+			stop()
+			close(stopped)
+		}()
+		if _, err := idle.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Errorf("an idle connection got %v, want its end", err)
+		}
+		want := "NOERROR slow.example. 60 A 192.0.2.1;"
+		if patient {
+			close(gate)
+		} else {
+			want = "SERVFAIL"
+		}
+		b, err := unframe(c)
+		if err != nil || show(t, b) != want {
+			t.Errorf("TCP: %v, %s, want %s", err, show(t, b), want)
+		}
+		buf := make([]byte, 512)
+		n, err := u.Read(buf)
+		if err != nil || !strings.HasPrefix(show(t, buf[:n]), want) {
+			t.Errorf("UDP: %v, %s, want %s", err, show(t, buf[:n]), want)
+		}
+		<-stopped
+		if !patient {
+			close(gate)
+		}
+		if got := w.exchangeOver(audit.UDP, "", query(t, "new.example. A")); show(t, got) != "SERVFAIL" {
+			t.Errorf("after the end a flight began: %s", show(t, got))
+		}
+		if e := w.events(); len(e) != 4 {
+			t.Errorf("%d events, want 4", len(e))
+		}
+	}
+}
+
+// until waits for what another goroutine is about to do.
+func (w *world) until(done func() bool) {
+	w.t.Helper()
+	for end := time.Now().Add(patience); !done(); runtime.Gosched() {
+		if time.Now().After(end) {
+			w.t.Fatal("did not come about")
+		}
+	}
+}
+
+// waiters is how many queries wait for flights.
+func (w *world) waiters() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.waiting
+}

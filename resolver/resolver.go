@@ -1,0 +1,186 @@
+package resolver
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"weir/audit"
+	"weir/resolver/cache"
+	"weir/resolver/wire"
+)
+
+// Config is what a Resolver needs beside its State; none of it changes while
+// it runs.
+type Config struct {
+	Listen      []netip.AddrPort // UDP and TCP; port 0 takes a free one, the same for both
+	UDPSockets  int              // for each address; 0 means one for each core
+	TCPConns    int              // open at a time; 0 means 1000
+	TCPIdle     time.Duration    // without a message; 0 means 10 s
+	Drain       time.Duration    // for misses in flight at the end; 0 means 2 s
+	MaxInflight int              // questions asked upstream at a time; 0 means 4096
+	Deadline    time.Duration    // for one question asked upstream; 0 means 5 s
+	CacheSize   int64            // octets
+	TTL         TTL
+
+	Log    *audit.Log
+	Logger *slog.Logger     // nil discards
+	Now    func() time.Time // nil means time.Now; must carry a monotonic reading
+}
+
+// Resolver answers queries. Listen, then Run.
+type Resolver struct {
+	cfg    Config
+	log    *audit.Log
+	logger *slog.Logger
+	now    func() time.Time
+	base   time.Time // zero of the monotonic clock
+	state  atomic.Pointer[State]
+	cache  *cache.Cache
+
+	auditFull []byte // Extended DNS Errors, encoded
+	tooMany   []byte
+
+	udp      []*udpListener
+	tcp      []*tcpListener
+	tcpSlots chan struct{} // one for each open connection
+	draining atomic.Bool
+
+	ctx       context.Context // of all flights; ends when draining is over
+	cancel    context.CancelFunc
+	mu        sync.Mutex // guards what follows, and the step from one state to the next
+	flights   map[string]*flight
+	waiting   int // on all flights
+	closing   bool
+	scratches sync.Pool      // *scratch, for flights
+	inflight  sync.WaitGroup // flights, and replies of theirs that are being written
+
+	answered, ignored, overload, panics, unsent atomic.Uint64
+}
+
+// New makes a resolver in state st. It opens and starts nothing.
+func New(cfg Config, st *State) *Resolver {
+	def := func(v *time.Duration, d time.Duration) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&cfg.TCPIdle, 10*time.Second)
+	def(&cfg.Drain, 2*time.Second)
+	def(&cfg.Deadline, 5*time.Second)
+	if cfg.TCPConns == 0 {
+		cfg.TCPConns = 1000
+	}
+	if cfg.MaxInflight == 0 {
+		cfg.MaxInflight = 4096
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	r := &Resolver{
+		cfg: cfg, log: cfg.Log, logger: cfg.Logger, now: cfg.Now, base: cfg.Now(),
+		cache:     cache.New(cfg.CacheSize),
+		flights:   map[string]*flight{},
+		tcpSlots:  make(chan struct{}, cfg.TCPConns),
+		auditFull: wire.AppendEDE(nil, edeOther, "audit store full"),
+		tooMany:   wire.AppendEDE(nil, edeNetwork, "too many questions in flight"),
+	}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	st.Prepare(cfg.Log)
+	r.state.Store(st)
+	return r
+}
+
+// State returns the state in force.
+func (r *Resolver) State() *State { return r.state.Load() }
+
+// Swap puts next in force, from the next packet on, and returns when no
+// question is on its way to the old state's upstreams any more, at most
+// Config.Deadline later. The cache stays.
+func (r *Resolver) Swap(next *State) {
+	next.Prepare(r.log)
+	r.mu.Lock() // flights begin under this lock, so none can join the old state
+	old := r.state.Swap(next)
+	r.mu.Unlock()
+	old.flights.Wait()
+	if err := old.close(); err != nil {
+		r.logger.Warn("an upstream did not close", "error", err)
+	}
+}
+
+// Run answers queries on the sockets that Listen opened until ctx ends. Then it
+// takes no more, gives those in flight Config.Drain to be answered, and returns.
+func (r *Resolver) Run(ctx context.Context) error {
+	var loops sync.WaitGroup
+	for _, l := range r.udp {
+		loops.Go(func() { l.run() })
+	}
+	for _, l := range r.tcp {
+		loops.Go(func() { l.run() })
+	}
+	<-ctx.Done()
+
+	r.draining.Store(true)
+	for _, l := range r.udp {
+		l.stopReading()
+	}
+	for _, l := range r.tcp {
+		l.stopReading()
+	}
+	r.mu.Lock()
+	r.closing = true
+	r.mu.Unlock()
+	ended := make(chan struct{})
+	go func() { // ends with the last flight and connection, at the latest by what follows
+		r.inflight.Wait()
+		loops.Wait()
+		close(ended)
+	}()
+	limit := time.NewTimer(r.cfg.Drain)
+	defer limit.Stop()
+	select {
+	case <-ended:
+	case <-limit.C:
+	}
+	r.cancel()
+	r.inflight.Wait()
+	for _, l := range r.tcp {
+		l.closeConns()
+	}
+	<-ended
+	for _, l := range r.udp {
+		_ = l.conn.Close()
+	}
+	return r.State().close()
+}
+
+// Stats counts since the resolver was made.
+type Stats struct {
+	Answered uint64      `json:"answered"` // queries recorded, those left without an answer on purpose too
+	Ignored  uint64      `json:"ignored"`  // packets that were no queries
+	Overload uint64      `json:"overload"` // SERVFAIL for want of room
+	Panics   uint64      `json:"panics"`
+	Unsent   uint64      `json:"unsent"` // replies that the network did not take
+	Inflight int         `json:"inflight"`
+	Cache    cache.Stats `json:"cache"`
+}
+
+// Stats reads the counters.
+func (r *Resolver) Stats() Stats {
+	r.mu.Lock()
+	inflight := len(r.flights)
+	r.mu.Unlock()
+	return Stats{
+		Answered: r.answered.Load(), Ignored: r.ignored.Load(), Overload: r.overload.Load(),
+		Panics: r.panics.Load(), Unsent: r.unsent.Load(), Inflight: inflight, Cache: r.cache.Stats(),
+	}
+}
+
+// newScratch makes room for any reply.
+func newScratch() *scratch { return &scratch{out: make([]byte, 0, 4096)} }

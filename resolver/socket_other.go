@@ -1,0 +1,18 @@
+//go:build !linux
+
+package resolver
+
+import "net/netip"
+
+// Elsewhere than on Linux there is one UDP socket for each address, and a
+// wildcard address leaves the choice of the reply's source to the system.
+const (
+	canShare = false
+	oobSize  = 64
+)
+
+func setUDPOptions(int, bool, bool) error { return nil }
+
+func parseOOB([]byte) (local netip.Addr, ifindex uint32) { return local, 0 }
+
+func appendOOB(dst []byte, _ netip.Addr, _ uint32) []byte { return dst }

@@ -1,0 +1,99 @@
+package resolver
+
+import (
+	"errors"
+	"net/netip"
+	"strconv"
+	"sync"
+
+	"github.com/gaissmai/bart"
+
+	"weir/audit"
+	"weir/blocklist"
+	"weir/resolver/upstream"
+	"weir/resolver/wire"
+)
+
+// State is everything that decides how a query is answered and that a reload
+// may change. It is immutable; [Resolver.Swap] replaces it as a whole.
+type State struct {
+	Revision uint64
+	Access   *bart.Lite // clients that are answered, IPv4 in IPv4 form
+	Policy   *blocklist.Policy
+	Sinkhole *Sinkhole
+	Local    *Local
+	Routes   *upstream.Router
+	Groups   []*upstream.Group // all that Routes leads to
+
+	outcomes []outcome // parallel to Policy.Outcomes
+	flights  sync.WaitGroup
+}
+
+// outcome is what the query path needs of a blocklist.Outcome.
+type outcome struct {
+	reason uint32 // in the audit log
+	ede    []byte // Extended DNS Error for a blocked client
+	answer blocklist.Answer
+	rule   bool // not the policy's default
+}
+
+// ede codes that this package gives (RFC 8914 §4).
+const (
+	edeOther       = 0
+	edeBlocked     = 15
+	edeUnreachable = 22
+	edeNetwork     = 23
+)
+
+// Prepare fills in what the query path reads per verdict: the names of its
+// parts in the audit log, and the error text for the client. It is called once,
+// before the state is put to use.
+func (s *State) Prepare(log *audit.Log) {
+	all := s.Policy.Outcomes()
+	s.outcomes = make([]outcome, len(all))
+	for i, o := range all {
+		if i == 0 {
+			continue // "no policy"
+		}
+		rule := "default"
+		if o.Rule > 0 {
+			rule = strconv.Itoa(o.Rule)
+		}
+		s.outcomes[i] = outcome{
+			reason: log.Intern(audit.Reason{Group: o.Policy, Policy: o.Policy, Rule: rule, Category: o.Category, List: o.List}),
+			ede:    wire.AppendEDE(nil, edeBlocked, blockedText(o)),
+			answer: o.Answer,
+			rule:   o.Rule > 0,
+		}
+	}
+}
+
+// blockedText is what a blocked client is told: the policy and the category,
+// or the rule that named the domain itself, or that nothing allowed it.
+func blockedText(o blocklist.Outcome) string {
+	switch {
+	case o.Category != "":
+		return o.Policy + ": " + o.Category
+	case o.Rule > 0:
+		return o.Policy + ": rule " + strconv.Itoa(o.Rule)
+	}
+	return o.Policy + ": default"
+}
+
+// close ends the state's upstreams, when no flight needs them any more.
+func (s *State) close() error {
+	var errs []error
+	for _, g := range s.Groups {
+		errs = append(errs, g.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// NewAccess makes the table of clients that are answered.
+func NewAccess(allow []netip.Prefix) *bart.Lite {
+	t := new(bart.Lite)
+	for _, p := range allow {
+		t.Insert(p)
+	}
+	return t
+}
