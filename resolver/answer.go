@@ -80,10 +80,7 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 	if rep := st.Local.reply(q); rep != nil {
 		// What a local zone answers does not leave the network, so a default of
 		// "block" does not concern it.
-		if d.Verdict == blocklist.Block {
-			ev.Blocked, ev.Reason = false, 0
-		}
-		ev.Source = audit.SourceLocal
+		ev.Blocked, ev.Source = false, audit.SourceLocal
 		return r.finish(s, msg, from, rep, wire.Finish{})
 	}
 	if d.Verdict == blocklist.Block {

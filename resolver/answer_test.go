@@ -354,7 +354,7 @@ func TestEvents(t *testing.T) {
 		Source: "upstream", Rcode: "NOERROR", Answers: "x.analytics.example 192.0.2.8", Upstream: true,
 	})
 	expect("", q("www.lab.example. A"), event{Name: "www.lab.example", Type: "A", Policy: "everyone", Rule: "default", Source: "local", Rcode: "NOERROR"})
-	expect("10.66.0.1", q("www.lab.example. A"), event{Name: "www.lab.example", Type: "A", Source: "local", Rcode: "NOERROR"})
+	expect("10.66.0.1", q("www.lab.example. A"), event{Name: "www.lab.example", Type: "A", Policy: "locked", Rule: "default", Source: "local", Rcode: "NOERROR"})
 	unknown := event{Name: "unknown.example", Type: "A", Policy: "everyone", Rule: "default", Source: "error", Rcode: "SERVFAIL", EDE: "0"}
 	expect("", q("unknown.example. A"), unknown)
 	expect("", q("unknown.example. A"), unknown)

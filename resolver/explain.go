@@ -37,6 +37,10 @@ func (s *State) Explain(name []byte, qtype uint16, client netip.Addr) Account {
 	case zone != nil:
 		a.Zone = strings.TrimSuffix(presentation(zone.apex), ".")
 	default:
+		if rep := unforwardable(&wire.Query{Type: qtype, Class: wire.ClassINET}); rep != nil {
+			a.Answer = rcodeName(int(rep.Rcode))
+			break
+		}
 		g := s.Routes.Route(routed(name, qtype))
 		a.Upstream = g.Name()
 		for _, st := range g.Stats() {

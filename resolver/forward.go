@@ -160,9 +160,7 @@ func (r *Resolver) fetch(f *flight, key, room []byte) (e *cache.Entry) {
 			e = r.failure(key, edeOther, "reply could not be read")
 		}
 	}()
-	ctx, cancel := context.WithTimeout(r.ctx, r.cfg.Deadline)
-	defer cancel()
-	m, server, err := group.Exchange(ctx, q)
+	m, server, err := group.Exchange(r.ctx, q) // the group has its own deadline
 	if err != nil {
 		code, text := int32(edeNetwork), "upstream "+group.Name()+" failed"
 		if errors.Is(err, context.DeadlineExceeded) {
@@ -176,7 +174,7 @@ func (r *Resolver) fetch(f *flight, key, room []byte) (e *cache.Entry) {
 		r.logger.Debug("reply refused", "question", q.Question[0].String(), "server", server, "error", err)
 		return r.failure(key, edeOther, "upstream reply refused: "+err.Error())
 	}
-	e.Key, e.Upstream = key, r.log.Label(server)
+	e.Key, e.Group, e.Upstream = key, group.Name(), r.log.Label(server)
 	e.Stored = r.mono()
 	e.Expires += e.Stored // inspect gave a life span
 	return e

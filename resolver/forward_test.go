@@ -175,7 +175,7 @@ func TestSilentAndDeadUpstreams(t *testing.T) {
 		{newServer(t, map[string]handler{www: silent}), `SERVFAIL ede 22 "upstream default did not answer"`},
 		{gone, `SERVFAIL ede 23 "upstream default failed"`},
 	} {
-		w := newWorld(t, setup{upstream: c.s, config: func(c *Config) { c.Deadline = 300 * time.Millisecond }})
+		w := newWorld(t, setup{upstream: c.s, deadline: 300 * time.Millisecond})
 		if got := w.ask(www, edns); got != c.want {
 			t.Errorf("%s, want %s", got, c.want)
 		}
@@ -278,6 +278,50 @@ func TestSwapWhileInFlight(t *testing.T) {
 		t.Errorf("the flight brought %s, want %s", got, blocked)
 	}
 	<-swapped
+}
+
+// TestSwapForgetsWhatAnotherUpstreamNowKnows: a zone that is sent elsewhere from
+// now on is asked there at once; all else stays in the cache.
+func TestSwapForgetsWhatAnotherUpstreamNowKnows(t *testing.T) {
+	public := newServer(t, map[string]handler{"*": says("NXDOMAIN", "example. 3600 SOA ns.example. h.example. 1 1 1 1 3600")})
+	corp := newServer(t, map[string]handler{"*": says("www.corp.example. 60 A 192.0.2.5")})
+	w := newWorld(t, setup{upstream: public})
+	for _, q := range []string{"www.corp.example. A", "corp.example. DS", "other.example. A"} {
+		w.ask(q)
+	}
+	w.reload(func(s *setup) { s.forward = map[string]*server{"corp.example.": corp} })
+	before := w.Stats().Cache.Hits
+	if got := w.ask("www.corp.example. A"); got != "NOERROR www.corp.example. 60 A 192.0.2.5;" {
+		t.Errorf("after the change: %s", got)
+	}
+	w.ask("other.example. A")
+	w.ask("corp.example. DS") // the parent's
+	if hits := w.Stats().Cache.Hits - before; hits != 2 {
+		t.Errorf("%d answers from the cache, want the 2 that no change concerns", hits)
+	}
+}
+
+// TestAuthenticityIsNotTakenOnTrust: AD from an upstream that anybody on the way
+// could have written is not handed on.
+func TestAuthenticityIsNotTakenOnTrust(t *testing.T) {
+	q := &dns.Msg{Question: []dns.Question{{Name: "www.example.", Qtype: dns.TypeA, Qclass: dns.ClassINET}}}
+	m := q.Copy()
+	m.Response, m.AuthenticatedData = true, true
+	m.Answer = []dns.RR{rr("www.example. 60 A 192.0.2.1")}
+	packed, err := m.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Unpack(packed); err != nil {
+		t.Fatal(err)
+	}
+	e, err := inspect(q, m, TTL{Max: 60, MaxNegative: 60}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.Reply.AD {
+		t.Error("AD was kept")
+	}
 }
 
 // TestSwapUnderLoad: no query goes unanswered while states come and go.

@@ -147,19 +147,19 @@ func BenchmarkAnswerAlias(b *testing.B)    { benchmarkAnswer(b, "fine.example. A
 func BenchmarkAnswerSinkhole(b *testing.B) { benchmarkAnswer(b, "x.y.track.example. A") }
 func BenchmarkAnswerLocal(b *testing.B)    { benchmarkAnswer(b, "www.lab.example. A") }
 
-// BenchmarkMiss asks for a new name each time, of an upstream on loopback that
-// answers from a packed reply: the figures are those of this process without it.
-func BenchmarkMiss(b *testing.B) {
-	set := town(b)
-	set.upstream.addr = echo(b)
+// misses returns a function that asks for a new name each time it is called, of
+// an upstream on loopback that answers from a packed reply: what it costs is this
+// process without the upstream.
+func misses(t testing.TB) (next func()) {
+	set := town(t)
+	set.upstream.addr = echo(t)
 	set.config = func(c *Config) { c.Now = nil }
-	w := newWorld(b, set)
+	w := newWorld(t, set)
 	s, box := newScratch(), make(mailbox, 1)
 	from := &origin{peer: w.peer, over: audit.UDP, back: keeper(box)}
-	msg := query(b, "n00000000.example. A", edns)
+	msg := query(t, "n00000000.example. A", edns)
 	i := 0
-	b.ReportAllocs()
-	for b.Loop() {
+	return func() {
 		i++
 		for n, at := i, 20; n > 0; n, at = n/10, at-1 {
 			msg[at] = byte('0' + n%10)
@@ -167,8 +167,22 @@ func BenchmarkMiss(b *testing.B) {
 		w.arrived(from)
 		w.answer(s, msg, from, nil)
 		if out := <-box; out[3]&0x0f != 0 {
-			b.Fatalf("reply % x", out)
+			t.Fatalf("reply % x", out)
 		}
+	}
+}
+
+func TestMissAllocatesLittle(t *testing.T) {
+	if n := testing.AllocsPerRun(500, misses(t)); n > 40 {
+		t.Errorf("%v allocations for a miss, want at most 40", n)
+	}
+}
+
+func BenchmarkMiss(b *testing.B) {
+	next := misses(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		next()
 	}
 }
 
@@ -179,7 +193,7 @@ type keeper chan []byte
 func (k keeper) send(_ *origin, reply []byte) { k <- reply }
 
 // echo answers each query with one address, without allocating.
-func echo(b *testing.B) (addr string) {
+func echo(b testing.TB) (addr string) {
 	pc, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		b.Fatal(err)

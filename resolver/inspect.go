@@ -68,7 +68,7 @@ func inspect(q, m *dns.Msg, bounds TTL, room []byte) (*cache.Entry, error) {
 		found = found || h.Rrtype == question.Qtype && sameName(h.Name, end)
 	}
 	out := dns.Msg{Question: q.Question, Answer: answer, Compress: true}
-	out.Response, out.Rcode, out.AuthenticatedData = true, m.Rcode, m.AuthenticatedData
+	out.Response, out.Rcode = true, m.Rcode // without AD, which anybody on the way could have set (RFC 4035 §4.9.3)
 	if !found || m.Rcode != dns.RcodeSuccess {
 		negative := min(bareTTL, bounds.MaxNegative)
 		if soa := authority(end, m.Ns, bounds); soa != nil {

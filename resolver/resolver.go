@@ -22,7 +22,6 @@ type Config struct {
 	TCPIdle     time.Duration    // without a message; 0 means 10 s
 	Drain       time.Duration    // for misses in flight at the end; 0 means 2 s
 	MaxInflight int              // questions asked upstream at a time; 0 means 4096
-	Deadline    time.Duration    // for one question asked upstream; 0 means 5 s
 	CacheSize   int64            // octets
 	TTL         TTL
 
@@ -70,7 +69,6 @@ func New(cfg Config, st *State) *Resolver {
 	}
 	def(&cfg.TCPIdle, 10*time.Second)
 	def(&cfg.Drain, 2*time.Second)
-	def(&cfg.Deadline, 5*time.Second)
 	if cfg.TCPConns == 0 {
 		cfg.TCPConns = 1000
 	}
@@ -100,15 +98,17 @@ func New(cfg Config, st *State) *Resolver {
 // State returns the state in force.
 func (r *Resolver) State() *State { return r.state.Load() }
 
-// Swap puts next in force, from the next packet on, and returns when no
-// question is on its way to the old state's upstreams any more, at most
-// Config.Deadline later. The cache stays.
+// Swap puts next in force, from the next packet on. What the cache holds stays,
+// but for names that are asked of another upstream from now on. It returns when
+// no question is on its way to the old state's upstreams any more, so after
+// their deadline at the latest.
 func (r *Resolver) Swap(next *State) {
 	next.Prepare(r.log)
 	r.mu.Lock() // flights begin under this lock, so none can join the old state
 	old := r.state.Swap(next)
 	r.mu.Unlock()
 	old.flights.Wait()
+	r.cache.Prune(func(e *cache.Entry) bool { return next.Routes.Route(routed(e.Name(), e.Type())).Name() == e.Group })
 	if err := old.close(); err != nil {
 		r.logger.Warn("an upstream did not close", "error", err)
 	}

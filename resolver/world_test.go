@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -46,6 +47,7 @@ type setup struct {
 	upstream  *server            // of all names but those in forward
 	forward   map[string]*server // by zone
 	exchanger upstream.Exchanger // in place of upstream
+	deadline  time.Duration      // of the upstreams
 	config    func(*Config)
 	audit     func(*audit.Config)
 }
@@ -95,7 +97,7 @@ func newWorld(t testing.TB, set setup) *world {
 	w.runLog()
 	cfg := Config{
 		Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}, UDPSockets: 1,
-		CacheSize: 8 << 20, TTL: TTL{Max: 86400, MaxNegative: 3600}, Deadline: patience,
+		CacheSize: 8 << 20, TTL: TTL{Max: 86400, MaxNegative: 3600},
 		Log: w.log, Now: w.clock.now, Logger: slog.New(slog.NewTextHandler(w.said, nil)),
 	}
 	if set.config != nil {
@@ -152,7 +154,7 @@ func (w *world) state(revision uint64) *State {
 	}
 	st := &State{Revision: revision, Policy: policy, Sinkhole: NewSinkhole(set.sinkhole)}
 	group := func(name string, x upstream.Exchanger) *upstream.Group {
-		g, err := upstream.NewGroup(upstream.GroupConfig{Name: name, Servers: []upstream.Exchanger{x}, Timeout: patience, Deadline: patience})
+		g, err := upstream.NewGroup(upstream.GroupConfig{Name: name, Servers: []upstream.Exchanger{x}, Timeout: patience, Deadline: cmp.Or(set.deadline, patience)})
 		if err != nil {
 			w.t.Fatal(err)
 		}

@@ -86,10 +86,10 @@ func serve(ctx context.Context, g *global, talk io.Writer) error {
 	s.resolver = resolver.New(resolver.Config{
 		Listen: cfg.Server.Listen, UDPSockets: cfg.Server.UDPSockets,
 		TCPConns: cfg.Server.TCPConnections, TCPIdle: cfg.Server.TCPIdle, Drain: cfg.Server.Drain,
-		MaxInflight: cfg.Resolver.MaxInflight, Deadline: cfg.Resolver.Deadline,
-		CacheSize: int64(cfg.Cache.Size),
-		TTL:       resolver.TTL{Min: seconds(cfg.Cache.MinTTL), Max: seconds(cfg.Cache.MaxTTL), MaxNegative: seconds(cfg.Cache.MaxNegativeTTL)},
-		Log:       s.log, Logger: logger,
+		MaxInflight: cfg.Resolver.MaxInflight,
+		CacheSize:   int64(cfg.Cache.Size),
+		TTL:         resolver.TTL{Min: seconds(cfg.Cache.MinTTL), Max: seconds(cfg.Cache.MaxTTL), MaxNegative: seconds(cfg.Cache.MaxNegativeTTL)},
+		Log:         s.log, Logger: logger,
 	}, s.now.state)
 	if err := s.resolver.Listen(ctx); err != nil {
 		_ = s.log.Close()
@@ -145,7 +145,7 @@ func (s *server) run(ctx context.Context, adm *admin.Server) error {
 				break
 			}
 			if _, err := s.Reload(ctx); err != nil {
-				s.logger.Error("reload failed, the configuration in force stays", "revision", s.current().state.Revision, "error", err)
+				s.kept(err)
 			}
 		}
 	}
@@ -214,8 +214,7 @@ func (s *server) Reload(ctx context.Context) (admin.Reload, error) {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
 	old := s.current()
-	var said strings.Builder
-	cfg, err := loadConfig(s.path, &said, fmt.Sprintf("revision %d stays in force", old.state.Revision))
+	cfg, err := loadConfig(s.path, io.Discard, "") // the error holds what is to be told
 	if err != nil {
 		s.log.Change(fmt.Sprintf("reload refused, revision %d stays: %v", old.state.Revision, err))
 		return admin.Reload{}, err
@@ -245,6 +244,19 @@ func (s *server) Reload(ctx context.Context) (admin.Reload, error) {
 	}
 	debug.FreeOSMemory()
 	return admin.Reload{Revision: next.state.Revision, Changes: changes}, nil
+}
+
+// kept tells the log why a reload changed nothing, a line for each problem.
+func (s *server) kept(err error) {
+	why := []string{err.Error()}
+	var c *configError
+	if errors.As(err, &c) {
+		why = c.lines()
+	}
+	for _, line := range why {
+		s.logger.Error("reload: " + shown(line))
+	}
+	s.logger.Error("reload failed, the configuration in force stays", "revision", s.current().state.Revision)
 }
 
 // close gives up a build that was never put in force.

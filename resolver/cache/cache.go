@@ -2,6 +2,7 @@ package cache
 
 import (
 	"bytes"
+	"encoding/binary"
 	"hash/maphash"
 	"net/netip"
 	"sync"
@@ -25,11 +26,18 @@ type Entry struct {
 	Aliases  [][]byte     // wire names: CNAME, DNAME and SVCB/HTTPS targets
 	Addrs    []netip.Addr // A, AAAA and SVCB/HTTPS hints
 	Upstream uint32       // label of the server that answered
+	Group    string       // name of the upstream that it belongs to
 
 	Failed  bool   // stands for a failure to get an answer (RFC 9520)
 	EDECode int32  // with Failed: why (RFC 8914)
 	EDE     []byte // with Failed: the same as an encoded option
 }
+
+// Name is the wire name of the question.
+func (e *Entry) Name() []byte { return e.Key[:len(e.Key)-wire.KeyExtra] }
+
+// Type is the type of the question.
+func (e *Entry) Type() uint16 { return binary.BigEndian.Uint16(e.Key[len(e.Key)-wire.KeyExtra:]) }
 
 // Age is how many whole seconds e has been kept.
 func (e *Entry) Age(now int64) uint32 {
@@ -107,6 +115,20 @@ func (c *Cache) Put(e *Entry) {
 	for s.used > c.budget {
 		s.lru.RemoveOldest()
 		c.evicted.Add(1)
+	}
+}
+
+// Prune drops the entries that keep refuses, a shard at a time.
+func (c *Cache) Prune(keep func(*Entry) bool) {
+	for i := range c.shard {
+		s := &c.shard[i]
+		s.mu.Lock()
+		for _, h := range s.lru.Keys() {
+			if e, ok := s.lru.Peek(h); ok && !keep(e) {
+				s.lru.Remove(h)
+			}
+		}
+		s.mu.Unlock()
 	}
 }
 

@@ -97,6 +97,26 @@ func TestRecentlyUsedStays(t *testing.T) {
 	}
 }
 
+func TestPrune(t *testing.T) {
+	c := New(1 << 20)
+	for i := range 100 {
+		e := entry(fmt.Sprintf("\x04name\x00\x00\x1c\x00\x01%c", i), 10, 60)
+		e.Group = []string{"a", "b"}[i%2]
+		c.Put(e)
+		if string(e.Name()) != "\x04name\x00" || e.Type() != 28 {
+			t.Fatalf("name %q, type %d", e.Name(), e.Type())
+		}
+	}
+	c.Prune(func(e *Entry) bool { return e.Group == "a" })
+	if st := c.Stats(); st.Entries != 50 || st.Bytes <= 0 {
+		t.Errorf("stats %+v, want 50 entries left", st)
+	}
+	c.Prune(func(*Entry) bool { return false })
+	if st := c.Stats(); st.Entries != 0 || st.Bytes != 0 {
+		t.Errorf("stats %+v, want nothing left", st)
+	}
+}
+
 func TestGetAllocatesNothing(t *testing.T) {
 	c := New(1 << 20)
 	c.Put(entry("a", 10, 60))

@@ -207,9 +207,23 @@ type member struct {
 }
 
 func (m *member) exchange(ctx context.Context, q *dns.Msg, until time.Time) (*dns.Msg, error) {
-	ctx, cancel := context.WithDeadline(ctx, until)
-	defer cancel()
-	return m.Exchange(ctx, q)
+	return m.Exchange(bounded{ctx, until}, q)
+}
+
+// bounded is a context with an earlier deadline that is only told, not watched:
+// an exchange sets it on its socket. It costs a fraction of what a context with
+// a timer of its own does.
+type bounded struct {
+	context.Context
+	until time.Time
+}
+
+// Deadline returns the earlier of the two.
+func (b bounded) Deadline() (time.Time, bool) {
+	if d, ok := b.Context.Deadline(); ok {
+		return earlier(d, b.until), true
+	}
+	return b.until, true
 }
 
 // ready reports whether the server may be asked in its turn. When its back-off is

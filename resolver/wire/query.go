@@ -92,17 +92,19 @@ type Query struct {
 
 	end int // offset just after the question
 	n   int // length of the name
-	buf [maxName + keyExtra + 8]byte
+	buf [maxName + KeyExtra + 8]byte
 }
 
-const keyExtra = 5 // type, class, flags
+// KeyExtra is how many octets of a key follow the name: type, class and flags,
+// the numbers in network order.
+const KeyExtra = 5
 
 // Name is the wire name asked for. It is valid until the next Parse.
 func (q *Query) Name() []byte { return q.buf[:q.n] }
 
 // Key identifies all that an answer from elsewhere depends on: name, type,
 // class, DO and CD. It is valid until the next Parse.
-func (q *Query) Key() []byte { return q.buf[:q.n+keyExtra] }
+func (q *Query) Key() []byte { return q.buf[:q.n+KeyExtra] }
 
 // Question is the question section as it came, spelling included. A query
 // keeps only offsets, so msg must be the packet that was parsed.
