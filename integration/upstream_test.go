@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/miekg/dns"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -14,9 +15,10 @@ import (
 
 // fakeServer is an upstream that behaves as a script says, a line each:
 //
-//	rr RECORD          a record; aliases are followed, SOA and NS records at or above a name go with a negative answer
+//	rr RECORD          a record; aliases are followed, SOA records at or above a name go with a negative answer
 //	extra NAME RECORD  a record that comes in the additional section of answers for NAME
 //	NAME BEHAVIOUR     silent: no answer. servfail, refused: that. truncated: TC over UDP, whole over TCP.
+//	                   held: the answers wait for the script's release.
 //	                   forged: first come datagrams with wrong id, wrong name, wrong type, QR=0 and garbage.
 //
 // Names without records get NXDOMAIN.
@@ -31,41 +33,106 @@ type fakeServer struct {
 	wg  sync.WaitGroup
 
 	mu    sync.Mutex
+	heard *sync.Cond     // something was asked
 	count map[string]int // by "name type"
+	held  map[string][]func()
+	conns map[net.Conn]bool
+	gone  bool
 }
 
+// upstreamOf returns the upstream whose address is in the variable that is the
+// last of args, if there are more than n, and else in UPSTREAM.
+func upstreamOf(ts *testscript.TestScript, args []string, n int) *fakeServer {
+	key := "UPSTREAM"
+	if len(args) > n {
+		key = args[n]
+	}
+	u := worldOf(ts).upstreams[key]
+	if u == nil {
+		ts.Fatalf("no upstream %s runs", key)
+	}
+	return u
+}
+
+// cmdUpstream starts an upstream, or replaces one by another at the same
+// address.
 func cmdUpstream(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: upstream FILE")
+	usage(ts, neg, args, 1, 2, "upstream FILE [VAR]")
+	key := "UPSTREAM"
+	if len(args) > 1 {
+		key = args[1]
 	}
 	w := worldOf(ts)
-	if w.upstream != nil {
-		w.upstream.close()
+	if u := w.upstreams[key]; u != nil {
+		u.close()
 	}
-	u, err := newFakeServer(ts.ReadFile(args[0]), ts.Getenv("UPSTREAM"))
+	u, err := newFakeServer(ts.ReadFile(args[0]), ts.Getenv(key))
 	ts.Check(err)
-	w.upstream = u
-	ts.Setenv("UPSTREAM", u.addr)
+	w.upstreams[key] = u
+	ts.Setenv(key, u.addr)
 }
 
 func cmdAsked(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 3 {
-		ts.Fatalf("usage: asked NAME TYPE N")
-	}
+	usage(ts, neg, args, 3, 4, "asked NAME TYPE N [VAR]")
 	want, err := strconv.Atoi(args[2])
 	ts.Check(err)
-	u := worldOf(ts).upstream
+	u := upstreamOf(ts, args, 3)
 	u.mu.Lock()
-	got := u.count[dns.Fqdn(strings.ToLower(args[0]))+" "+args[1]]
-	u.mu.Unlock()
-	if got != want {
+	defer u.mu.Unlock()
+	if got := u.count[questionKey(args)]; got != want {
 		ts.Fatalf("asked %d times for %s %s, want %d", got, args[0], args[1], want)
 	}
 }
 
+func cmdWaitAsked(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 2, 3, "wait-asked NAME TYPE [VAR]")
+	u := upstreamOf(ts, args, 2)
+	late := false
+	limit := time.AfterFunc(patience, func() {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		late = true
+		u.heard.Broadcast()
+	})
+	defer limit.Stop()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for u.count[questionKey(args)] == 0 {
+		if late {
+			ts.Fatalf("never asked for %s %s", args[0], args[1])
+		}
+		u.heard.Wait()
+	}
+}
+
+func cmdRelease(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 1, 2, "release NAME [VAR]")
+	u := upstreamOf(ts, args, 1)
+	name := dns.Fqdn(args[0])
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(u.held[name]) == 0 {
+		ts.Fatalf("no answer for %s is held", name)
+	}
+	for _, send := range u.held[name] {
+		send()
+	}
+	delete(u.held, name)
+	delete(u.behaviour, name)
+}
+
+// questionKey is how the question in args, a name and a type, is counted.
+func questionKey(args []string) string {
+	return dns.Fqdn(strings.ToLower(args[0])) + " " + args[1]
+}
+
 // newFakeServer serves script on addr, or on a free port of 127.0.0.1.
 func newFakeServer(script, addr string) (*fakeServer, error) {
-	u := &fakeServer{extra: map[string][]dns.RR{}, behaviour: map[string]string{}, count: map[string]int{}}
+	u := &fakeServer{
+		extra: map[string][]dns.RR{}, behaviour: map[string]string{}, count: map[string]int{},
+		held: map[string][]func(){}, conns: map[net.Conn]bool{},
+	}
+	u.heard = sync.NewCond(&u.mu)
 	for in := bufio.NewScanner(strings.NewReader(script)); in.Scan(); {
 		line := strings.TrimSpace(in.Text())
 		verb, rest, _ := strings.Cut(line, " ")
@@ -88,16 +155,7 @@ func newFakeServer(script, addr string) (*fakeServer, error) {
 			u.behaviour[dns.Fqdn(verb)] = rest
 		}
 	}
-	if addr == "" {
-		addr = "127.0.0.1:0"
-	}
-	var err error
-	if u.udp, err = net.ListenPacket("udp", addr); err != nil {
-		return nil, err
-	}
-	u.addr = u.udp.LocalAddr().String()
-	if u.tcp, err = net.Listen("tcp", u.addr); err != nil {
-		u.udp.Close()
+	if err := u.listen(addr); err != nil {
 		return nil, err
 	}
 	u.wg.Go(u.serveUDP)
@@ -105,9 +163,33 @@ func newFakeServer(script, addr string) (*fakeServer, error) {
 	return u, nil
 }
 
+// listen opens addr for both transports; without one, a port that is free for both.
+func (u *fakeServer) listen(addr string) (err error) {
+	if addr == "" {
+		addr = "127.0.0.1:0"
+	}
+	for range 10 {
+		if u.udp, err = net.ListenPacket("udp", addr); err != nil {
+			return err
+		}
+		u.addr = u.udp.LocalAddr().String()
+		if u.tcp, err = net.Listen("tcp", u.addr); err == nil {
+			return nil
+		}
+		u.udp.Close()
+	}
+	return err
+}
+
 func (u *fakeServer) close() {
 	u.udp.Close()
 	u.tcp.Close()
+	u.mu.Lock()
+	u.gone = true
+	for c := range u.conns {
+		c.Close()
+	}
+	u.mu.Unlock()
 	u.wg.Wait()
 }
 
@@ -122,9 +204,7 @@ func (u *fakeServer) serveUDP() {
 		if q.Unpack(buf[:n]) != nil || len(q.Question) != 1 {
 			continue
 		}
-		for _, m := range u.answer(q, true) {
-			_, _ = u.udp.WriteTo(m, from)
-		}
+		u.handle(q, true, func(m []byte) { _, _ = u.udp.WriteTo(m, from) })
 	}
 }
 
@@ -134,6 +214,12 @@ func (u *fakeServer) serveTCP() {
 		if err != nil {
 			return
 		}
+		u.mu.Lock()
+		u.conns[conn] = true
+		if u.gone {
+			conn.Close()
+		}
+		u.mu.Unlock()
 		u.wg.Go(func() {
 			c := &dns.Conn{Conn: conn}
 			defer c.Close()
@@ -142,20 +228,33 @@ func (u *fakeServer) serveTCP() {
 				if err != nil {
 					return
 				}
-				for _, m := range u.answer(q, false) {
-					_, _ = c.Write(m)
-				}
+				u.handle(q, false, func(m []byte) { _, _ = c.Write(m) })
 			}
 		})
 	}
 }
 
-// answer returns the packets that go back for q.
-func (u *fakeServer) answer(q *dns.Msg, udp bool) [][]byte {
+// handle counts q and sends the packets that go back, now or at release.
+func (u *fakeServer) handle(q *dns.Msg, udp bool, write func([]byte)) {
 	name, typ := strings.ToLower(q.Question[0].Name), q.Question[0].Qtype
 	u.mu.Lock()
+	defer u.mu.Unlock()
+	send := func() {
+		for _, m := range u.answer(q, name, typ, udp) {
+			write(m)
+		}
+	}
+	if u.behaviour[name] == "held" {
+		u.held[name] = append(u.held[name], send)
+	} else {
+		send()
+	}
 	u.count[name+" "+dns.TypeToString[typ]]++
-	u.mu.Unlock()
+	u.heard.Broadcast()
+}
+
+// answer returns the packets that go back for q.
+func (u *fakeServer) answer(q *dns.Msg, name string, typ uint16, udp bool) [][]byte {
 	m := new(dns.Msg)
 	m.SetReply(q)
 	m.RecursionAvailable, m.Compress = true, true

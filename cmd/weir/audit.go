@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -50,8 +51,6 @@ func auditCommand(g *global) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "audit",
 		Short: "Search, watch, export and verify the record of all queries",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	c.AddCommand(searchCommand(g), tailCommand(g), exportCommand(g), verifyCommand(g))
 	return c
@@ -145,9 +144,8 @@ func parseNetwork(text string) (netip.Prefix, error) {
 // parseTime reads a span back from now ("90m", "7d"), a date or a time.
 func parseTime(text string, now time.Time) (time.Time, error) {
 	if days, ok := strings.CutSuffix(text, "d"); ok {
-		var n int
-		if _, err := fmt.Sscanf(days+"\n", "%d\n", &n); err == nil && n >= 0 {
-			return now.AddDate(0, 0, -n), nil
+		if n, err := strconv.ParseUint(days, 10, 20); err == nil {
+			return now.AddDate(0, 0, -int(n)), nil
 		}
 	}
 	if d, err := time.ParseDuration(text); err == nil && d >= 0 {

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"weir/blocklist"
 	"weir/resolver"
 	"weir/resolver/upstream"
@@ -65,11 +67,11 @@ func build(ctx context.Context, cfg *Config, revision uint64, self []netip.AddrP
 	b.route(faults, sum, self, logger)
 	b.local(faults, sum)
 
-	if len(faults.problems) > 0 {
+	if problems := faults.report.sorted(); len(problems) > 0 {
 		for _, g := range b.state.Groups {
 			err = errors.Join(err, g.Close())
 		}
-		return nil, &configError{faults.problems}
+		return nil, &configError{problems}
 	}
 	text, err := os.ReadFile(cfg.File)
 	if err != nil {
@@ -105,7 +107,7 @@ func (b *built) route(faults *faults, sum io.Writer, self []netip.AddrPort, logg
 				open(field, *field)
 				continue
 			}
-			urls, skipped, err := upstream.System(b.cfg.Resolver.ResolvConf, self)
+			urls, skipped, err := upstream.System(b.cfg.Resolve(b.cfg.Resolver.ResolvConf), self)
 			for _, s := range skipped {
 				logger.Warn("system server left out", "upstream", u.Name, "reason", s)
 			}
@@ -263,9 +265,8 @@ func seconds(d time.Duration) uint32 { return uint32(d / time.Second) }
 
 // faults gathers mistakes that show when a configuration is built.
 type faults struct {
-	cfg      *Config
-	report   *report
-	problems []Problem
+	cfg    *Config
+	report *report
 }
 
 func newFaults(cfg *Config) *faults {
@@ -302,19 +303,23 @@ func (f *faults) place(at Pos, message string, notes []string) {
 	if at.Line > len(f.report.lines) {
 		at = Pos{}
 	}
-	f.problems = append(f.problems, *f.report.add(SeverityError, at, message, "", notes))
+	f.report.add(SeverityError, at, message, "", notes)
 }
 
 // configError is a configuration that cannot be used.
 type configError struct{ problems []Problem }
 
-// Error is all problems, one a line.
-func (e *configError) Error() string {
+// Error is all that keeps it from being used, one problem a line.
+func (e *configError) Error() string { return strings.Join(e.lines(), "\n") }
+
+func (e *configError) lines() []string {
 	var lines []string
 	for _, p := range e.problems {
-		lines = append(lines, p.Error())
+		if p.Severity == SeverityError {
+			lines = append(lines, p.Error())
+		}
 	}
-	return strings.Join(lines, "\n")
+	return lines
 }
 
 // told tells the problems of a configuration that could not be built, if err is
@@ -384,15 +389,37 @@ func named[T any](items []T, text func(*T) (name, text string)) map[string]strin
 }
 
 func policyText(p *Policy) (string, string) {
-	var rules []string
-	for _, r := range p.Rules {
-		rules = append(rules, strings.TrimSpace(fmt.Sprintf("%s %v %v %v %s", r.Action, r.Categories, r.Domains, r.Types, r.Answer)))
+	var clients []string
+	for _, c := range p.Clients {
+		clients = append(clients, fmt.Sprint(c))
 	}
-	return p.Name, fmt.Sprintf("clients %v, default %s, cname %s, rules %q", p.Clients, p.Default, p.CNAME, rules)
+	text := fmt.Sprintf("clients %s, default %s, cname %s", strings.Join(clients, " "), p.Default, p.CNAME)
+	for i := range p.Rules {
+		text += fmt.Sprintf(", rule %d %s", i+1, ruleText(&p.Rules[i]))
+	}
+	return p.Name, text
+}
+
+func ruleText(r *Rule) string {
+	text := r.Action
+	add := func(what string, words ...string) {
+		if len(words) > 0 && words[0] != "" {
+			text += " " + what + " " + strings.Join(words, " ")
+		}
+	}
+	var types []string
+	for _, t := range r.Types {
+		types = append(types, dns.Type(t).String())
+	}
+	add("categories", r.Categories...)
+	add("domains", r.Domains...)
+	add("types", types...)
+	add("answer", r.Answer)
+	return text
 }
 
 func upstreamText(u *Upstream) (string, string) {
-	return u.Name, fmt.Sprintf("%v, timeout %v", u.Servers, u.Timeout)
+	return u.Name, fmt.Sprintf("%s, timeout %v", strings.Join(u.Servers, " "), u.Timeout)
 }
 
 func forwardText(f *Forward) (string, string) { return strings.Join(f.Zones, " "), "to " + f.Upstream }

@@ -27,6 +27,9 @@ func explainCommand(g *global) *cobra.Command {
 			"running server is asked; if there is none, the files are read.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, _, _, err := parseQuestion(args[0], qtype, client); err != nil {
+				return &exitError{exitUsage, err}
+			}
 			e, err := explainAnywhere(cmd, g, args[0], qtype, client)
 			if err != nil {
 				return err
@@ -68,27 +71,33 @@ func explainAnywhere(cmd *cobra.Command, g *global, name, qtype, client string) 
 	}
 	b, err := build(ctx, cfg, 0, cfg.Server.Listen, slog.New(slog.DiscardHandler))
 	if err != nil {
-		return admin.Explanation{}, told(err, cmd.ErrOrStderr(), "")
+		return admin.Explanation{}, told(err, cmd.ErrOrStderr(), "nothing can be explained")
 	}
 	defer b.close()
 	return b.explain(name, qtype, client)
 }
 
+// parseQuestion reads what a question to explain is about.
+func parseQuestion(name, qtype, client string) (wire []byte, typ uint16, addr netip.Addr, err error) {
+	if wire, err = blocklistName(name); err != nil {
+		return nil, 0, addr, err
+	}
+	if typ, err = parseType(qtype); err != nil {
+		return nil, 0, addr, err
+	}
+	if addr, err = netip.ParseAddr(client); err != nil {
+		return nil, 0, addr, fmt.Errorf("client %q is not an address", client)
+	}
+	return wire, typ, addr.WithZone(""), nil
+}
+
 // explain accounts for one question step by step.
 func (b *built) explain(name, qtype, client string) (admin.Explanation, error) {
-	wire, err := blocklistName(name)
+	wire, typ, addr, err := parseQuestion(name, qtype, client)
 	if err != nil {
 		return admin.Explanation{}, err
 	}
-	addr, err := netip.ParseAddr(client)
-	if err != nil {
-		return admin.Explanation{}, fmt.Errorf("client %q is not an address", client)
-	}
-	typ, err := parseType(qtype)
-	if err != nil {
-		return admin.Explanation{}, err
-	}
-	a := b.state.Explain(wire, typ, addr.WithZone(""))
+	a := b.state.Explain(wire, typ, addr)
 	e := admin.Explanation{
 		Verdict: "allowed", Name: blocklist.NameString(wire), Type: dns.Type(typ).String(),
 		Client: a.Client.String(), Revision: b.state.Revision,
@@ -101,7 +110,7 @@ func (b *built) explain(name, qtype, client string) (admin.Explanation, error) {
 		step("access", "refused", b.cfg.Where(&b.cfg.Access.Allow), "client %s is in none of the networks that are answered", a.Client)
 		return e, nil
 	}
-	who := fmt.Sprintf("client %s is in no policy's networks", a.Client)
+	who := fmt.Sprintf("any client; %s is in no other policy", a.Client)
 	if a.Prefix.IsValid() {
 		who = fmt.Sprintf("client %s in %s", a.Client, a.Prefix)
 	}
@@ -135,12 +144,21 @@ func (b *built) explain(name, qtype, client string) (admin.Explanation, error) {
 	case a.Blocked:
 		e.Verdict = "blocked"
 		where := b.cfg.Where(&b.cfg.Sinkhole.Answer)
+		if where == "" {
+			where = "the default of [sinkhole] answer"
+		}
 		if a.Outcome.Answer != blocklist.AnswerDefault {
 			where = a.Outcome.Pos
 		}
 		step("answer", a.Answer, where, "EDE 15 %q", a.EDE)
 	case a.Zone != "":
-		step("zone", a.Zone, b.zonePos(a.Zone), "answered here; a default of \"block\" is about names that leave")
+		detail := "answered here"
+		if a.Outcome.Verdict == blocklist.Block {
+			detail += "; a default of \"block\" is about names that leave"
+		}
+		step("zone", a.Zone, b.zonePos(a.Zone), "%s", detail)
+	case a.Upstream == "":
+		step("answer", a.Answer, "built in", "no upstream is asked for this type")
 	default:
 		step("upstream", a.Upstream, b.upstreamPos(a.Upstream), "asks %s when memory has no answer", strings.Join(a.Servers, ", then "))
 	}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,7 +84,13 @@ func rootCommand() *cobra.Command {
 			"servers. Every query is kept in an audit store with the reason for its verdict.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			switch g.color {
+			case "auto", "always", "never":
+				return nil
+			}
+			return &exitError{exitUsage, fmt.Errorf("--color %q: write auto, always or never", g.color)}
+		},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &exitError{exitUsage, fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
@@ -96,16 +103,19 @@ func rootCommand() *cobra.Command {
 		serveCommand(g), checkCommand(g), explainCommand(g), listsCommand(g), statusCommand(g), reloadCommand(g),
 		auditCommand(g), versionCommand(),
 	}
-	for _, v := range verbs {
-		usageErrors(v)
-	}
 	root.AddCommand(verbs...)
+	root.InitDefaultCompletionCmd()
+	usageErrors(root)
 	return root
 }
 
-// usageErrors makes a wrong number of arguments exit as a usage error, for c
-// and all below it.
+// usageErrors makes wrong arguments of c, and of all below it, exit as usage
+// errors. A verb that only holds others shows its help when it stands alone.
 func usageErrors(c *cobra.Command) {
+	if !c.Runnable() {
+		c.Args, c.SuggestionsMinimumDistance = isVerb, 2
+		c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
 	if check := c.Args; check != nil {
 		c.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {
@@ -117,6 +127,18 @@ func usageErrors(c *cobra.Command) {
 	for _, sub := range c.Commands() {
 		usageErrors(sub)
 	}
+}
+
+// isVerb takes no arguments: what looks like one is a verb that cmd does not have.
+func isVerb(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	near := ""
+	if known := cmd.SuggestionsFor(args[0]); len(known) > 0 {
+		near = fmt.Sprintf("; is %q meant?", known[0])
+	}
+	return fmt.Errorf("unknown verb %q%s", args[0], near)
 }
 
 // interruptible is a context that ends with ^C, for verbs that stream.
@@ -161,7 +183,7 @@ func loadConfig(path string, talk io.Writer, outcome string) (*Config, error) {
 		return nil, &exitError{exitConfig, err}
 	}
 	if outcome != "" || cfg == nil {
-		fmt.Fprint(talk, renderProblems(problems, outcome))
+		fmt.Fprint(talk, renderProblems(problems, cmp.Or(outcome, "nothing was done; --socket FILE reaches a running server without it")))
 	}
 	if cfg == nil {
 		return nil, &configError{problems}

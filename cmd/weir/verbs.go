@@ -99,15 +99,16 @@ func reloadCommand(g *global) *cobra.Command {
 		Short: "Make the running server read configuration and lists again, all or nothing",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if g.socket == "" { // reading it here shows each problem with its line
+				if _, err := loadConfig(g.configPath(), cmd.ErrOrStderr(), "the revision in force stays"); err != nil {
+					return err
+				}
+			}
 			cl, err := g.dial(cmd)
 			if err != nil {
 				return err
 			}
 			defer cl.Close()
-			// Its own reading shows each problem with its line.
-			if _, err := loadConfig(g.configPath(), cmd.ErrOrStderr(), "the revision in force stays"); err != nil {
-				return err
-			}
 			r, err := cl.Reload(cmd.Context())
 			if err != nil {
 				return &exitError{exitConfig, fmt.Errorf("reload refused, the revision in force stays:\n%w", err)}
@@ -165,12 +166,16 @@ func printLists(out io.Writer, lists []admin.List) error {
 		var reasons []string
 		for reason, n := range l.Ignored {
 			unused += n
-			reasons = append(reasons, fmt.Sprintf("%s: %d %s", shown(l.Name), n, shown(reason)))
+			reasons = append(reasons, fmt.Sprintf("%s: %d left out: %s", shown(l.Name), n, shown(reason)))
 		}
 		slices.Sort(reasons)
 		notes = append(append(notes, reasons...), l.Problems...)
+		modified := "-" // of a category folder that holds no list of names
+		if !l.Modified.IsZero() {
+			modified = l.Modified.Local().Format("2006-01-02 15:04")
+		}
 		rows = append(rows, []string{
-			shown(l.Category), shown(l.Name), l.Format, fmt.Sprint(l.Entries), fmt.Sprint(unused), fmt.Sprint(l.Unreadable), l.Modified.Local().Format("2006-01-02 15:04"),
+			shown(l.Category), shown(l.Name), l.Format, fmt.Sprint(l.Entries), fmt.Sprint(unused), fmt.Sprint(l.Unreadable), modified,
 		})
 	}
 	text := table(rows, "")

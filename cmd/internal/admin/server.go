@@ -56,6 +56,9 @@ func (s *Server) Listen() error {
 	return nil
 }
 
+// Close closes the socket that Listen opened, for a server that will not Run.
+func (s *Server) Close() { _ = s.listener.Close() }
+
 // Run serves until ctx ends, then ends the requests that are left, tails among
 // them, and returns. The socket file is removed.
 func (s *Server) Run(ctx context.Context) error {
@@ -205,9 +208,13 @@ func (s *stream) flush() {
 	_ = http.NewResponseController(s.w).Flush()
 }
 
+// end says how the stream ended. If it was the client that left, nobody reads it.
 func (s *stream) end(err error) {
 	t := trailer{End: err == nil}
-	if err != nil && !errors.Is(err, context.Canceled) {
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, audit.ErrClosed):
+		t.Error = "the server stopped"
+	case err != nil:
 		t.Error = err.Error()
 	}
 	_ = s.enc.Encode(t)

@@ -1,0 +1,366 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"weir/audit"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// TestQueryRoundTrip asserts that a query survives its way over the wire, whatever is in it.
+func TestQueryRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		moment := rapid.Custom(func(t *rapid.T) time.Time {
+			ns := rapid.Int64().Draw(t, "ns")
+			if ns == 0 {
+				return time.Time{}
+			}
+			return time.Unix(0, ns).UTC()
+		})
+		want := audit.Query{
+			Name:      rapid.SliceOf(rapid.Byte()).Draw(t, "name"),
+			ExactName: rapid.Bool().Draw(t, "exact"),
+			Type:      rapid.Uint16().Draw(t, "type"),
+			Verdict:   rapid.String().Draw(t, "verdict"),
+			Group:     rapid.String().Draw(t, "group"),
+			Policy:    rapid.String().Draw(t, "policy"),
+			Category:  rapid.String().Draw(t, "category"),
+			Observed:  rapid.Bool().Draw(t, "observed"),
+			Kind:      audit.Kind(rapid.Uint8().Draw(t, "kind")),
+			Since:     moment.Draw(t, "since"),
+			Until:     moment.Draw(t, "until"),
+			Limit:     rapid.Int().Draw(t, "limit"),
+			Oldest:    rapid.Bool().Draw(t, "oldest"),
+		}
+		if a, ok := netip.AddrFromSlice(rapid.SampledFrom([][]byte{nil, make([]byte, 4), make([]byte, 16)}).Draw(t, "address")); ok {
+			want.Client = netip.PrefixFrom(a, rapid.IntRange(0, a.BitLen()).Draw(t, "bits"))
+		}
+		got, err := decodeQuery(encodeQuery(want))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+			t.Fatalf("(-sent +received):\n%s", diff)
+		}
+	})
+}
+
+// world is a server on a real socket with a real audit log, and a client.
+type world struct {
+	*Client
+	log    *audit.Log
+	socket string
+	stop   func() // the server; may be called again
+}
+
+// backend is what the server of a world answers from.
+type backend struct {
+	log    *audit.Log
+	reload error
+}
+
+func (b *backend) Status() Status {
+	return Status{Version: "1", PID: os.Getpid(), Audit: b.log.Stats()}
+}
+
+func (b *backend) Lists() []List { return []List{{Name: "ads.txt", Ignored: map[string]int{"why": 1}}} }
+
+func (b *backend) Audit() *audit.Log {
+	return b.log
+}
+
+func (b *backend) Explain(name, qtype, client string) (Explanation, error) {
+	if name == "" {
+		return Explanation{}, errors.New("no name")
+	}
+	return Explanation{Verdict: "blocked", Name: name, Type: qtype, Client: client, Steps: []Step{{Kind: "policy"}}}, nil
+}
+
+func (b *backend) Reload(context.Context) (Reload, error) {
+	return Reload{Revision: 2, Changes: []string{"list a changed"}}, b.reload
+}
+
+func newWorld(t *testing.T, b *backend) *world {
+	t.Helper()
+	dir := t.TempDir()
+	log, err := audit.Open(audit.Config{Dir: filepath.Join(dir, "audit"), Interval: 10 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.log = log
+	s := &Server{Socket: filepath.Join(dir, "new", "s"), Backend: b, Logger: slog.New(slog.DiscardHandler)}
+	if err := s.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	stopLog, stopServer := running(t, log.Run), running(t, s.Run)
+	c, err := Dial(t.Context(), s.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = c.Close()
+		stopServer()
+		stopLog()
+	})
+	return &world{Client: c, log: log, socket: s.Socket, stop: stopServer}
+}
+
+// running runs f until the function that it returns is called, which waits.
+func running(t *testing.T, f func(context.Context) error) func() {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- f(ctx) }()
+	return func() {
+		cancel()
+		if err, first := <-ended; first {
+			close(ended)
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// record records a query for a name of one label.
+func (w *world) record(t *testing.T, name string) {
+	t.Helper()
+	wire := append(append([]byte{byte(len(name))}, name...), 0)
+	if !w.log.Record(&audit.Event{Time: time.Now().UnixNano(), Client: netip.MustParseAddr("192.0.2.1"), Name: wire, Type: 1, Class: 1, EDE: -1}) {
+		t.Fatal("not recorded")
+	}
+}
+
+func TestRequests(t *testing.T) {
+	b := &backend{}
+	w := newWorld(t, b)
+	ctx := t.Context()
+	if st, err := w.Status(ctx); err != nil || st.PID != os.Getpid() {
+		t.Errorf("Status: %+v, %v", st, err)
+	}
+	if l, err := w.Lists(ctx); err != nil || len(l) != 1 || l[0].Ignored["why"] != 1 {
+		t.Errorf("Lists: %+v, %v", l, err)
+	}
+	if e, err := w.Explain(ctx, "a b&c=d", "A", "::1"); err != nil || e.Name != "a b&c=d" || e.Client != "::1" || len(e.Steps) != 1 {
+		t.Errorf("Explain: %+v, %v", e, err)
+	}
+	if _, err := w.Explain(ctx, "", "A", "::1"); err == nil || err.Error() != "no name" {
+		t.Errorf("Explain without name: %v", err)
+	}
+	if r, err := w.Reload(ctx); err != nil || r.Revision != 2 {
+		t.Errorf("Reload: %+v, %v", r, err)
+	}
+	b.reload = errors.New("line 1: no\nline 2: no")
+	if _, err := w.Reload(ctx); err == nil || err.Error() != b.reload.Error() {
+		t.Errorf("Reload refused: %v", err)
+	}
+	// Nothing that changes state answers to GET.
+	if res, err := w.http.Get("http://weir/v1/reload"); err != nil || res.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("GET of a change: %v, %v", res, err)
+	} else {
+		_ = res.Body.Close()
+	}
+	if err := w.call(ctx, http.MethodGet, "/v1/nothing", nil, new(Status)); err == nil || !strings.Contains(err.Error(), "404") {
+		t.Errorf("unknown resource: %v", err)
+	}
+	for _, query := range []string{"limit=x", "nonsense=1", "client=everybody", "type=65536", "since=today"} {
+		res, err := w.http.Get("http://weir/v1/audit/search?" + query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var said trailer
+		if err := json.NewDecoder(res.Body).Decode(&said); err != nil || res.StatusCode != http.StatusBadRequest || said.Error == "" {
+			t.Errorf("%s: %s, %+v, %v", query, res.Status, said, err)
+		}
+		_ = res.Body.Close()
+	}
+}
+
+// TestSearch asserts that a search sees what was recorded just before it, in order, and no more than is asked for.
+func TestSearch(t *testing.T) {
+	w := newWorld(t, &backend{})
+	const n = 1000
+	for i := range n {
+		w.record(t, fmt.Sprintf("name-%d", i))
+	}
+	var names []string
+	collect := func(r *audit.Record) error {
+		names = append(names, r.Name)
+		return nil
+	}
+	if err := w.Search(t.Context(), audit.Query{Oldest: true}, collect); err != nil {
+		t.Fatal(err)
+	}
+	if len(names) != n || names[0] != "name-0" || names[n-1] != fmt.Sprintf("name-%d", n-1) {
+		t.Errorf("%d records, from %s to %s", len(names), names[0], names[len(names)-1])
+	}
+	names = nil
+	if err := w.Search(t.Context(), audit.Query{Name: []byte("\x06name-7\x00"), Limit: 5}, collect); err != nil || len(names) != 1 {
+		t.Errorf("records of one name: %q, %v", names, err)
+	}
+	enough := errors.New("enough")
+	if err := w.Search(t.Context(), audit.Query{}, func(*audit.Record) error { return enough }); !errors.Is(err, enough) {
+		t.Errorf("the error of emit came back as %v", err)
+	}
+	rep, err := w.Verify(t.Context(), nil)
+	if err != nil || rep.Records != n || len(rep.Problems) > 0 {
+		t.Errorf("Verify: %+v, %v", rep, err)
+	}
+}
+
+// TestTail asserts that a tail without a beginning shows what comes after it, and ends with who reads it or with the server.
+func TestTail(t *testing.T) {
+	w := newWorld(t, &backend{})
+	w.record(t, "before")
+	if err := w.log.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	tail := func(ctx context.Context, from uint64) (<-chan string, <-chan error) {
+		seen, ended := make(chan string, 100), make(chan error, 1)
+		go func() {
+			ended <- w.Tail(ctx, audit.Query{}, from, func(r *audit.Record) error {
+				seen <- r.Name
+				return nil
+			})
+		}()
+		return seen, ended
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	seen, ended := tail(ctx, 0)
+	first := ""
+	for i := 0; first == ""; i++ { // until it is connected nothing shows
+		w.record(t, fmt.Sprintf("after-%d", i))
+		if err := w.log.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case first = <-seen:
+		default:
+		}
+	}
+	if !strings.HasPrefix(first, "after-") {
+		t.Errorf("the tail began with %q", first)
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("a tail that was left ended with %v", err)
+	}
+
+	seen, ended = tail(t.Context(), 1)
+	if first := <-seen; first != "before" {
+		t.Errorf("a tail from the first record began with %q", first)
+	}
+	w.stop()
+	if err := <-ended; err == nil || err.Error() != "the server stopped" {
+		t.Errorf("the tail ended with %v", err)
+	}
+}
+
+// TestStreamCut asserts that a stream that does not say its end is an error and not a short answer.
+func TestStreamCut(t *testing.T) {
+	record := `{"seq":1,"kind":"query","time":"2026-01-02T03:04:05Z"}` + "\n"
+	for body, want := range map[string]string{
+		"":                                      "the stream was cut",
+		record:                                  "the stream was cut",
+		record + `{"end":`:                      "the stream was cut",
+		record + `{"error":"segment 7"}` + "\n": "segment 7",
+		record + "nonsense\n":                   "invalid character",
+		record + `{"end":true}` + "\n":          "",
+	} {
+		socket := filepath.Join(t.TempDir(), "s")
+		l, err := net.Listen("unix", socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) })}
+		stop := running(t, func(ctx context.Context) error {
+			go func() { <-ctx.Done(); _ = h.Close() }()
+			if err := h.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				return err
+			}
+			return nil
+		})
+		c, err := Dial(t.Context(), socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = c.Search(t.Context(), audit.Query{}, func(r *audit.Record) error {
+			if r.Seq != 1 {
+				t.Errorf("record %+v", r)
+			}
+			return nil
+		})
+		if got := fmt.Sprint(err); (err == nil) != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%q: %v, want %q", body, err, want)
+		}
+		_ = c.Close()
+		stop()
+	}
+}
+
+// TestSocket asserts who may connect, and what of an earlier server is in the way of a new one.
+func TestSocket(t *testing.T) {
+	w := newWorld(t, &backend{})
+	info, err := os.Stat(w.socket)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("socket: %v, %v, want mode 0600", info.Mode(), err)
+	}
+	second := &Server{Socket: w.socket, Backend: &backend{}, Logger: slog.New(slog.DiscardHandler)}
+	if err := second.Listen(); err == nil || !strings.Contains(err.Error(), "already answers") {
+		t.Errorf("a second server: %v", err)
+	}
+	if _, err := w.Status(t.Context()); err != nil {
+		t.Errorf("the first server after that: %v", err)
+	}
+	w.stop()
+	if _, err := os.Lstat(w.socket); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket is still there: %v", err)
+	}
+	if _, err := Dial(t.Context(), w.socket); !errors.Is(err, ErrNoServer) {
+		t.Errorf("Dial without a server: %v", err)
+	}
+
+	// What a server that was killed leaves behind is replaced.
+	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: w.socket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale.SetUnlinkOnClose(false)
+	_ = stale.Close()
+	if _, err := Dial(t.Context(), w.socket); !errors.Is(err, ErrNoServer) {
+		t.Errorf("Dial of a stale socket: %v", err)
+	}
+	if err := second.Listen(); err != nil {
+		t.Fatalf("a stale socket: %v", err)
+	}
+	second.Close()
+
+	// What is no socket is left alone.
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := (&Server{Socket: file}).Listen(); err == nil || !strings.Contains(err.Error(), "no socket") {
+		t.Errorf("a file in the way: %v", err)
+	}
+	if text, err := os.ReadFile(file); string(text) != "precious" {
+		t.Errorf("the file holds %q, %v", text, err)
+	}
+}
