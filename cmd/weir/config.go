@@ -128,6 +128,7 @@ type Config struct {
 		Level string `toml:"level" default:"info" oneof:"debug info warn error"`
 	} `toml:"log"`
 
+	text   []byte // of the file, as it was read
 	places places
 }
 
@@ -250,7 +251,7 @@ func readConfig(path string) ([]byte, error) {
 // parseConfig is Load for a file that was read; it returns what could be decoded even beside errors.
 func parseConfig(file string, data []byte) (*Config, []Problem) {
 	cfg := defaultConfig()
-	cfg.File, cfg.Dir = file, filepath.Dir(file)
+	cfg.File, cfg.Dir, cfg.text = file, filepath.Dir(file), data
 	r := newReport(file, data)
 	if root, ok := parseTree(r); ok {
 		cfg.places = decodeConfig(r, root, cfg)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -30,11 +31,12 @@ func (g *global) dial(cmd *cobra.Command) (*admin.Client, error) {
 	return c, nil
 }
 
-func statusCommand(g *global) *cobra.Command {
+// askCommand is a verb that asks the running server one thing and prints it.
+func askCommand[T any](g *global, use, short string, ask func(*admin.Client, context.Context) (T, error), print func(io.Writer, T) error) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "status",
-		Short: "Say how the running server is doing",
+		Use:   use,
+		Short: short,
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cl, err := g.dial(cmd)
@@ -42,18 +44,22 @@ func statusCommand(g *global) *cobra.Command {
 				return err
 			}
 			defer cl.Close()
-			st, err := cl.Status(cmd.Context())
+			answer, err := ask(cl, cmd.Context())
 			if err != nil {
 				return err
 			}
 			if asJSON {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(st)
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(answer)
 			}
-			return printStatus(cmd.OutOrStdout(), st)
+			return print(cmd.OutOrStdout(), answer)
 		},
 	}
 	jsonFlag(c, &asJSON)
 	return c
+}
+
+func statusCommand(g *global) *cobra.Command {
+	return askCommand(g, "status", "Say how the running server is doing", (*admin.Client).Status, printStatus)
 }
 
 func printStatus(out io.Writer, st admin.Status) error {
@@ -133,29 +139,7 @@ func reloadCommand(g *global) *cobra.Command {
 }
 
 func listsCommand(g *global) *cobra.Command {
-	var asJSON bool
-	c := &cobra.Command{
-		Use:   "lists",
-		Short: "Say which lists the running server has loaded",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			cl, err := g.dial(cmd)
-			if err != nil {
-				return err
-			}
-			defer cl.Close()
-			lists, err := cl.Lists(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(lists)
-			}
-			return printLists(cmd.OutOrStdout(), lists)
-		},
-	}
-	jsonFlag(c, &asJSON)
-	return c
+	return askCommand(g, "lists", "Say which lists the running server has loaded", (*admin.Client).Lists, printLists)
 }
 
 func printLists(out io.Writer, lists []admin.List) error {
