@@ -1,12 +1,14 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -108,6 +110,9 @@ func BenchmarkSeal(b *testing.B) {
 			defer l.Close()
 			w := &writer{log: l, seen: epoch}
 			events := traffic(l, n)
+			slices.SortStableFunc(events, func(a, b Event) int { // an event is recorded when it is answered
+				return cmp.Compare(a.Time+a.Duration, b.Time+b.Duration)
+			})
 			var bytes int
 			var commits time.Duration
 			for b.Loop() {

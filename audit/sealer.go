@@ -1,10 +1,5 @@
 package audit
 
-import (
-	"cmp"
-	"slices"
-)
-
 // A batch is what the writer took from the log in one go.
 type batch struct {
 	slabs   [][]byte
@@ -25,6 +20,7 @@ type sealer struct {
 	appender *appender
 	builder  *builder
 	order    []place
+	spare    []place // what byTime works in
 	event    Event
 	payload  []byte
 
@@ -65,9 +61,15 @@ func (s *sealer) follow(last header, digest [digestSize]byte, h head) {
 }
 
 // seal returns the batch as segments, none if it is empty. Records are in order
-// of their time.
+// of their time; those of one time are in the order gap, changes, slabs.
 func (s *sealer) seal(b batch, reasons []Reason, labels []string) []sealed {
 	s.order = s.order[:0]
+	if b.gap.lost > 0 {
+		s.order = append(s.order, place{b.gap.to, inGap, 0})
+	}
+	for i, c := range b.changes {
+		s.order = append(s.order, place{c.at, inChanges, int32(i)})
+	}
 	for i, slab := range b.slabs {
 		for off := 0; off < len(slab); {
 			at, size := eventTime(slab[off:])
@@ -75,15 +77,7 @@ func (s *sealer) seal(b batch, reasons []Reason, labels []string) []sealed {
 			off += size
 		}
 	}
-	for i, c := range b.changes {
-		s.order = append(s.order, place{c.at, inChanges, int32(i)})
-	}
-	if b.gap.lost > 0 {
-		s.order = append(s.order, place{b.gap.to, inGap, 0})
-	}
-	slices.SortFunc(s.order, func(a, b place) int {
-		return cmp.Or(cmp.Compare(a.time, b.time), cmp.Compare(a.slab, b.slab), cmp.Compare(a.off, b.off))
-	})
+	s.order, s.spare = byTime(s.order, s.spare)
 
 	var out []sealed
 	s.builder.reset()

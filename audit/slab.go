@@ -86,31 +86,23 @@ func readEvent(e *Event, b []byte) int {
 	le := binary.LittleEndian
 	n := int(le.Uint16(b))
 	p := b[:n]
-	*e = Event{
-		Time:      int64(le.Uint64(p[8:])),
-		Transport: Transport(p[2]),
-		Type:      le.Uint16(p[16:]),
-		Class:     le.Uint16(p[18:]),
-		Blocked:   p[3]&flagBlocked != 0,
-		Reason:    le.Uint32(p[28:]),
-		Observed:  le.Uint32(p[32:]),
-		On:        p[4], EntryOff: p[5], EntryScope: p[6], EntryAlias: p[7],
-		Source:   Source(p[22]),
-		Rcode:    le.Uint16(p[20:]),
-		EDE:      int32(le.Uint32(p[24:])),
-		Dropped:  p[3]&flagDropped != 0,
-		Aliases:  e.Aliases[:0],
-		Addrs:    e.Addrs[:0],
-		Upstream: le.Uint32(p[36:]),
-		Duration: int64(le.Uint64(p[40:])),
-		Revision: le.Uint64(p[48:]),
-	}
+	e.Time, e.Duration = int64(le.Uint64(p[8:])), int64(le.Uint64(p[40:]))
+	e.Transport, e.Source = Transport(p[2]), Source(p[22])
+	e.Blocked, e.Dropped = p[3]&flagBlocked != 0, p[3]&flagDropped != 0
+	e.On, e.EntryOff, e.EntryScope, e.EntryAlias = p[4], p[5], p[6], p[7]
+	e.Type, e.Class, e.Rcode = le.Uint16(p[16:]), le.Uint16(p[18:]), le.Uint16(p[20:])
+	e.EDE = int32(le.Uint32(p[24:]))
+	e.Reason, e.Observed, e.Upstream = le.Uint32(p[28:]), le.Uint32(p[32:]), le.Uint32(p[36:])
+	e.Revision = le.Uint64(p[48:])
 	switch p[23] {
 	case 4:
 		e.Client = netip.AddrFrom4([4]byte(p[68:72]))
 	case 16:
 		e.Client = netip.AddrFrom16([16]byte(p[56:72]))
+	default:
+		e.Client = netip.Addr{}
 	}
+	e.Aliases, e.Addrs = e.Aliases[:0], e.Addrs[:0]
 	rest := p[slabFixed:]
 	e.Name, rest = rest[:p[72]], rest[p[72]:]
 	for range p[73] {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -183,7 +184,8 @@ func clockStepped(before, now time.Time) time.Duration {
 	return step.Round(time.Millisecond)
 }
 
-// collect takes all that was recorded so far.
+// collect takes all that was recorded so far. The slabs of one shard come in the
+// order in which they were filled.
 func (l *Log) collect(final bool) (b batch) {
 	if final {
 		l.mu.Lock()
@@ -194,16 +196,18 @@ func (l *Log) collect(final bool) (b batch) {
 	for i := range l.shards {
 		s := &l.shards[i]
 		s.mu.Lock()
-		if final || len(s.slab) > 0 {
-			if len(s.slab) > 0 {
-				b.slabs = append(b.slabs, s.slab)
-			}
+		if len(s.slab) > 0 {
+			l.mu.Lock()
+			l.filled = append(l.filled, s.slab)
+			l.mu.Unlock()
+			s.slab = nil
+		} else if final {
 			s.slab = nil
 		}
 		s.mu.Unlock()
 	}
 	l.mu.Lock()
-	b.slabs = append(b.slabs, l.filled...)
+	b.slabs = slices.Clone(l.filled)
 	b.changes, b.gap = l.changes, l.gap
 	clear(l.filled)
 	l.filled, l.changes, l.gap = l.filled[:0], nil, gap{}
