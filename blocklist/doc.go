@@ -1,7 +1,9 @@
 // Package blocklist decides whether a name may be looked up. Lists give facts, policies give verdicts.
 //
-// Load resolves the sources of each category to files, finds out the format of each, and reads them a line at a time.
-// Each file becomes a List, which counts by reason every line that lists nothing. The names of all lists go through a
+// Load resolves the sources of each category to files, unpacks what is compressed, finds out the format of each, and
+// reads them a line at a time. Each file becomes a List, which counts by reason every line that lists nothing; a
+// file that cannot be read to its end gives no List at all. CheckFile does the same for one file and tells all
+// that is wrong with it. The names of all lists go through a
 // Builder into one Matcher, where each distinct name stands once with the set of lists that hold it.
 //
 // Compile turns the operator's policies into tables over that matcher: from each set of lists to the rules that it

@@ -6,29 +6,35 @@ import (
 	"fmt"
 )
 
-// format is one way of writing lists. claims says whether a line is typical of it; the format that claims most lines
+// format is one way of writing lists. A line of which sure is true decides that the file is of this format. claims says whether a line is typical of it; the format that claims most lines
 // of a file's beginning reads all of it, the first in the table where two claim as many. read takes one line, without
 // its end and the blanks around it, and hands each thing on it to exactly one of the reader's methods.
 type format struct {
 	name   string
+	sure   func(line []byte) bool // nil is never
 	claims func(line []byte) bool
 	read   func(r *reader, line []byte)
+
+	ahead  func(r *reader, line []byte) error // sees every line before read sees the first; nil for formats that need not
+	finish func(r *reader)                    // is called after the last line; nil likewise
 }
 
 var formats = [...]format{
-	{"adblock", claimsAdblock, readAdblock},
-	{"dnsmasq", claimsDnsmasq, readDnsmasq},
-	{"unbound", claimsUnbound, readUnbound},
-	{"hosts", claimsHosts, readHosts},
-	{"domains", claimsDomains, readDomains},
+	{name: "adblock", sure: isAdblock, claims: claimsAdblock, read: readAdblock, ahead: lookAheadAdblock},
+	{name: "dnsmasq", claims: claimsDnsmasq, read: readDnsmasq},
+	{name: "unbound", claims: claimsUnbound, read: readUnbound},
+	{name: "hosts", claims: claimsHosts, read: readHosts},
+	{name: "rpz", sure: isZoneFile, claims: claimsRPZ, read: readRPZ, finish: finishRPZ},
+	{name: "domains", claims: claimsDomains, read: readDomains},
 }
 
 // formatUT1 reads the domains file of a UT1 directory.
-var formatUT1 = format{"ut1", claimsDomains, readDomains}
+var formatUT1 = format{name: "ut1", claims: claimsDomains, read: readDomains}
 
 const (
 	sampleSize  = 64 << 10 // octets of a file that detect sees
 	sampleLines = 200      // lines with content that vote
+	maxLine     = 128 << 10
 )
 
 // detect picks the format of the file that begins with sample; whole says that the sample is all of the file.
@@ -47,6 +53,11 @@ func detect(sample []byte, whole bool) (format, error) {
 		line = bytes.TrimSpace(line)
 		if len(line) == 0 {
 			continue
+		}
+		for i := range formats {
+			if sure := formats[i].sure; sure != nil && sure(line) {
+				return formats[i], nil
+			}
 		}
 		for i := range formats {
 			if formats[i].claims(line) {
@@ -75,15 +86,18 @@ func refuse(sample []byte) error {
 	for _, magic := range []struct{ begin, what, hint string }{
 		{"\xff\xfe", "UTF-16 text", "save it as UTF-8"},
 		{"\xfe\xff", "UTF-16 text", "save it as UTF-8"},
-		{"\x1f\x8b", "gzip data", "unpack it"},
-		{"PK\x03\x04", "a zip archive", "unpack it"},
-		{"\x28\xb5\x2f\xfd", "zstd data", "unpack it"},
-		{"\xfd7zXZ", "xz data", "unpack it"},
-		{"BZh", "bzip2 data", "unpack it"},
+		{"\x1f\x8b", "gzip data inside compressed data", "unpack it once"},
+		{"\x28\xb5\x2f\xfd", "zstd data inside compressed data", "unpack it once"},
+		{"PK\x03\x04", "a zip archive", "unpack it first"},
+		{"\xfd7zXZ", "xz data", "unpack it first"},
+		{"BZh", "bzip2 data", "unpack it first"},
 	} {
 		if bytes.HasPrefix(sample, []byte(magic.begin)) {
 			return fmt.Errorf("is %s and no list; %s", magic.what, magic.hint)
 		}
+	}
+	if len(sample) >= 512 && string(sample[257:262]) == "ustar" {
+		return errors.New("is a tar archive and no list; unpack it first")
 	}
 	text := bytes.TrimLeft(bytes.TrimPrefix(sample, bom), " \t\r\n\v\f")
 	if len(text) > 0 && text[0] == '<' {
@@ -99,11 +113,22 @@ func refuse(sample []byte) error {
 type reader struct {
 	list    *List
 	emit    emitFunc
-	err     error // the first of emit
-	number  int   // of the line
+	problem func(Problem) // gets every problem; nil when those that list keeps are enough
+	err     error         // the first of emit
+	number  int           // of the line
 	line    []byte
 	ignored map[string]int
+	notes   map[string]int
 	buf     [maxName]byte
+
+	ahead     *adblockAhead // of adblock lists with such rules
+	important bool          // the entry to come has $important
+	zone      zone          // of zone files
+	fixed     int           // column of the text at hand when it is not of line; else 0
+}
+
+func newReader(l *List, emit emitFunc) *reader {
+	return &reader{list: l, emit: emit, ignored: map[string]int{}, notes: map[string]int{}}
 }
 
 // Caps on what a List keeps of its unreadable lines.
@@ -114,6 +139,12 @@ const (
 
 // entry takes a name that the list holds, or, with exception, does not hold.
 func (r *reader) entry(name []byte, scope Scope, exception bool) {
+	if !r.important {
+		if scope = r.ahead.left(name, scope, exception); scope == 0 {
+			r.ignore(ignoredMinor)
+			return
+		}
+	}
 	r.list.Entries++
 	if err := r.emit(r.number, name, scope, exception); err != nil && r.err == nil {
 		r.err = err
@@ -123,27 +154,39 @@ func (r *reader) entry(name []byte, scope Scope, exception bool) {
 // ignore counts something understood that DNS cannot enforce or that is no listed name.
 func (r *reader) ignore(reason string) { r.ignored[reason]++ }
 
-// comment counts a line without content.
+// note counts an entry of which the list says more than is used.
+func (r *reader) note(text string) { r.notes[text]++ }
+
+// comment counts a line without content of its own.
 func (r *reader) comment() { r.list.Comments++ }
 
 // unreadable counts text, a part of the current line, that is wrong at offset at.
 func (r *reader) unreadable(text []byte, at int, reason string) {
 	r.list.Unreadable++
-	if len(r.list.Problems) >= maxProblems {
+	if len(r.list.Problems) >= maxProblems && r.problem == nil {
 		return
 	}
-	r.list.Problems = append(r.list.Problems, Problem{
+	p := Problem{
 		File:   r.list.File,
 		Line:   r.number,
 		Column: r.column(text) + at,
 		Text:   printable(text),
 		Reason: reason,
-	})
+	}
+	if len(r.list.Problems) < maxProblems {
+		r.list.Problems = append(r.list.Problems, p)
+	}
+	if r.problem != nil {
+		r.problem(p)
+	}
 }
 
 // column returns the 1-based column at which text, a part of the current line, begins. Both end in the same array,
 // so their capacities tell.
 func (r *reader) column(text []byte) int {
+	if r.fixed > 0 {
+		return r.fixed
+	}
 	if at := cap(r.line) - cap(text); 0 <= at && at <= len(r.line) {
 		return at + 1
 	}

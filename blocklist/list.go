@@ -16,18 +16,20 @@ type CategoryConfig struct {
 type List struct {
 	Name     string    // the path as the operator wrote it, for display: "lists/ads.txt", "lists/ut1/vpn"
 	Category string    // the category that it was loaded for
-	Format   string    // "domains", "hosts", "ut1", "adblock", "dnsmasq" or "unbound"
+	Format   string    // one of Formats
 	Usage    string    // UT1's word on what the category is for: "black", "white" or "black white"; else empty
 	File     string    // the file that was read; empty for a UT1 directory without domains
-	Bytes    int64     // of File
+	Packing  string    // how File is compressed: "gzip" or "zstd"; empty when it is not
+	Bytes    int64     // of File as it lies on disk
 	Modified time.Time // of File
-	Digest   [32]byte  // SHA-256 of File
+	Digest   [32]byte  // SHA-256 of File as it lies on disk
 
-	Lines      int       // of File
-	Comments   int       // lines without content
+	Lines      int       // of the text that File holds
+	Comments   int       // lines without content of their own
 	Entries    int       // distinct names, exceptions among them
 	Duplicates int       // further mentions of the same names
 	Ignored    []Ignored // what was understood but is nothing that this package can enforce; most frequent first
+	Notes      []Note    // what entries say beside their names that is not used; most frequent first
 	Unreadable int       // lines or names that could not be understood
 	Problems   []Problem // the first of the unreadable ones
 
@@ -38,6 +40,12 @@ type List struct {
 type Ignored struct {
 	Reason string
 	Count  int
+}
+
+// Note counts the entries of a list of which the list says more than this package uses.
+type Note struct {
+	Text  string // what it says, and what becomes of it
+	Count int    // of mentions, further ones of the same name included
 }
 
 // Problem is one place of a list that could not be read.

@@ -73,9 +73,9 @@ func (l *loader) category(ctx context.Context, c CategoryConfig) []*List {
 			read[file] = true
 			list := &List{Name: src.name, Category: c.Name, id: len(l.lists)}
 			l.lists, lists = append(l.lists, list), append(lists, list)
-			err = readSource(ctx, src, list, func(_ int, name []byte, scope Scope, exception bool) error {
+			err = readSource(ctx, src, newReader(list, func(_ int, name []byte, scope Scope, exception bool) error {
 				return l.build.Add(list.id, name, scope, exception)
-			})
+			}))
 			if ctx.Err() != nil {
 				return lists
 			}
@@ -157,7 +157,7 @@ func (l *Lists) Find(name []byte) []Holding {
 // exceptionMark stands before the entry of an exception.
 const exceptionMark = "@@"
 
-// Locate returns the line, from 1, of the first mention of entry, as Holding.Entry writes it, in the list's file.
+// Locate returns the line, from 1, of the first mention of entry, as Holding.Entry writes it, in the list's text.
 // It reads the file again, which takes a while; an error says that the entry is no longer there.
 func (l *Lists) Locate(list *List, entry string) (line int, err error) {
 	text := []byte(entry)
@@ -173,14 +173,14 @@ func (l *Lists) Locate(list *List, entry string) (line int, err error) {
 	if !ok || list.File == "" {
 		return 0, fmt.Errorf("list %s has no file", list.Name)
 	}
-	var scratch List
-	err = readFile(context.Background(), list.File, &format, &scratch, func(at int, name []byte, scope Scope, exception bool) error {
+	r := newReader(&List{}, func(at int, name []byte, scope Scope, exception bool) error {
 		if string(name) == string(want) && scope&wantScope != 0 && exception == wantException {
 			line = at
 			return errFound
 		}
 		return nil
 	})
+	err = readFile(context.Background(), list.File, &format, r)
 	if line > 0 {
 		return line, nil
 	}
@@ -188,18 +188,6 @@ func (l *Lists) Locate(list *List, entry string) (line int, err error) {
 		err = errors.New("it has changed since it was loaded")
 	}
 	return 0, fmt.Errorf("entry %q is not in %s: %w", entry, list.File, err)
-}
-
-func formatNamed(name string) (format, bool) {
-	if name == formatUT1.name {
-		return formatUT1, true
-	}
-	for _, f := range formats {
-		if f.name == name {
-			return f, true
-		}
-	}
-	return format{}, false
 }
 
 // category returns the category of that name, or nil.

@@ -17,26 +17,28 @@ import (
 	"strings"
 )
 
-// emitFunc takes one entry of a list, from the given line. The name is good until it returns.
+// emitFunc takes one entry of a list, from the given line. The name is good until it returns. What it took counts only
+// when the list has been read to its end without error.
 type emitFunc func(line int, name []byte, scope Scope, exception bool) error
 
-// readSource reads the list at src: it fills in l and gives the entries to emit.
-func readSource(ctx context.Context, src source, l *List, emit emitFunc) error {
+// readSource reads the list at src: it fills in r's list and gives it the entries. An error means that none of them
+// may be used.
+func readSource(ctx context.Context, src source, r *reader) error {
 	if !src.ut1 {
-		return readFile(ctx, src.path, nil, l, emit)
+		return readFile(ctx, src.path, nil, r)
 	}
 	domains := filepath.Join(src.path, "domains")
 	if _, err := os.Stat(domains); !errors.Is(err, fs.ErrNotExist) {
-		if err := readFile(ctx, domains, &formatUT1, l, emit); err != nil {
+		if err := readFile(ctx, domains, &formatUT1, r); err != nil {
 			return err
 		}
 	}
-	l.Format = formatUT1.name
-	return readUT1Rest(src.path, l)
+	r.list.Format = formatUT1.name
+	return readUT1Rest(src.path, r.list)
 }
 
-// readFile reads a list file once, for its digest and its entries. Without a format it finds out which it is.
-func readFile(ctx context.Context, path string, f *format, l *List, emit emitFunc) error {
+// readFile reads a list file, for its digest and its entries. Without a format it finds out which it is.
+func readFile(ctx context.Context, path string, f *format, r *reader) error {
 	file, err := os.Open(path)
 	if err != nil {
 		return hinted(err)
@@ -46,87 +48,148 @@ func readFile(ctx context.Context, path string, f *format, l *List, emit emitFun
 	if err != nil {
 		return err
 	}
+	l := r.list
 	l.File, l.Modified = path, info.ModTime()
 	digest := sha256.New()
-	counted := &countingReader{from: io.TeeReader(file, digest)}
-	if err := readLines(ctx, bufio.NewReaderSize(counted, 2*sampleSize), f, l, emit); err != nil {
+	packed := &countingReader{ctx: ctx, from: io.TeeReader(file, digest)}
+	stop := func() {}
+	defer func() { stop() }()
+	err = readText(ctx, func() (io.Reader, error) {
+		stop()
+		stop = func() {}
+		if _, err := file.Seek(0, io.SeekStart); err != nil {
+			return nil, err
+		}
+		digest.Reset()
+		packed.n = 0
+		text, packing, stopUnpacking, err := unpack(ctx, packed, maxUnpacked)
+		if err != nil {
+			return nil, err
+		}
+		l.Packing, stop = packing, stopUnpacking
+		return text, nil
+	}, f, r)
+	if err != nil {
 		return err
 	}
-	l.Bytes = counted.n
+	if _, err := io.Copy(io.Discard, packed); err != nil { // nothing is left, as a rule
+		return err
+	}
+	l.Bytes = packed.n
 	digest.Sum(l.Digest[:0])
 	return nil
 }
 
-type countingReader struct {
-	from io.Reader
-	n    int64
-}
-
-func (c *countingReader) Read(p []byte) (int, error) {
-	n, err := c.from.Read(p)
-	c.n += int64(n)
-	return n, err
-}
-
-// readLines reads a list's text. in's buffer bounds a line: what is longer is one unreadable line.
-func readLines(ctx context.Context, in *bufio.Reader, f *format, l *List, emit emitFunc) error {
-	sample, err := in.Peek(min(sampleSize, in.Size()))
-	if err != nil && err != io.EOF {
-		return err
-	}
-	if f == nil {
-		found, refused := detect(sample, err == io.EOF)
-		if refused != nil {
-			return refused
+// readText reads the text that open gives, each time from its beginning: a format that looks ahead has it read twice.
+func readText(ctx context.Context, open func() (io.Reader, error), f *format, r *reader) error {
+	var in *bufio.Reader
+	begin := func() error {
+		text, err := open()
+		if err != nil {
+			return err
 		}
-		f = &found
-	} else if err := refuse(sample); err != nil {
+		in = bufio.NewReaderSize(text, maxLine)
+		sample, err := in.Peek(sampleSize)
+		if err != nil && err != io.EOF {
+			return err
+		}
+		if f == nil {
+			found, refused := detect(sample, err == io.EOF)
+			if refused != nil {
+				return refused
+			}
+			f = &found
+		} else if err := refuse(sample); err != nil {
+			return err
+		}
+		if bytes.HasPrefix(sample, bom) {
+			_, err = in.Discard(len(bom))
+			return err
+		}
+		return nil
+	}
+	if err := begin(); err != nil {
 		return err
 	}
-	l.Format = f.name
-	if bytes.HasPrefix(sample, bom) {
-		if _, err := in.Discard(len(bom)); err != nil {
+	r.list.Format = f.name
+	if f.ahead != nil {
+		err := eachLine(ctx, in, func(_ int, line []byte, long bool) error {
+			if long {
+				return nil
+			}
+			return f.ahead(r, bytes.TrimSpace(line))
+		})
+		if err != nil {
+			return err
+		}
+		if err := begin(); err != nil {
 			return err
 		}
 	}
+	return readLines(ctx, in, f, r)
+}
 
-	r := &reader{list: l, emit: emit, ignored: map[string]int{}}
-	for r.err == nil {
-		line, err := in.ReadSlice('\n')
-		if len(line) == 0 && err == io.EOF {
-			break
-		}
-		r.number++
-		long := err == bufio.ErrBufferFull
-		switch {
-		case long:
-			r.line = line
-			r.unreadable(line, 0, fmt.Sprintf("line longer than %d octets", in.Size()))
-		case err != nil && err != io.EOF:
-			return err
-		default:
-			r.line = line
+// readLines reads a list's text by lines.
+func readLines(ctx context.Context, in *bufio.Reader, f *format, r *reader) error {
+	l := r.list
+	err := eachLine(ctx, in, func(number int, line []byte, long bool) error {
+		r.number, r.line = number, line
+		if long {
+			r.unreadable(line, 0, fmt.Sprintf("line longer than %d octets", len(line)))
+		} else {
 			f.read(r, bytes.TrimSpace(line))
 		}
-		for err == bufio.ErrBufferFull {
-			_, err = in.ReadSlice('\n')
-		}
-		if long && err != nil && err != io.EOF {
-			return err
-		}
-		if r.number&0xfff == 0 && ctx.Err() != nil {
-			return ctx.Err()
-		}
+		return r.err
+	})
+	if err == nil && f.finish != nil {
+		f.finish(r)
+		err = r.err
 	}
 	l.Lines = r.number
 	l.addIgnored(r.ignored)
-	if r.err != nil {
-		return r.err
+	for text, n := range r.notes {
+		l.Notes = append(l.Notes, Note{text, n})
+	}
+	slices.SortFunc(l.Notes, func(a, b Note) int { return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Text, b.Text)) })
+	if err != nil {
+		return err
 	}
 	if l.Entries == 0 && l.Unreadable > 0 {
 		return fmt.Errorf("holds no readable line as %s list: %s", l.Format, l.Problems[0])
 	}
 	return nil
+}
+
+// eachLine gives the lines of in to do, numbered from 1, with their ends. in's buffer bounds a line: of one that is
+// longer, do gets the beginning.
+func eachLine(ctx context.Context, in *bufio.Reader, do func(number int, line []byte, long bool) error) error {
+	for number := 1; ; number++ {
+		line, err := in.ReadSlice('\n')
+		if len(line) == 0 && err == io.EOF {
+			return nil
+		}
+		long := err == bufio.ErrBufferFull
+		if err != nil && err != io.EOF && !long {
+			return lineError(number, err)
+		}
+		if err := do(number, line, long); err != nil {
+			return err
+		}
+		for err == bufio.ErrBufferFull {
+			_, err = in.ReadSlice('\n')
+		}
+		if long && err != nil && err != io.EOF {
+			return lineError(number, err)
+		}
+		if number&0xfff == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// lineError says in which line of the text reading ended.
+func lineError(number int, err error) error {
+	return fmt.Errorf("%w (in line %d of its text)", err, number)
 }
 
 // addIgnored adds to l.Ignored and puts it in order.
