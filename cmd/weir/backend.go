@@ -39,6 +39,9 @@ func (s *server) Status() admin.Status {
 // Lists implements admin.Backend.
 func (s *server) Lists() []admin.List { return describeLists(s.current().lists) }
 
+// Find implements admin.Backend.
+func (s *server) Find(name string) ([]admin.Holding, error) { return s.current().find(name) }
+
 // Explain implements admin.Backend.
 func (s *server) Explain(name, qtype, client string) (admin.Explanation, error) {
 	return s.current().explain(name, qtype, client)
@@ -59,6 +62,12 @@ func describeLists(lists *blocklist.Lists) []admin.List {
 				d.Ignored = map[string]int{}
 			}
 			d.Ignored[i.Reason] = i.Count
+		}
+		for _, n := range l.Notes {
+			if d.Notes == nil {
+				d.Notes = map[string]int{}
+			}
+			d.Notes[n.Text] = n.Count
 		}
 		for _, p := range l.Problems {
 			d.Problems = append(d.Problems, p.String())

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -136,36 +135,4 @@ func reloadCommand(g *global) *cobra.Command {
 	}
 	jsonFlag(c, &asJSON)
 	return c
-}
-
-func listsCommand(g *global) *cobra.Command {
-	return askCommand(g, "lists", "Say which lists the running server has loaded", (*admin.Client).Lists, printLists)
-}
-
-func printLists(out io.Writer, lists []admin.List) error {
-	rows := [][]string{{"CATEGORY", "LIST", "FORMAT", "NAMES", "UNUSED", "UNREADABLE", "MODIFIED"}}
-	var notes []string
-	for _, l := range lists {
-		unused := 0
-		var reasons []string
-		for reason, n := range l.Ignored {
-			unused += n
-			reasons = append(reasons, fmt.Sprintf("%s: %d left out: %s", shown(l.Name), n, shown(reason)))
-		}
-		slices.Sort(reasons)
-		notes = append(append(notes, reasons...), l.Problems...)
-		modified := "-" // of a category folder that holds no list of names
-		if !l.Modified.IsZero() {
-			modified = l.Modified.Local().Format("2006-01-02 15:04")
-		}
-		rows = append(rows, []string{
-			shown(l.Category), shown(l.Name), l.Format, fmt.Sprint(l.Entries), fmt.Sprint(unused), fmt.Sprint(l.Unreadable), modified,
-		})
-	}
-	text := table(rows, "")
-	if len(notes) > 0 {
-		text += "\n" + strings.Join(notes, "\n") + "\n"
-	}
-	_, err := io.WriteString(out, text)
-	return err
 }

@@ -87,6 +87,13 @@ func (b *backend) Audit() *audit.Log {
 	return b.log
 }
 
+func (b *backend) Find(name string) ([]Holding, error) {
+	if name == "" {
+		return nil, errors.New("no name")
+	}
+	return []Holding{{Category: "ads", Entry: name, Where: "ads.txt:3"}}, nil
+}
+
 func (b *backend) Explain(name, qtype, client string) (Explanation, error) {
 	if name == "" {
 		return Explanation{}, errors.New("no name")
@@ -157,6 +164,12 @@ func TestRequests(t *testing.T) {
 	}
 	if l, err := w.Lists(ctx); err != nil || len(l) != 1 || l[0].Ignored["why"] != 1 {
 		t.Errorf("Lists: %+v, %v", l, err)
+	}
+	if h, err := w.Find(ctx, "a b&c=d"); err != nil || len(h) != 1 || h[0].Entry != "a b&c=d" {
+		t.Errorf("find: %v, %v", h, err)
+	}
+	if _, err := w.Find(ctx, ""); err == nil || err.Error() != "no name" {
+		t.Errorf("find without a name: %v", err)
 	}
 	if e, err := w.Explain(ctx, "a b&c=d", "A", "::1"); err != nil || e.Name != "a b&c=d" || e.Client != "::1" || len(e.Steps) != 1 {
 		t.Errorf("Explain: %+v, %v", e, err)

@@ -55,6 +55,11 @@ func (c *Client) Lists(ctx context.Context) (l []List, err error) {
 	return l, c.call(ctx, http.MethodGet, "/v1/lists", nil, &l)
 }
 
+// Find asks which lists hold a name.
+func (c *Client) Find(ctx context.Context, name string) (h []Holding, err error) {
+	return h, c.call(ctx, http.MethodGet, "/v1/lists/find", url.Values{"name": {name}}, &h)
+}
+
 // Explain asks what would happen to a question.
 func (c *Client) Explain(ctx context.Context, name, qtype, client string) (e Explanation, err error) {
 	v := url.Values{"name": {name}, "type": {qtype}, "client": {client}}

@@ -3,6 +3,7 @@
 //
 //	GET  /v1/status            Status
 //	GET  /v1/lists             []List
+//	GET  /v1/lists/find        []Holding     ?name=
 //	GET  /v1/explain           Explanation   ?name=&type=&client=
 //	POST /v1/reload            Reload
 //	GET  /v1/audit/search      records, one JSON object a line

@@ -65,6 +65,7 @@ func (s *Server) Run(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { s.reply(w, s.Backend.Status()) })
 	mux.HandleFunc("GET /v1/lists", func(w http.ResponseWriter, _ *http.Request) { s.reply(w, s.Backend.Lists()) })
+	mux.HandleFunc("GET /v1/lists/find", s.find)
 	mux.HandleFunc("GET /v1/explain", s.explain)
 	mux.HandleFunc("POST /v1/reload", s.reload)
 	mux.HandleFunc("GET /v1/audit/search", s.search)
@@ -114,6 +115,15 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.reply(w, e)
+}
+
+func (s *Server) find(w http.ResponseWriter, r *http.Request) {
+	found, err := s.Backend.Find(r.URL.Query().Get("name"))
+	if err != nil {
+		s.refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	s.reply(w, found)
 }
 
 func (s *Server) reload(w http.ResponseWriter, r *http.Request) {

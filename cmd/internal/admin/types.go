@@ -14,6 +14,9 @@ import (
 type Backend interface {
 	Status() Status
 	Lists() []List
+	// Find says every entry of every list that covers a name; the error is
+	// about the name.
+	Find(name string) ([]Holding, error)
 	// Explain tells what would happen to a question; the error is about the
 	// arguments.
 	Explain(name, qtype, client string) (Explanation, error)
@@ -64,8 +67,18 @@ type List struct {
 	Ignored    map[string]int `json:"ignored,omitempty"` // lines that are nothing to enforce, by reason
 	Unreadable int            `json:"unreadable"`
 	Problems   []string       `json:"problems,omitempty"` // the first unreadable lines, with file:line:column
+	Notes      map[string]int `json:"notes,omitempty"`    // what entries say that is not used
 	Modified   time.Time      `json:"modified"`
 	Digest     string         `json:"digest"` // SHA-256, hexadecimal
+}
+
+// Holding is one entry of a list that covers a name.
+type Holding struct {
+	Category string `json:"category"`
+	List     string `json:"list"`
+	Entry    string `json:"entry"` // with "@@" before it for an exception
+	Where    string `json:"where"` // file:line
+	Note     string `json:"note,omitempty"`
 }
 
 // Explanation is the account of one decision.
