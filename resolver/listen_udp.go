@@ -22,59 +22,49 @@ const maxQuery = 4096 // octets read of a datagram; no query that is taken is lo
 // run reads, answers and writes until stopReading. A panic costs the packet
 // that caused it.
 func (l *udpListener) run() {
-	s, msg := newScratch(), make([]byte, maxQuery)
-	for l.loop(s, msg) {
+	s, b := newScratch(), newBatch(l)
+	for l.loop(s, b) {
 	}
 }
 
 // loop handles packets until reading ends, and then returns false, or until
-// one panics, and then returns true.
-func (l *udpListener) loop(s *scratch, msg []byte) (again bool) {
-	var oob []byte
-	if l.wild {
-		oob = make([]byte, oobSize)
-	}
+// one panics, and then returns true; run again, it goes on with the next. The
+// replies to a batch leave together, but no packet waits for another to arrive:
+// a batch is what has arrived.
+func (l *udpListener) loop(s *scratch, b *batch) (again bool) {
 	from := &origin{over: audit.UDP, back: l}
-	n := 0
+	var msg []byte
 	again = true
 	defer func() {
 		if v := recover(); v != nil {
-			l.send(from, l.r.caught(v, s, msg[:n], from))
+			b.reply(from, l.r.caught(v, s, msg, from))
 		}
 	}()
 	for {
-		var err error
-		var o int
-		n, o, _, from.peer, err = l.conn.ReadMsgUDPAddrPort(msg, oob)
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
-				again = false
-				return again
+		for msg = b.next(from); msg != nil; msg = b.next(from) {
+			l.r.arrived(from)
+			if out := l.r.answer(s, msg, from, nil); out != nil {
+				b.reply(from, out)
 			}
-			continue // an ICMP error about an earlier reply
 		}
-		l.r.arrived(from)
-		if l.wild {
-			from.local, from.ifindex = parseOOB(oob[:o])
+		if n := b.send(); n > 0 {
+			l.r.unsent.Add(uint64(n))
 		}
-		if out := l.r.answer(s, msg[:n], from, nil); out != nil {
-			l.send(from, out)
-		}
+		if err := b.receive(); errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
+			again = false
+			return again
+		} // any other is an ICMP error about an earlier reply
 	}
 }
 
-// send implements returner. The reply leaves from the address that was asked
-// (RFC 2181 §4).
+// send implements returner, for the replies of flights. The reply leaves from
+// the address that was asked (RFC 2181 §4).
 func (l *udpListener) send(to *origin, reply []byte) {
 	if reply == nil {
 		return
 	}
-	var oob []byte
-	if to.local.IsValid() {
-		var buf [oobSize]byte
-		oob = appendOOB(buf[:0], to.local, to.ifindex)
-	}
-	if _, _, err := l.conn.WriteMsgUDPAddrPort(reply, oob, to.peer); err != nil {
+	var buf [oobSize]byte
+	if _, _, err := l.conn.WriteMsgUDPAddrPort(reply, appendOOB(buf[:0], to.local, to.ifindex), to.peer); err != nil {
 		l.r.unsent.Add(1)
 	}
 }

@@ -20,10 +20,16 @@ import (
 // The longest zone that holds a name answers for it. A forwarded zone leaves a
 // hole: names at and below it are not local, though a shorter zone may be.
 type Local struct {
-	tops  map[string]bool       // last labels of all zones, to settle most names at once
+	tops  map[string]depths     // by the last label of all zones, to settle most names at once
 	zones map[string]*localZone // by wire name; nil is a hole
-	root  *localZone            // of zones, for names under no other top
+	root  *localZone            // of zones, for names in no other
 }
+
+// depths is a set of label counts, those of the zones under one top. Its last
+// member stands for itself and all that are higher.
+type depths uint64
+
+func depth(labels int) depths { return 1 << min(labels, 63) }
 
 // localZone is one zone. Its nodes include empty non-terminals and hold
 // wildcards under their own name, "*" label first.
@@ -62,7 +68,7 @@ var defaultSOA = [...]uint32{3600, 600, 86400, 300, 3600}
 // private addresses (RFC 6303), special the names of RFC 6761 and its kin.
 // forwarded are the wire names of zones that are asked elsewhere.
 func NewLocal(zones []Zone, special, private bool, forwarded [][]byte) (*Local, error) {
-	l := &Local{tops: map[string]bool{}, zones: map[string]*localZone{}}
+	l := &Local{tops: map[string]depths{}, zones: map[string]*localZone{}}
 	if special {
 		zones = append(specialZones(), zones...)
 	}
@@ -95,7 +101,8 @@ func NewLocal(zones []Zone, special, private bool, forwarded [][]byte) (*Local, 
 	}
 	l.root = l.zones["\x00"]
 	for name := range l.zones {
-		l.tops[name[lastLabel([]byte(name)):]] = true
+		last, labels := lastLabel([]byte(name))
+		l.tops[name[last:]] |= depth(labels)
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.zones)) {
 		if z := l.zones[name]; z != nil {
@@ -129,17 +136,17 @@ func (l *Local) reply(q *wire.Query) *wire.Reply {
 
 // find returns the longest zone that holds name; nil is none, or a hole.
 func (l *Local) find(name []byte) *localZone {
-	if !l.tops[string(name[lastLabel(name):])] {
-		return l.root
-	}
-	for off := 0; ; off += 1 + int(name[off]) {
-		if z, ok := l.zones[string(name[off:])]; ok {
-			return z
+	last, labels := lastLabel(name)
+	at := l.tops[string(name[last:])]
+	for off := 0; off <= last && at != 0; off += 1 + int(name[off]) {
+		if at&depth(labels) != 0 {
+			if z, ok := l.zones[string(name[off:])]; ok {
+				return z
+			}
 		}
-		if name[off] == 0 {
-			return nil
-		}
+		labels--
 	}
+	return l.root
 }
 
 // lookup returns the node that answers for name: its own, or the wildcard of
@@ -389,13 +396,14 @@ func presentation(name []byte) string {
 	return s
 }
 
-// lastLabel returns where the label before the root begins; 0 for the root.
-func lastLabel(name []byte) int {
-	last := 0
+// lastLabel returns where the label before the root begins, 0 for the root, and
+// how many labels there are before the root.
+func lastLabel(name []byte) (last, labels int) {
 	for off := 0; name[off] != 0; off += 1 + int(name[off]) {
 		last = off
+		labels++
 	}
-	return last
+	return last, labels
 }
 
 // onLabel reports whether a label of name begins at off.

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -308,5 +309,28 @@ func TestSixteenAliasesAreServed(t *testing.T) {
 	}
 	if got := local(t, text).says(t, "c16.lab.example. A"); strings.Count(got, "CNAME") != 16 || !strings.HasSuffix(got, " A 192.0.2.1;") {
 		t.Error(got)
+	}
+}
+
+// TestZonesAtEveryDepth: only names as long as a zone's are looked up, so each
+// length is one to get wrong.
+func TestZonesAtEveryDepth(t *testing.T) {
+	const longest = 127 // labels
+	name := func(labels int) []byte { return mustWire(strings.Repeat("a.", labels)) }
+	for apex := range longest + 1 {
+		hole := mustWire("b." + strings.Repeat("a.", (apex+40)%longest)) // beside it, at another depth
+		l, err := NewLocal([]Zone{{Name: strings.Repeat("a.", apex)}}, false, false, [][]byte{hole})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for labels := range longest + 1 {
+			z := l.find(name(labels))
+			if labels < apex && z != nil || labels >= apex && (z == nil || !bytes.Equal(z.apex, name(apex))) {
+				t.Fatalf("a zone of %d labels, a name of %d: found %v", apex, labels, z)
+			}
+		}
+		if z := l.find(hole); z != nil {
+			t.Fatalf("a zone of %d labels: a hole was filled by %v", apex, z)
+		}
 	}
 }

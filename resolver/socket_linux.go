@@ -35,8 +35,8 @@ func setUDPOptions(fd int, v6, wild bool) error {
 	return nil
 }
 
-// parseOOB reads the address that a packet was sent to, and the interface it
-// came in on, from the control data beside it.
+// parseOOB reads the address that a packet was sent to from the control data
+// beside it and, where that is an IPv6 link-local one, the interface it came in on.
 func parseOOB(oob []byte) (local netip.Addr, ifindex uint32) {
 	const head = unix.SizeofCmsghdr
 	if len(oob) < head {
@@ -46,18 +46,24 @@ func parseOOB(oob []byte) (local netip.Addr, ifindex uint32) {
 	switch {
 	case h.Level == unix.SOL_IP && h.Type == unix.IP_PKTINFO && len(oob) >= head+unix.SizeofInet4Pktinfo:
 		p := (*unix.Inet4Pktinfo)(unsafe.Pointer(&oob[head]))
-		return netip.AddrFrom4(p.Spec_dst), uint32(p.Ifindex)
+		return netip.AddrFrom4(p.Spec_dst), 0
 	case h.Level == unix.SOL_IPV6 && h.Type == unix.IPV6_PKTINFO && len(oob) >= head+unix.SizeofInet6Pktinfo:
 		p := (*unix.Inet6Pktinfo)(unsafe.Pointer(&oob[head]))
-		return netip.AddrFrom16(p.Addr), p.Ifindex
+		if local = netip.AddrFrom16(p.Addr); local.IsLinkLocalUnicast() {
+			ifindex = p.Ifindex
+		}
 	}
-	return local, 0
+	return local, ifindex
 }
 
-// appendOOB writes the control data that makes a packet leave from local. The
-// interface is set for link-local addresses only; others follow the routes.
+// appendOOB writes the control data that makes a packet leave from local, if
+// that is valid, and by the interface ifindex, if that is not 0 and the packet
+// IPv6; the routes decide the rest. It needs oobSize octets of room in dst.
 func appendOOB(dst []byte, local netip.Addr, ifindex uint32) []byte {
 	const head = unix.SizeofCmsghdr
+	if !local.IsValid() && ifindex == 0 {
+		return dst[:0]
+	}
 	dst = dst[:oobSize]
 	clear(dst)
 	h := (*unix.Cmsghdr)(unsafe.Pointer(&dst[0]))
@@ -70,9 +76,6 @@ func appendOOB(dst []byte, local netip.Addr, ifindex uint32) []byte {
 	h.Level, h.Type = unix.SOL_IPV6, unix.IPV6_PKTINFO
 	h.SetLen(unix.CmsgLen(unix.SizeofInet6Pktinfo))
 	p := (*unix.Inet6Pktinfo)(unsafe.Pointer(&dst[head]))
-	p.Addr = local.As16()
-	if local.IsLinkLocalUnicast() {
-		p.Ifindex = ifindex
-	}
+	p.Addr, p.Ifindex = local.As16(), ifindex
 	return dst[:unix.CmsgSpace(unix.SizeofInet6Pktinfo)]
 }

@@ -13,6 +13,4 @@ const (
 
 func setUDPOptions(int, bool, bool) error { return nil }
 
-func parseOOB([]byte) (local netip.Addr, ifindex uint32) { return local, 0 }
-
 func appendOOB(dst []byte, _ netip.Addr, _ uint32) []byte { return dst }

@@ -1,0 +1,201 @@
+package resolver
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"weir/resolver/wire"
+)
+
+// batchSize is how many datagrams a system call takes or writes at most. Under
+// load that saves most of the calls; the first of a batch waits for the answers
+// to the others, some tens of microseconds.
+const batchSize = 32
+
+// batch is the memory for one read of datagrams and for one write of the
+// replies, with the two system calls. Headers point into it as long as it
+// lives, so nothing is allocated after it is made. One goroutine uses it.
+type batch struct {
+	conn        syscall.RawConn
+	read, write func(fd uintptr) (done bool) // recvmmsg and sendmmsg, for conn to call
+	wild        bool                         // see udpListener
+
+	inHead   [batchSize]unix.Mmsghdr
+	in       [batchSize]incoming
+	received int           // of in
+	handled  int           // of received, those that next returned
+	failed   syscall.Errno // the read
+
+	outHead  [batchSize]unix.Mmsghdr
+	out      [batchSize]outgoing
+	replies  int // of out
+	passed   int // of replies, those that need no more attempts
+	rejected int // of passed, those that the network did not take
+}
+
+// incoming is where the kernel puts one datagram and what it knows of it.
+type incoming struct {
+	data   unix.Iovec
+	oob    [oobSize]byte // aligned as control data must be
+	sender unix.RawSockaddrInet6
+	packet [maxQuery]byte
+}
+
+// outgoing is one reply. Its addressee is the sender of an incoming datagram.
+type outgoing struct {
+	data   unix.Iovec
+	oob    [oobSize]byte // aligned as control data must be
+	packet []byte
+}
+
+func newBatch(l *udpListener) *batch {
+	conn, _ := l.conn.SyscallConn() // fails for no *UDPConn but nil
+	return newBatchOn(conn, l.wild)
+}
+
+func newBatchOn(conn syscall.RawConn, wild bool) *batch {
+	b := &batch{conn: conn, wild: wild}
+	b.read, b.write = b.recvmmsg, b.sendmmsg
+	for i := range batchSize {
+		m := &b.in[i]
+		m.data.Base = &m.packet[0]
+		m.data.SetLen(len(m.packet))
+		h := &b.inHead[i].Hdr
+		h.Name = (*byte)(unsafe.Pointer(&m.sender))
+		h.Iov = &m.data
+		h.SetIovlen(1)
+		if wild {
+			h.Control = &m.oob[0]
+		}
+
+		r := &b.out[i]
+		r.packet = make([]byte, 0, wire.MaxUDP)
+		h = &b.outHead[i].Hdr
+		h.Iov = &r.data
+		h.SetIovlen(1)
+	}
+	b.received, b.handled = batchSize, batchSize // receive prepares the headers of what was handled
+	return b
+}
+
+// receive waits for a datagram and takes it and those behind it. Those of
+// before are gone then.
+func (b *batch) receive() error {
+	for i := range b.received { // the kernel left there how much of the room it used
+		h := &b.inHead[i].Hdr
+		h.Namelen = unix.SizeofSockaddrInet6
+		if b.wild {
+			h.SetControllen(oobSize)
+		}
+	}
+	b.received, b.handled = 0, 0
+	if err := b.conn.Read(b.read); err != nil {
+		return err
+	}
+	if b.failed != 0 {
+		return b.failed
+	}
+	return nil
+}
+
+func (b *batch) recvmmsg(fd uintptr) (done bool) {
+	for {
+		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.inHead)), batchSize, unix.MSG_DONTWAIT, 0, 0)
+		switch errno {
+		case unix.EINTR:
+			continue
+		case unix.EAGAIN:
+			return false // come back when there is something to read
+		case 0:
+			b.received = int(n)
+		}
+		b.failed = errno
+		return true
+	}
+}
+
+// next returns the next datagram of those received, and in from where it came
+// from; nil is none. It is overwritten by receive.
+func (b *batch) next(from *origin) []byte {
+	if b.handled == b.received {
+		return nil
+	}
+	h, m := &b.inHead[b.handled], &b.in[b.handled]
+	b.handled++
+	from.peer, from.ifindex = m.from()
+	from.local = netip.Addr{}
+	if b.wild {
+		local, ifindex := parseOOB(m.oob[:h.Hdr.Controllen])
+		from.local = local
+		if ifindex != 0 {
+			from.ifindex = ifindex
+		}
+	}
+	return m.packet[:h.Len]
+}
+
+// from returns where the datagram came from. The zone of a link-local address
+// is the interface beside it, by number: to name it would need a table.
+func (m *incoming) from() (peer netip.AddrPort, ifindex uint32) {
+	port := binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(&m.sender.Port))[:])
+	switch m.sender.Family {
+	case unix.AF_INET:
+		sa := (*unix.RawSockaddrInet4)(unsafe.Pointer(&m.sender))
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), port), 0
+	case unix.AF_INET6:
+		return netip.AddrPortFrom(netip.AddrFrom16(m.sender.Addr), port), m.sender.Scope_id
+	}
+	return peer, 0
+}
+
+// reply puts a copy of the reply to the datagram that next returned last among
+// those to send. It leaves from the address that was asked (RFC 2181 §4).
+func (b *batch) reply(from *origin, reply []byte) {
+	r, h, asker := &b.out[b.replies], &b.outHead[b.replies].Hdr, &b.inHead[b.handled-1].Hdr
+	b.replies++
+	r.packet = append(r.packet[:0], reply...)
+	r.data.Base = unsafe.SliceData(r.packet)
+	r.data.SetLen(len(r.packet))
+	h.Name, h.Namelen = asker.Name, asker.Namelen
+	if b.wild {
+		oob := appendOOB(r.oob[:0], from.local, from.ifindex)
+		h.Control = unsafe.SliceData(oob)
+		h.SetControllen(len(oob))
+	}
+}
+
+// send writes the replies, waits as long as the socket has no room for them,
+// and returns how many the network did not take.
+func (b *batch) send() (unsent int) {
+	if b.replies == 0 {
+		return 0
+	}
+	b.passed, b.rejected = 0, 0
+	if b.conn.Write(b.write) != nil { // closed
+		b.rejected += b.replies - b.passed
+	}
+	b.replies = 0
+	return b.rejected
+}
+
+func (b *batch) sendmmsg(fd uintptr) (done bool) {
+	for b.passed < b.replies {
+		first, n := &b.outHead[b.passed], b.replies-b.passed
+		sent, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(first)), uintptr(n), unix.MSG_DONTWAIT, 0, 0)
+		switch errno {
+		case 0:
+			b.passed += int(sent) // up to the first that fails, which is then tried alone
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return false // come back when there is room
+		default: // says something about the first
+			b.passed++
+			b.rejected++
+		}
+	}
+	return true
+}

@@ -1,0 +1,36 @@
+//go:build !linux
+
+package resolver
+
+// batch is one datagram: elsewhere than on Linux each takes a system call of
+// its own, and so does each reply.
+type batch struct {
+	l       *udpListener
+	room    [maxQuery]byte
+	packet  []byte // in room; nil when it was handled
+	arrived origin // peer only
+}
+
+func newBatch(l *udpListener) *batch { return &batch{l: l} }
+
+// receive waits for a datagram.
+func (b *batch) receive() error {
+	n, _, _, peer, err := b.l.conn.ReadMsgUDPAddrPort(b.room[:], nil)
+	if err == nil {
+		b.packet, b.arrived.peer = b.room[:n], peer
+	}
+	return err
+}
+
+// next returns the datagram received, and in from where it came from; nil is none.
+func (b *batch) next(from *origin) (msg []byte) {
+	msg, b.packet = b.packet, nil
+	from.peer = b.arrived.peer
+	return msg
+}
+
+// reply sends the reply to the datagram that next returned last.
+func (b *batch) reply(from *origin, reply []byte) { b.l.send(from, reply) }
+
+// send has nothing left to do.
+func (b *batch) send() (unsent int) { return 0 }
