@@ -41,8 +41,12 @@ func isZoneFile(line []byte) bool {
 }
 
 // hasType says whether the line is a record with an owner, one of types and data.
+// A line that other formats take for a comment is none, however it reads on: "# a list".
 func hasType(line []byte, types ...string) bool {
-	_, rest := cutField(line)
+	owner, rest := cutField(line)
+	if len(owner) == 0 || bytes.IndexByte([]byte("#!/[<"), owner[0]) >= 0 {
+		return false
+	}
 	for {
 		var field []byte
 		field, rest = cutField(rest)

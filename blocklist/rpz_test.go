@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -166,4 +167,24 @@ func entryOf(rr dns.RR, apex []byte) string {
 		}
 	}
 	return mark + Entry(bytes.Clone(name), 0, scope)
+}
+
+// TestProseIsNoRecord: a comment may read like a record, "a" being a type.
+func TestProseIsNoRecord(t *testing.T) {
+	for text, want := range map[string]string{
+		"# a list\ntrack.example\n":                                              "domains",
+		"# what a list\n# see soa record\ntrack.example\n":                       "domains",
+		"! a list\n||track.example^\n":                                           "adblock",
+		"# a list of hosts\n0.0.0.0 track.example\n":                             "hosts",
+		"; a list\n$TTL 60\nrpz. SOA a. b. 1 2 3 4 5\ntrack.example.rpz. CNAME .\n": "rpz",
+	} {
+		file := filepath.Join(t.TempDir(), "list.txt")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		l, err := CheckFile(file, "", nil)
+		if err != nil || l.Format != want {
+			t.Errorf("%q: %+v, %v; want format %s", text, l, err, want)
+		}
+	}
 }
