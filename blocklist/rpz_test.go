@@ -172,10 +172,10 @@ func entryOf(rr dns.RR, apex []byte) string {
 // TestProseIsNoRecord: a comment may read like a record, "a" being a type.
 func TestProseIsNoRecord(t *testing.T) {
 	for text, want := range map[string]string{
-		"# a list\ntrack.example\n":                                              "domains",
-		"# what a list\n# see soa record\ntrack.example\n":                       "domains",
-		"! a list\n||track.example^\n":                                           "adblock",
-		"# a list of hosts\n0.0.0.0 track.example\n":                             "hosts",
+		"# a list\ntrack.example\n":                                                 "domains",
+		"# what a list\n# see soa record\ntrack.example\n":                          "domains",
+		"! a list\n||track.example^\n":                                              "adblock",
+		"# a list of hosts\n0.0.0.0 track.example\n":                                "hosts",
 		"; a list\n$TTL 60\nrpz. SOA a. b. 1 2 3 4 5\ntrack.example.rpz. CNAME .\n": "rpz",
 	} {
 		file := filepath.Join(t.TempDir(), "list.txt")
