@@ -141,7 +141,7 @@ func TestUnsendableReplies(t *testing.T) {
 }
 
 // TestBatchWaitsForRoom: the kernel takes a part of the replies, and the rest
-// when there is room again. A socket between two processes stands in for the
+// when there is room again. A pair of local sockets stands in for the
 // network, for loopback is never full.
 func TestBatchWaitsForRoom(t *testing.T) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)

@@ -2,13 +2,15 @@
 
 package resolver
 
+import "net/netip"
+
 // batch is one datagram: elsewhere than on Linux each takes a system call of
 // its own, and so does each reply.
 type batch struct {
-	l       *udpListener
-	room    [maxQuery]byte
-	packet  []byte // in room; nil when it was handled
-	arrived origin // peer only
+	l      *udpListener
+	room   [maxQuery]byte
+	packet []byte // in room; nil when it was handled
+	peer   netip.AddrPort
 }
 
 func newBatch(l *udpListener) *batch { return &batch{l: l} }
@@ -17,7 +19,7 @@ func newBatch(l *udpListener) *batch { return &batch{l: l} }
 func (b *batch) receive() error {
 	n, _, _, peer, err := b.l.conn.ReadMsgUDPAddrPort(b.room[:], nil)
 	if err == nil {
-		b.packet, b.arrived.peer = b.room[:n], peer
+		b.packet, b.peer = b.room[:n], peer
 	}
 	return err
 }
@@ -25,7 +27,7 @@ func (b *batch) receive() error {
 // next returns the datagram received, and in from where it came from; nil is none.
 func (b *batch) next(from *origin) (msg []byte) {
 	msg, b.packet = b.packet, nil
-	from.peer = b.arrived.peer
+	from.peer = b.peer
 	return msg
 }
 
