@@ -34,7 +34,7 @@ type Config struct {
 	Interval time.Duration
 
 	SlabBytes int // size of one slab, in bytes; default 256 KiB, at least 8 KiB
-	Slabs     int // number of slabs; default 64, at least 4. Together they bound what waits for the disk
+	Slabs     int // number of slabs; default 128, at least 4. Together they bound what waits for the disk
 
 	OnFull  OnFull
 	OnError OnError
@@ -46,7 +46,7 @@ type Config struct {
 const (
 	defaultInterval  = 200 * time.Millisecond
 	defaultSlabBytes = 256 << 10
-	defaultSlabs     = 64
+	defaultSlabs     = 128     // 32 MiB, which only a disk that stalls makes resident: about a second of full load
 	minSlabBytes     = 8 << 10 // more than any one event needs
 	minSlabs         = 4
 )

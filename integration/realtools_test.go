@@ -275,13 +275,19 @@ func (w *weir) export(t *testing.T, after uint64) []audit.Record {
 	}
 }
 
-// intact checks that the log is whole.
-func (w *weir) intact(t *testing.T) {
+// report is what the log's own proof says.
+func (w *weir) report(t *testing.T) (rep audit.Report) {
 	t.Helper()
-	var rep audit.Report
 	if err := json.Unmarshal([]byte(w.run(t, "audit", "verify", "--json")), &rep); err != nil {
 		t.Fatal("verify: ", err)
 	}
+	return rep
+}
+
+// intact checks that the log is whole.
+func (w *weir) intact(t *testing.T) {
+	t.Helper()
+	rep := w.report(t)
 	if len(rep.Problems) > 0 || rep.Lost > 0 || rep.Records != rep.Last-rep.First+1 {
 		t.Errorf("the log is not whole: %+v", rep)
 	}

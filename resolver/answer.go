@@ -14,7 +14,7 @@ type origin struct {
 	peer    netip.AddrPort // as the socket knows it
 	client  netip.Addr     // its address without zone, IPv4 in IPv4 form
 	local   netip.Addr     // the address asked; set where the socket has several
-	ifindex uint32         // the interface of arrival; set where local is
+	ifindex uint32         // IPv6: the interface that replies leave by; 0 leaves it to the routes
 	over    audit.Transport
 	back    returner
 	wall    int64 // arrival, nanoseconds since 1970 UTC
