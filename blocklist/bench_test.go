@@ -119,7 +119,7 @@ func BenchmarkLoad(b *testing.B) {
 	dir := lay(b, map[string]string{"list": text.String()})
 	b.ReportAllocs()
 	for b.Loop() {
-		lists, err := Load(context.Background(), []CategoryConfig{{Name: "a", Sources: []string{"list"}}}, dir)
+		lists, err := Load(context.Background(), []CategoryConfig{{Name: "a", Sources: Sources("list")}}, dir)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -87,7 +87,7 @@ func TestCheckFileAgreesWithLoad(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		loaded := load(t, "", CategoryConfig{Name: "a", Sources: []string{file}}).All()[0]
+		loaded := load(t, "", CategoryConfig{Name: "a", Sources: Sources(file)}).All()[0]
 		checked.Category = "a"
 		if !reflect.DeepEqual(checked, loaded) {
 			t.Errorf("%s: checked %+v, loaded %+v", file, checked, loaded)

@@ -14,7 +14,7 @@ var (
 
 func adsLists(t testing.TB) *Lists {
 	return load(t, lay(t, someFiles),
-		CategoryConfig{Name: "ads", Sources: []string{"ads.txt", "more"}}, CategoryConfig{Name: "vpn", Sources: []string{"ut1/vpn"}})
+		CategoryConfig{Name: "ads", Sources: Sources("ads.txt", "more")}, CategoryConfig{Name: "vpn", Sources: Sources("ut1/vpn")})
 }
 
 func TestCompileTellsMistakes(t *testing.T) {

@@ -7,9 +7,12 @@ import (
 
 // CategoryConfig is one category as the operator wrote it: a named union of lists.
 type CategoryConfig struct {
-	Name    string
-	Sources []string // files, UT1 directories, directories or globs; relative ones are taken from Load's dir
-	Pos     string   // "config.toml:12", for messages
+	Name      string
+	Sources   []SourceConfig
+	OnError   OnError
+	MaxShrink float64 // an update with less than this share of a list's names is held; 0 is no limit
+	MaxGrowth float64 // likewise with more
+	Pos       string  // "config.toml:12", for messages
 }
 
 // List is one list file as it was read: what it holds, and what of it could not be used.

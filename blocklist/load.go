@@ -59,7 +59,8 @@ func (l *loader) category(ctx context.Context, c CategoryConfig) []*List {
 	}
 	var lists []*List
 	read := map[string]bool{}
-	for _, text := range c.Sources {
+	for _, from := range c.Sources {
+		text := from.From
 		sources, err := resolve(text, l.dir)
 		if err != nil {
 			l.fail(c.Pos, "category %q: source %q: %v", c.Name, text, err)

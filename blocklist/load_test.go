@@ -62,9 +62,9 @@ func load(t testing.TB, dir string, categories ...CategoryConfig) *Lists {
 func TestLoad(t *testing.T) {
 	dir := lay(t, someFiles)
 	lists := load(t, dir,
-		CategoryConfig{Name: "ads", Sources: []string{"ads.txt", "more", "./ads.txt", "*.tx?/", "odd[1].txt"}[:3]},
-		CategoryConfig{Name: "ut1", Sources: []string{"ut1/*", filepath.Join(dir, "odd[1].txt")}},
-		CategoryConfig{Name: "rest", Sources: []string{"testing"}},
+		CategoryConfig{Name: "ads", Sources: Sources("ads.txt", "more", "./ads.txt", "*.tx?/", "odd[1].txt")[:3]},
+		CategoryConfig{Name: "ut1", Sources: Sources("ut1/*", filepath.Join(dir, "odd[1].txt"))},
+		CategoryConfig{Name: "rest", Sources: Sources("testing")},
 	)
 	var names []string
 	for _, l := range lists.All() {
@@ -115,7 +115,7 @@ func TestLoad(t *testing.T) {
 
 func TestFindAndLocate(t *testing.T) {
 	dir := lay(t, someFiles)
-	lists := load(t, dir, CategoryConfig{Name: "ads", Sources: []string{"ads.txt", "more"}}, CategoryConfig{Name: "u", Sources: []string{"testing", "ut1/vpn"}})
+	lists := load(t, dir, CategoryConfig{Name: "ads", Sources: Sources("ads.txt", "more")}, CategoryConfig{Name: "u", Sources: Sources("testing", "ut1/vpn")})
 	type holding struct {
 		list, entry          string
 		exception, effective bool
@@ -171,11 +171,11 @@ func TestFindAndLocate(t *testing.T) {
 func TestLoadTellsAllMistakes(t *testing.T) {
 	dir := lay(t, someFiles)
 	_, err := Load(context.Background(), []CategoryConfig{
-		{Name: "a", Pos: "c:1", Sources: []string{"ads.txt", "missing.txt", "page.txt", "no*match"}},
-		{Name: "a", Pos: "c:2", Sources: []string{"ads.txt"}},
+		{Name: "a", Pos: "c:1", Sources: Sources("ads.txt", "missing.txt", "page.txt", "no*match")},
+		{Name: "a", Pos: "c:2", Sources: Sources("ads.txt")},
 		{Name: "b", Pos: "c:3"},
-		{Name: "c", Pos: "c:4", Sources: []string{"https://lists.example/x", "nested", "empty", "unreadable/*", "", "bad[glob"}},
-		{Pos: "c:5", Sources: []string{"ads.txt"}},
+		{Name: "c", Pos: "c:4", Sources: Sources("https://lists.example/x", "nested", "empty", "unreadable/*", "", "bad[glob")},
+		{Pos: "c:5", Sources: Sources("ads.txt")},
 	}, dir)
 	if err == nil {
 		t.Fatal("no error")
@@ -213,7 +213,7 @@ func TestLoadEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	dir := lay(t, map[string]string{"list": strings.Repeat("a.example\n", 10_000)})
-	if _, err := Load(ctx, []CategoryConfig{{Name: "a", Sources: []string{"list"}}}, dir); !errors.Is(err, context.Canceled) {
+	if _, err := Load(ctx, []CategoryConfig{{Name: "a", Sources: Sources("list")}}, dir); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
 }

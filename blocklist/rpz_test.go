@@ -27,7 +27,7 @@ ok.both.example     CNAME rpz-passthru.
 no.ok.both.example  CNAME .
 tcp.example         CNAME rpz-tcp-only.
 `})
-	lists := load(t, dir, CategoryConfig{Name: "a", Sources: []string{"*.zone"}})
+	lists := load(t, dir, CategoryConfig{Name: "a", Sources: Sources("*.zone")})
 	l := lists.All()[0]
 	if want := []Note{{notedNXDOMAIN, 2}, {notedDrop, 2}, {notedNodata, 1}}; l.Format != "rpz" || !slices.Equal(l.Notes, want) {
 		t.Errorf("%s: %v, want %v", l.Format, l.Notes, want)

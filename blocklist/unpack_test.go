@@ -59,7 +59,7 @@ func TestCompressedLists(t *testing.T) {
 		for _, parts := range [][]string{{text}, {text[:1000], "", text[1000:]}} {
 			packed := pack(t, packing, parts...)
 			dir := lay(t, map[string]string{"list": string(packed), "ut1/domains": string(packed)})
-			lists := load(t, dir, CategoryConfig{Name: "a", Sources: []string{"list"}})
+			lists := load(t, dir, CategoryConfig{Name: "a", Sources: Sources("list")})
 			l := lists.All()[0]
 			if l.Packing != packing || l.Format != "hosts" || l.Entries != 4000 || l.Lines != 4000 ||
 				l.Digest != sha256.Sum256(packed) || l.Bytes != int64(len(packed)) {
@@ -85,7 +85,7 @@ func TestDamagedCompressedLists(t *testing.T) {
 		if err := os.WriteFile(file, data, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		lists, err := Load(context.Background(), []CategoryConfig{{Name: "a", Pos: "c:1", Sources: []string{"list"}}}, dir)
+		lists, err := Load(context.Background(), []CategoryConfig{{Name: "a", Pos: "c:1", Sources: Sources("list")}}, dir)
 		if lists != nil || err == nil {
 			t.Fatalf("loaded; want an error with %q", want)
 		}

@@ -138,7 +138,7 @@ func (w *world) state(revision uint64) *State {
 		if err := os.WriteFile(filepath.Join(w.dir, file), []byte(set.lists[name]), 0o600); err != nil {
 			w.t.Fatal(err)
 		}
-		cats = append(cats, blocklist.CategoryConfig{Name: name, Sources: []string{file}})
+		cats = append(cats, blocklist.CategoryConfig{Name: name, Sources: blocklist.Sources(file)})
 	}
 	lists, err := blocklist.Load(context.Background(), cats, w.dir)
 	if err != nil {

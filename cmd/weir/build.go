@@ -200,7 +200,7 @@ func categories(cfg *Config) []blocklist.CategoryConfig {
 	var out []blocklist.CategoryConfig
 	for i := range cfg.Categories {
 		c := &cfg.Categories[i]
-		out = append(out, blocklist.CategoryConfig{Name: c.Name, Sources: c.Sources, Pos: cfg.Where(&c.Sources)})
+		out = append(out, blocklist.CategoryConfig{Name: c.Name, Sources: blocklist.Sources(c.Sources...), Pos: cfg.Where(&c.Sources)})
 	}
 	return out
 }
