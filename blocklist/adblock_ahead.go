@@ -12,16 +12,24 @@ type adblockAhead struct {
 	cancelled map[string]bool // rules, by their keys
 	major     []majorRule
 	settled   bool
-	listed    map[string]Scope // by wire name what major rules list
-	excepted  map[string]Scope // and what they take out
+	listed    map[string][]majorSay // by wire name what major rules list
+	excepted  map[string][]majorSay // and what they take out
 }
 
 // majorRule is a rule with $important.
 type majorRule struct {
 	key, name string
-	scope     Scope
 	exception bool
+	majorSay
 }
+
+// majorSay is what a rule with $important covers of its name.
+type majorSay struct {
+	scope Scope
+	types part
+}
+
+func (m majorSay) same(n majorSay) bool { return m.scope == n.scope && m.types.equal(n.types) }
 
 // maxAhead bounds the rules with $important or $badfilter of one list: they stay in memory while it is read.
 const maxAhead = 1 << 20
@@ -46,8 +54,12 @@ func lookAheadAdblock(r *reader, line []byte) error {
 		if reason != "" || address(rule.name) || int(name[0])+2 == len(name) {
 			return nil // read has the reason
 		}
+		types := everyType
+		if rule.typed {
+			types = rule.types
+		}
 		r.ahead.major = append(r.ahead.major, majorRule{
-			key: string(appendRuleKey(nil, line)), name: string(name), scope: rule.scope, exception: rule.exception,
+			string(appendRuleKey(nil, line)), string(name), rule.exception, majorSay{rule.scope, types},
 		})
 	}
 	if len(r.ahead.cancelled) > maxAhead || len(r.ahead.major) > maxAhead {
@@ -89,10 +101,54 @@ func (a *adblockAhead) cancels(line []byte) bool {
 	return a.cancelled[string(appendRuleKey(room[:0], line))]
 }
 
-// left returns what of scope an entry without $important keeps at name, in view of those with it.
-func (a *adblockAhead) left(name []byte, scope Scope, exception bool) Scope {
+// ruleEntry is entry for a list of which something has to be known ahead, or for a rule with $important or $dnstype:
+// the entry is made for what of its types, and of its scope, no important rule takes from it.
+func (r *reader) ruleEntry(name []byte, scope Scope, exception bool) {
+	types, important := everyType, false
+	if r.rule != nil {
+		important = r.rule.important
+		if r.rule.typed {
+			types = r.rule.types
+		}
+	}
+	var self, below part
+	if scope&Self != 0 {
+		self = types
+	}
+	if scope&Below != 0 {
+		below = types
+	}
+	if !important {
+		self, below = r.ahead.left(name, self, below, exception)
+	}
+	switch {
+	case self.none() && below.none():
+		r.ignore(ignoredMinor)
+	case self.equal(below):
+		r.giveTypes(self, name, Self|Below, exception)
+	default:
+		r.giveTypes(self, name, Self, exception)
+		r.giveTypes(below, name, Below, exception)
+	}
+}
+
+// giveTypes gives an entry for these types, if there are any.
+func (r *reader) giveTypes(types part, name []byte, scope Scope, exception bool) {
+	if types.none() {
+		return
+	}
+	if number, ok := r.partNumber(types); ok {
+		r.give(number, name, scope, exception)
+	} else {
+		r.ignore(ignoredTypes)
+	}
+}
+
+// left returns what of the types that an entry without $important is for, at name and below, it keeps in view of the
+// rules with $important.
+func (a *adblockAhead) left(name []byte, self, below part, exception bool) (part, part) {
 	if a == nil {
-		return scope
+		return self, below
 	}
 	if !a.settled {
 		a.settle()
@@ -102,28 +158,37 @@ func (a *adblockAhead) left(name []byte, scope Scope, exception bool) Scope {
 		over = a.listed
 	}
 	if len(over) == 0 {
-		return scope
+		return self, below
 	}
-	scope &^= over[string(name)]
-	for above := name[1+int(name[0]):]; above[0] != 0; above = above[1+int(above[0]):] {
-		if over[string(above)]&Below != 0 {
-			return 0
+	for _, rule := range over[string(name)] {
+		if rule.scope&Self != 0 {
+			self = self.without(rule.types)
+		}
+		if rule.scope&Below != 0 {
+			below = below.without(rule.types)
 		}
 	}
-	return scope
+	for above := name[1+int(name[0]):]; above[0] != 0; above = above[1+int(above[0]):] {
+		for _, rule := range over[string(above)] {
+			if rule.scope&Below != 0 {
+				self, below = self.without(rule.types), below.without(rule.types)
+			}
+		}
+	}
+	return self, below
 }
 
 // settle sorts the major rules by name, once it is known which of them are cancelled.
 func (a *adblockAhead) settle() {
 	a.settled = true
-	a.listed, a.excepted = map[string]Scope{}, map[string]Scope{}
+	a.listed, a.excepted = map[string][]majorSay{}, map[string][]majorSay{}
 	for _, rule := range a.major {
-		switch {
-		case a.cancelled[rule.key]:
-		case rule.exception:
-			a.excepted[rule.name] |= rule.scope
-		default:
-			a.listed[rule.name] |= rule.scope
+		over := a.listed
+		if rule.exception {
+			over = a.excepted
+		}
+		if !a.cancelled[rule.key] && !slices.ContainsFunc(over[rule.name], rule.same) {
+			over[rule.name] = append(over[rule.name], rule.majorSay)
 		}
 	}
 	a.major = nil

@@ -53,7 +53,7 @@ func TestAdblockAgainstModel(t *testing.T) {
 		}
 
 		b := NewBuilder()
-		err := readBytes([]byte(text.String()), nil, newReader(&List{}, func(_ int, name []byte, scope Scope, exception bool) error {
+		err := readBytes([]byte(text.String()), nil, newReader(&List{}, func(_ int, _ uint16, name []byte, scope Scope, exception bool) error {
 			return b.Add(0, name, scope, exception)
 		}))
 		if err != nil {

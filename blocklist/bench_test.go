@@ -34,7 +34,7 @@ func bigPolicy(t testing.TB, n int, exceptions bool) (p *Policy, hits, misses []
 			}
 		}
 	}
-	lists := []*List{{Name: "a", Category: "one", id: 0}, {Name: "b", Category: "one", id: 1}, {Name: "c", Category: "two", id: 2}, {Name: "d", Category: "two", id: 3}}
+	lists := []*List{{Name: "a", Category: "one"}, {Name: "b", Category: "one"}, {Name: "c", Category: "two"}, {Name: "d", Category: "two"}}
 	categories := []Category{{Name: "one", Lists: lists[:2]}, {Name: "two", Lists: lists[2:]}}
 	p, err := Compile([]PolicyConfig{
 		{Name: "staff", Clients: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("10.20.0.0/16")}, Rules: []RuleConfig{
@@ -42,7 +42,7 @@ func bigPolicy(t testing.TB, n int, exceptions bool) (p *Policy, hits, misses []
 			{Action: ActionBlock, Categories: []string{"two", "one"}},
 		}},
 		{Name: "rest", Any: true, Default: Block},
-	}, newLists(b, lists, categories))
+	}, newLists(b.Build(), whole(lists), lists, categories))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,10 +61,10 @@ func TestDecideAllocatesNothing(t *testing.T) {
 				t.Fatal("a listed name is allowed")
 			}
 			d = p.Decide(misses[i%len(misses)], 1, client)
-			if d = p.DecideFacts(d, misses[:2], 1); d.Verdict != Allow {
+			if d = p.DecideFacts(d, misses[:2], nil, 1); d.Verdict != Allow {
 				t.Fatal("an unlisted name is blocked")
 			}
-			if d = p.DecideFacts(d, hits[:2], 1); d.Verdict != Block {
+			if d = p.DecideFacts(d, hits[:2], nil, 1); d.Verdict != Block {
 				t.Fatal("a listed alias is allowed")
 			}
 			i++
@@ -100,7 +100,7 @@ func BenchmarkDecide(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				j := i & 1022
-				if p.DecideFacts(Decision{}, misses[j:j+2], 1).Verdict != Allow {
+				if p.DecideFacts(Decision{}, misses[j:j+2], nil, 1).Verdict != Allow {
 					b.Fatal("wrong verdict")
 				}
 			}
@@ -119,7 +119,7 @@ func BenchmarkLoad(b *testing.B) {
 	dir := lay(b, map[string]string{"list": text.String()})
 	b.ReportAllocs()
 	for b.Loop() {
-		lists, err := Load(context.Background(), []CategoryConfig{{Name: "a", Sources: Sources("list")}}, dir)
+		lists, err := Load(context.Background(), LoadConfig{Categories: []CategoryConfig{{Name: "a", Sources: Sources("list")}}, Dir: dir})
 		if err != nil {
 			b.Fatal(err)
 		}

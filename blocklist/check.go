@@ -3,8 +3,8 @@ package blocklist
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
-	"strings"
 )
 
 // Formats returns the names of the formats, as List.Format and CheckFile have them.
@@ -37,31 +37,28 @@ func CheckFile(path, format string, problem func(Problem)) (*List, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", path, err)
 	}
-	src := source{name: path, path: path, ut1: info.IsDir() && isUT1(path)}
+	src := source{name: path, path: path, ut1: info.IsDir() && isUT1(path), format: format}
 	switch {
 	case info.IsDir() && !src.ut1:
 		return nil, fmt.Errorf("list %s: is a directory; name the files in it", path)
 	case !info.IsDir() && !info.Mode().IsRegular():
 		return nil, fmt.Errorf("list %s: is neither a file nor a directory", path)
-	case src.ut1 && format != "" && format != formatUT1.name:
-		return nil, fmt.Errorf("list %s: is a UT1 directory and no %s list", path, format)
 	}
 	l := &List{Name: path}
 	build := NewBuilder()
-	r := newReader(l, func(_ int, name []byte, scope Scope, exception bool) error {
-		return build.Add(l.id, name, scope, exception)
+	r := newReader(l, func(_ int, part uint16, name []byte, scope Scope, exception bool) error {
+		return build.Add(int(part), name, scope, exception)
 	})
+	r.network = func(int, netip.Prefix, bool) error { return nil }
 	r.problem = problem
-	if format == "" || src.ut1 {
-		err = readSource(context.Background(), src, r)
-	} else if f, ok := formatNamed(format); ok {
-		err = readFile(context.Background(), path, &f, r)
-	} else {
-		err = fmt.Errorf("format %q is none of %s", format, strings.Join(Formats(), ", "))
-	}
-	if err != nil {
+	if err := readSource(context.Background(), src, r); err != nil {
 		return nil, fmt.Errorf("list %s: %w", path, err)
 	}
-	newLists(build, []*List{l}, []Category{{Lists: []*List{l}}}) // counts distinct names
+	holders := make([]holder, 1+len(l.parts))
+	for i := range holders {
+		holders[i].list = l
+	}
+	l.Mentions = l.Entries
+	newLists(build.Build(), holders, []*List{l}, []Category{{Lists: []*List{l}}}) // counts distinct names
 	return l, nil
 }

@@ -32,7 +32,7 @@ func TestCheckFile(t *testing.T) {
 		{"list", "domains", "domains: 2 entries, 1 duplicate, 1000 unreadable, [{IP address: DNS names only 1}]", 1000, 1003, 4},
 		{"list", "adblock", "adblock: 2 entries, 1 duplicate, 0 unreadable, [{pattern that is not ||name^ 1000} {IP address: DNS names only 1}]", 0, 0, 0},
 		{"list", "hosts", "holds no readable line as hosts list", 1004, 1004, 1},
-		{"list", "html", `format "html" is none of adblock, dnsmasq, unbound, hosts, rpz, domains, ut1`, 0, 0, 0},
+		{"list", "html", `format "html" is none of adblock, dnsmasq, unbound, cidr, hosts, rpz, domains, ut1`, 0, 0, 0},
 		{"packed", "", "domains: 1 entries, 0 duplicate, 1 unreadable, []", 1, 2, 2},
 		{"cut", "", "is gzip data that is cut off at octet 20", 0, 0, 0},
 		{"page", "domains", "is a web page and no list", 0, 0, 0},
@@ -88,7 +88,9 @@ func TestCheckFileAgreesWithLoad(t *testing.T) {
 			t.Fatal(err)
 		}
 		loaded := load(t, "", CategoryConfig{Name: "a", Sources: Sources(file)}).All()[0]
-		checked.Category = "a"
+		// What only lists of a configuration have:
+		checked.Category, checked.Origin, checked.Since = "a", loaded.Origin, loaded.Since
+		checked.from, checked.print = loaded.from, loaded.print
 		if !reflect.DeepEqual(checked, loaded) {
 			t.Errorf("%s: checked %+v, loaded %+v", file, checked, loaded)
 		}

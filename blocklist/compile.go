@@ -1,6 +1,7 @@
 package blocklist
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -35,7 +36,8 @@ type rule struct {
 	types     typeSet
 	domains   []domain
 	inline    uint32   // outcome of the rule's own domains; of a rule that has no other condition, its outcome
-	outcomeOf []uint32 // per list; 0 is none
+	outcomeOf []uint32 // per holder; 0 is none
+	missing   uint32   // outcome for every name, while a list of a category that then blocks all is missing; 0 is none
 }
 
 // domain is one of a rule's own domains.
@@ -64,7 +66,7 @@ type ruleID struct{ policy, rule int }
 // cfg refers to, which the caller must not change afterwards.
 func Compile(cfg []PolicyConfig, lists *Lists) (*Policy, error) {
 	if lists == nil {
-		lists = newLists(NewBuilder(), nil, nil)
+		lists = newLists(NewBuilder().Build(), nil, nil, nil)
 	}
 	c := &compiler{
 		Policy: &Policy{
@@ -178,7 +180,7 @@ func (c *compiler) compileRules(index int, cfg *PolicyConfig) {
 	for i := range pol.rules {
 		r := &pol.rules[i]
 		r.cfg = &cfg.Rules[i]
-		r.types = newTypeSet(r.cfg.Types)
+		r.types = newTypeSet(newPart(slices.Clone(r.cfg.Types), false))
 		if r.cfg.Action == ActionBlock {
 			r.verdict = Block
 		}
@@ -223,17 +225,24 @@ func (c *compiler) compileRule(cfg *PolicyConfig, i int, r *rule, id ruleID) {
 		c.rulesOf = append(c.rulesOf, id)
 		c.nextPID++
 	}
-	r.outcomeOf = make([]uint32, len(c.lists.lists))
+	r.outcomeOf = make([]uint32, len(c.lists.holders))
 	for _, name := range r.cfg.Categories {
 		category := c.lists.category(name)
 		if category == nil {
 			c.fail(pos, c.lists.nearest(name), "rule %d of policy %q: no category %q", i+1, cfg.Name, name)
 			continue
 		}
+		o.Category = category.Name
+		if category.BlockAll && r.cfg.Action != ActionAllow && r.missing == 0 {
+			o.List = ""
+			r.missing = c.outcome(o, 0)
+		}
 		for _, l := range category.Lists {
-			o.Category, o.List = category.Name, l.Name
-			if r.outcomeOf[l.id] == 0 {
-				r.outcomeOf[l.id] = c.outcome(o, uint32(l.id))
+			o.List = l.Name
+			for number, h := range c.lists.holders {
+				if h.list == l && r.outcomeOf[number] == 0 {
+					r.outcomeOf[number] = c.outcome(o, uint32(number))
+				}
 			}
 		}
 	}
@@ -252,20 +261,35 @@ func (c *compiler) tabulate(index int) {
 	pol.candidates = make([]candidate, 1)
 	groups := map[string]uint32{"": 0}
 
-	pol.always = pol.group(groups, func(_ int, r *rule) uint32 {
+	pol.always = pol.group(groups, func(_ int, r *rule) []choice {
 		if r.always() {
-			return r.inline
+			return []choice{{r.inline, everyType}}
 		}
-		return 0
+		if r.missing != 0 {
+			return []choice{{r.missing, everyType}}
+		}
+		return nil
 	})
 	lists := &c.lists.matcher.sets
 	pol.byLists = make([]uint32, lists.len())
 	for set := range pol.byLists {
-		pol.byLists[set] = pol.group(groups, func(_ int, r *rule) uint32 { return r.first(lists.of(uint32(set))) })
+		pol.byLists[set] = pol.group(groups, func(_ int, r *rule) []choice { return c.choices(r, lists.of(uint32(set))) })
 	}
-	pol.byList = make([]uint32, len(c.lists.lists))
-	for list := range pol.byList {
-		pol.byList[list] = pol.group(groups, func(_ int, r *rule) uint32 { return r.outcomeOf[list] })
+	pol.byHolder = make([]uint32, len(c.lists.holders))
+	for number := range pol.byHolder {
+		pol.byHolder[number] = pol.group(groups, func(_ int, r *rule) []choice {
+			return c.choices(r, []member{newMember(number, false)})
+		})
+	}
+	pol.byNetworks = make([]uint32, c.lists.networks.len())
+	for set := range pol.byNetworks {
+		pol.byNetworks[set] = pol.group(groups, func(_ int, r *rule) []choice {
+			var members []member
+			for _, by := range c.lists.networks.of(uint32(set)) {
+				members = append(members, newMember(int(by.list), false))
+			}
+			return c.choices(r, members)
+		})
 	}
 	pol.byRules = make([]uint32, c.inline.sets.len())
 	for set := range pol.byRules {
@@ -275,47 +299,64 @@ func (c *compiler) tabulate(index int) {
 				named[id.rule] = true
 			}
 		}
-		pol.byRules[set] = pol.group(groups, func(i int, r *rule) uint32 {
+		pol.byRules[set] = pol.group(groups, func(i int, r *rule) []choice {
 			if named[i] {
-				return r.inline
+				return []choice{{r.inline, everyType}}
 			}
-			return 0
+			return nil
 		})
 	}
 	pol.candidates = slices.Clip(pol.candidates)
 }
 
-// first returns the preferred outcome of the rule on a name that these lists hold, or 0.
-func (r *rule) first(members []member) uint32 {
-	first := uint32(0)
-	for _, m := range members {
-		if o := r.outcomeOf[m.list()]; !m.exception() && o != 0 && (first == 0 || o < first) {
-			first = o
-		}
-	}
-	return first
+// choice is an outcome that a rule has for a name, for some types.
+type choice struct {
+	outcome uint32
+	part    part
 }
 
-// group adds the group of the rules for which outcome gives one, in order, up to the first that always decides.
+// choices returns the outcomes of the rule on a name that these holders have, the preferred first.
+func (c *compiler) choices(r *rule, members []member) []choice {
+	var all []choice
+	for _, m := range members {
+		if o := r.outcomeOf[m.list()]; !m.exception() && o != 0 {
+			all = append(all, choice{o, c.lists.holders[m.list()].part})
+		}
+	}
+	slices.SortFunc(all, func(a, b choice) int { return cmp.Compare(a.outcome, b.outcome) })
+	return all
+}
+
+// group adds the group of the rules that choices gives something for, in order, up to the first that always decides.
 // Equal groups stand once.
-func (p *policy) group(groups map[string]uint32, outcome func(int, *rule) uint32) uint32 {
+func (p *policy) group(groups map[string]uint32, choices func(int, *rule) []choice) uint32 {
 	var group []candidate
 	var key []byte
+rules:
 	for i := range p.rules {
 		r := &p.rules[i]
-		o := outcome(i, r)
-		if o == 0 {
-			continue
+		wanted := everyType
+		if len(r.cfg.Types) > 0 {
+			wanted = newPart(slices.Clone(r.cfg.Types), false)
 		}
-		group = append(group, candidate{
-			outcome: o,
-			rule:    uint16(i),
-			typed:   len(r.cfg.Types) > 0,
-			observe: r.cfg.Action == ActionObserve,
-		})
-		key = binary.LittleEndian.AppendUint32(key, o)
-		if len(r.cfg.Types) == 0 && r.cfg.Action != ActionObserve {
-			break
+		for _, c := range choices(i, r) {
+			types := wanted.and(c.part)
+			if types.none() {
+				continue
+			}
+			group = append(group, candidate{
+				outcome: c.outcome,
+				rule:    uint16(i),
+				types:   p.typesOf(types),
+				observe: r.cfg.Action == ActionObserve,
+			})
+			key = binary.LittleEndian.AppendUint32(key, c.outcome)
+			if types.every() && r.cfg.Action != ActionObserve {
+				break rules
+			}
+			if c.part.every() {
+				break // the rule's other choices are for no other type
+			}
 		}
 	}
 	number, ok := groups[string(key)]
@@ -326,4 +367,19 @@ func (p *policy) group(groups map[string]uint32, outcome func(int, *rule) uint32
 		groups[string(key)] = number
 	}
 	return number
+}
+
+// typesOf returns the number of a set of types, 0 for all.
+func (p *policy) typesOf(types part) uint16 {
+	if types.every() {
+		return 0
+	}
+	for i, have := range p.typed {
+		if have.equal(types) {
+			return uint16(i + 1)
+		}
+	}
+	p.typed = append(p.typed, types)
+	p.types = append(p.types, newTypeSet(types))
+	return uint16(len(p.typed))
 }

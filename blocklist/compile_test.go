@@ -177,7 +177,7 @@ func FuzzDecide(f *testing.F) {
 	f.Add([]byte("\x05watch\x07example"), uint16(10))
 	f.Fuzz(func(t *testing.T, name []byte, qtype uint16) {
 		d := p.Decide(name, qtype, staff.Addr())
-		p.DecideFacts(Decision{}, [][]byte{name, nil}, qtype)
+		p.DecideFacts(Decision{}, [][]byte{name, nil}, nil, qtype)
 		e := p.Explain(name, qtype, staff.Addr())
 		rule := 0
 		if n := len(e.Rules); n > 0 && e.Rules[n-1].Matched && e.Rules[n-1].Action != ActionObserve {
@@ -250,7 +250,7 @@ func TestDecideFacts(t *testing.T) {
 		for _, a := range c.aliases {
 			aliases = append(aliases, wire(t, a))
 		}
-		d := p.DecideFacts(p.Decide(wire(t, c.name), 1, netip.MustParseAddr(c.client)), aliases, 1)
+		d := p.DecideFacts(p.Decide(wire(t, c.name), 1, netip.MustParseAddr(c.client)), aliases, nil, 1)
 		got := d.Verdict.String()
 		if d.On != OnNothing {
 			got += " " + d.On.String()

@@ -14,7 +14,10 @@ type policy struct {
 	always     uint32      // the group of rules without categories and domains
 	byLists    []uint32    // per set of the lists' matcher its group; 0 is none
 	byRules    []uint32    // per set of the rules' matcher
-	byList     []uint32    // per list the group of the set of it alone
+	byHolder   []uint32    // per holder the group of the set of it alone
+	byNetworks []uint32    // per set of lists that hold an address
+	types      []typeSet   // that candidates refer to, from 1
+	typed      []part      // the same
 	otherwise  uint32      // outcome of the default
 }
 
@@ -22,7 +25,7 @@ type policy struct {
 type candidate struct {
 	outcome uint32
 	rule    uint16
-	typed   bool // the rule's types have to be looked at
+	types   uint16 // the types that it is for; 0 is all
 	observe bool
 	last    bool // of its group
 }
@@ -63,7 +66,7 @@ func (r *reading) take(group uint32, at found) {
 	for group != 0 {
 		c := &r.policy.candidates[group]
 		group++
-		if !c.typed || r.policy.rules[c.rule].types.has(r.qtype) {
+		if c.types == 0 || r.policy.types[c.types-1].has(r.qtype) {
 			f := &r.decided
 			if c.observe {
 				f = &r.observed
@@ -102,11 +105,12 @@ func (p *Policy) Decide(name []byte, qtype uint16, client netip.Addr) Decision {
 }
 
 // DecideFacts returns what becomes of d, the verdict of this Policy's Decide on a lookup of this type, in view of the
-// answer's alias targets, as wire names: an allow becomes a block when a block rule names an alias by category or domain and no
-// allow rule before it covers that alias. The default never applies to an alias. With TrustAllowed an explicit allow
-// of the asked name stands. Of more than 256 aliases only the first 256 are read. It does not allocate.
-func (p *Policy) DecideFacts(d Decision, aliases [][]byte, qtype uint16) Decision {
-	if d.Verdict == Block || len(aliases) == 0 {
+// answer's alias targets, as wire names, and addresses: an allow becomes a block when a block rule names an alias by
+// category or domain, or an address by a category with networks, and no allow rule before it covers that one. The
+// default never applies to them. With TrustAllowed an explicit allow of the asked name stands. Of more than 256 aliases
+// or addresses only the first 256 are read. It does not allocate.
+func (p *Policy) DecideFacts(d Decision, aliases [][]byte, addrs []netip.Addr, qtype uint16) Decision {
+	if d.Verdict == Block || len(aliases)+len(addrs) == 0 {
 		return d
 	}
 	pol := &p.policies[d.PolicyIndex]
@@ -125,7 +129,37 @@ func (p *Policy) DecideFacts(d Decision, aliases [][]byte, qtype uint16) Decisio
 			return d
 		}
 	}
+	if p.lists.networks.len() == 1 {
+		return d // no list holds addresses
+	}
+	for i, addr := range addrs[:min(len(addrs), 256)] {
+		set := p.lists.networks.find(addr)
+		if set == 0 {
+			continue
+		}
+		r := reading{policy: pol, qtype: qtype, decided: found{rule: noRule}, observed: found{rule: noRule}}
+		r.take(pol.byNetworks[set], found{})
+		if f := &r.observed; d.Observed == 0 && f.rule < r.decided.rule {
+			d.Observed, d.ObservedAlias = f.outcome, uint8(i)
+			d.ObservedOn, d.ObservedOff, d.ObservedScope = OnAddress, p.networkBits(set, f.outcome), Self
+		}
+		if f := &r.decided; f.rule != noRule && pol.rules[f.rule].verdict == Block {
+			d.Outcome, d.Verdict, d.Alias = f.outcome, Block, uint8(i)
+			d.On, d.Off, d.Scope = OnAddress, p.networkBits(set, f.outcome), Self
+			return d
+		}
+	}
 	return d
+}
+
+// networkBits returns how long the prefix is by which the list that led to the outcome holds an address.
+func (p *Policy) networkBits(set, outcome uint32) uint8 {
+	for _, by := range p.lists.networks.of(set) {
+		if by.list == p.listOf[outcome] {
+			return by.bits
+		}
+	}
+	return 0
 }
 
 // read reads the rules of one policy for one name. A hit with an exception needs to know which entry of its list is
@@ -139,10 +173,10 @@ func (p *Policy) read(index uint16, name []byte, qtype uint16) reading {
 	var offs [128]uint8
 	n := labels(name, &offs)
 	h := lists.seed[0]
-	for d := 1; d <= min(n, max(lists.maxDepth, inline.maxDepth)); d++ {
+	for d := 1; d <= min(n, max(lists.deep, inline.deep)); d++ {
 		off := int(offs[n-d])
 		h = lists.seed.label(h, name, off, int(offs[n-d+1]))
-		if lists.minDepth <= d && d <= lists.maxDepth {
+		if lists.has(d) {
 			if v := lists.find(h, name[off:]); v != 0 {
 				set := lists.values[v].below
 				if off == 0 {
@@ -154,7 +188,7 @@ func (p *Policy) read(index uint16, name []byte, qtype uint16) reading {
 				r.take(pol.byLists[set], found{value: v, off: uint8(off)})
 			}
 		}
-		if inline.minDepth <= d && d <= inline.maxDepth {
+		if inline.has(d) {
 			if v := inline.find(h, name[off:]); v != 0 {
 				set := inline.values[v].below
 				if off == 0 {
@@ -177,8 +211,9 @@ func (p *Policy) readExceptions(pol *policy, name []byte, qtype uint16) reading 
 	hits := p.lists.matcher.appendHits(room[:0], name)
 	for i, h := range hits {
 		for _, m := range p.lists.matcher.sets.of(h.set) {
-			if !m.exception() && !p.lists.matcher.anyHas(hits[:i], m.list()) {
-				r.take(pol.byList[m.list()], found{value: h.value, off: h.off})
+			by := &p.lists.holders[m.list()]
+			if !m.exception() && by.part.has(qtype) && !p.lists.anyHas(hits[:i], by.list, qtype) {
+				r.take(pol.byHolder[m.list()], found{value: h.value, off: h.off})
 			}
 		}
 	}
@@ -186,6 +221,18 @@ func (p *Policy) readExceptions(pol *policy, name []byte, qtype uint16) reading 
 		r.take(pol.byRules[h.set], found{value: h.value, off: h.off, inline: true})
 	}
 	return r
+}
+
+// anyHas says whether list has an entry for the type, exception or not, at one of hits.
+func (l *Lists) anyHas(hits []hit, list *List, qtype uint16) bool {
+	for _, h := range hits {
+		for _, m := range l.matcher.sets.of(h.set) {
+			if by := &l.holders[m.list()]; by.list == list && by.part.has(qtype) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // entry returns where the entry of f lies, on being OnName or OnAlias, or OnNothing when there is none.
@@ -207,11 +254,12 @@ func (p *Policy) entry(f *found, on MatchedOn) (MatchedOn, uint8, Scope) {
 type typeSet struct {
 	low  [4]uint64 // the types below 256
 	high []uint16
+	not  bool // all but these
 }
 
-func newTypeSet(types []uint16) typeSet {
-	var s typeSet
-	for _, t := range types {
+func newTypeSet(p part) typeSet {
+	s := typeSet{not: p.not}
+	for _, t := range p.types {
 		if t < 256 {
 			s.low[t>>6] |= 1 << (t & 63)
 		} else {
@@ -223,12 +271,12 @@ func newTypeSet(types []uint16) typeSet {
 
 func (s *typeSet) has(t uint16) bool {
 	if t < 256 {
-		return s.low[t>>6]>>(t&63)&1 != 0
+		return (s.low[t>>6]>>(t&63)&1 != 0) != s.not
 	}
 	for _, h := range s.high {
 		if h == t {
-			return true
+			return !s.not
 		}
 	}
-	return false
+	return s.not
 }

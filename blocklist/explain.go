@@ -93,7 +93,7 @@ func (p *Policy) trace(r *rule, name []byte, qtype uint16, holdings []Holding) R
 	}
 	for _, category := range r.cfg.Categories {
 		for _, h := range holdings {
-			if h.List.Category == category && h.Effective && !h.Exception && h.Off < best {
+			if h.List.Category == category && h.Effective && !h.Exception && h.Off < best && h.part.has(qtype) {
 				best = h.Off
 				t.Matched, t.Why = true, "the name is in one of its categories"
 				t.Category, t.List, t.Entry, t.File = category, h.List.Name, h.Entry, h.List.File

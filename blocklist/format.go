@@ -4,15 +4,19 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net/netip"
 )
 
-// format is one way of writing lists. A line of which sure is true decides that the file is of this format. claims says whether a line is typical of it; the format that claims most lines
-// of a file's beginning reads all of it, the first in the table where two claim as many. read takes one line, without
-// its end and the blanks around it, and hands each thing on it to exactly one of the reader's methods.
+// format is one way of writing lists. A line of which sure is true decides that the file is of this format. claims says
+// whether a line is typical of it; the first format in the table that claims a line has its vote, and the format with
+// most votes of a file's beginning reads all of it, the first in the table where two have as many. A format that has to
+// be alone gives its votes to the last one, which takes anything, if it does not have nine of ten. read takes one line,
+// without its end and the blanks around it, and hands each thing on it to exactly one of the reader's methods.
 type format struct {
 	name   string
 	sure   func(line []byte) bool // nil is never
 	claims func(line []byte) bool
+	alone  bool
 	read   func(r *reader, line []byte)
 
 	ahead  func(r *reader, line []byte) error // sees every line before read sees the first; nil for formats that need not
@@ -23,6 +27,7 @@ var formats = [...]format{
 	{name: "adblock", sure: isAdblock, claims: claimsAdblock, read: readAdblock, ahead: lookAheadAdblock},
 	{name: "dnsmasq", claims: claimsDnsmasq, read: readDnsmasq},
 	{name: "unbound", claims: claimsUnbound, read: readUnbound},
+	{name: "cidr", claims: claimsCIDR, read: readCIDR, alone: true},
 	{name: "hosts", claims: claimsHosts, read: readHosts},
 	{name: "rpz", sure: isZoneFile, claims: claimsRPZ, read: readRPZ, finish: finishRPZ},
 	{name: "domains", claims: claimsDomains, read: readDomains},
@@ -44,7 +49,8 @@ func detect(sample []byte, whole bool) (format, error) {
 	}
 	sample = bytes.TrimPrefix(sample, bom)
 	var votes [len(formats)]int
-	for seen := 0; len(sample) > 0 && seen < sampleLines; {
+	seen := 0
+	for len(sample) > 0 && seen < sampleLines {
 		line, rest, ended := bytes.Cut(sample, newline)
 		if !ended && !whole {
 			break
@@ -59,6 +65,9 @@ func detect(sample []byte, whole bool) (format, error) {
 				return formats[i], nil
 			}
 		}
+		if bytes.HasPrefix(line, []byte("//")) { // a comment, or nothing
+			continue
+		}
 		for i := range formats {
 			if formats[i].claims(line) {
 				votes[i]++
@@ -68,6 +77,12 @@ func detect(sample []byte, whole bool) (format, error) {
 		}
 	}
 	best := len(formats) - 1
+	for i, f := range formats {
+		if f.alone && 10*votes[i] < 9*seen {
+			votes[best] += votes[i]
+			votes[i] = 0
+		}
+	}
 	for i := best; i >= 0; i-- {
 		if votes[i] > 0 && votes[i] >= votes[best] {
 			best = i
@@ -89,7 +104,7 @@ func refuse(sample []byte) error {
 		{"\x1f\x8b", "gzip data inside compressed data", "unpack it once"},
 		{"\x28\xb5\x2f\xfd", "zstd data inside compressed data", "unpack it once"},
 		{"PK\x03\x04", "a zip archive", "unpack it first"},
-		{"\xfd7zXZ", "xz data", "unpack it first"},
+		{"\xfd7zXZ", "xz data inside compressed data", "unpack it once"},
 		{"BZh", "bzip2 data", "unpack it first"},
 	} {
 		if bytes.HasPrefix(sample, []byte(magic.begin)) {
@@ -111,20 +126,26 @@ func refuse(sample []byte) error {
 
 // reader takes the lines of one file to entries and counts. A file's lines come in order.
 type reader struct {
-	list    *List
-	emit    emitFunc
-	problem func(Problem) // gets every problem; nil when those that list keeps are enough
-	err     error         // the first of emit
-	number  int           // of the line
-	line    []byte
-	ignored map[string]int
-	notes   map[string]int
-	buf     [maxName]byte
+	list     *List
+	emit     emitFunc
+	network  networkFunc   // nil when networks are of no use
+	problem  func(Problem) // gets every problem; nil when those that list keeps are enough
+	err      error         // the first of emit
+	number   int           // of the line
+	networks int           // that were understood
+	line     []byte
+	ignored  map[string]int
+	notes    map[string]int
+	buf      [maxName]byte
 
-	ahead     *adblockAhead // of adblock lists with such rules
-	important bool          // the entry to come has $important
-	zone      zone          // of zone files
-	fixed     int           // column of the text at hand when it is not of line; else 0
+	partOf   map[string]uint16 // numbers of the list's parts
+	ahead    *adblockAhead     // of adblock lists with such rules
+	rule     *adblockRule      // that makes the entry to come; nil when that is for every type and not important
+	room     adblockRule       // for rule
+	lastHost []byte            // the last address of a hosts file, as text
+	lastAddr netip.Addr
+	zone     zone // of zone files
+	fixed    int  // column of the text at hand when it is not of line; else 0
 }
 
 func newReader(l *List, emit emitFunc) *reader {
@@ -139,14 +160,17 @@ const (
 
 // entry takes a name that the list holds, or, with exception, does not hold.
 func (r *reader) entry(name []byte, scope Scope, exception bool) {
-	if !r.important {
-		if scope = r.ahead.left(name, scope, exception); scope == 0 {
-			r.ignore(ignoredMinor)
-			return
-		}
+	if r.ahead != nil || r.rule != nil {
+		r.ruleEntry(name, scope, exception)
+		return
 	}
+	r.give(0, name, scope, exception)
+}
+
+// give emits an entry.
+func (r *reader) give(part uint16, name []byte, scope Scope, exception bool) {
 	r.list.Entries++
-	if err := r.emit(r.number, name, scope, exception); err != nil && r.err == nil {
+	if err := r.emit(r.number, part, name, scope, exception); err != nil && r.err == nil {
 		r.err = err
 	}
 }
@@ -221,8 +245,20 @@ const (
 
 // name takes one name of a list, as text is written, with the scope that its format gives it.
 func (r *reader) name(text []byte, scope Scope, exception bool) {
+	if n := r.plain(text); n > 0 {
+		r.entry(r.buf[:n], scope, exception)
+		return
+	}
 	name, at, reason := appendName(r.buf[:0], text, &strict)
 	r.named(name, text, at, reason, scope, exception)
+}
+
+// plain is plainName for what cannot be an address.
+func (r *reader) plain(text []byte) int {
+	if len(text) == 0 || digit(text[len(text)-1]) {
+		return 0
+	}
+	return plainName(&r.buf, text)
 }
 
 // named finishes name and its kin: it sorts out what appendName or appendEntry made of text.

@@ -1,9 +1,6 @@
 package blocklist
 
-import (
-	"bytes"
-	"net/netip"
-)
+import "bytes"
 
 // The adblock format, as far as it speaks of whole names (the rules that DNS filters know):
 //
@@ -19,11 +16,14 @@ import (
 //	                   are: a listed name its exceptions, an exception the listed names. Between two of them the
 //	                   more specific one wins, and the exception where they are equally specific
 //	badfilter          the rule cancels the rule of this list, before it or after, that is the same without badfilter
+//	dnstype=A|AAAA     the rule is for questions of these types; dnstype=~A|~AAAA for all but these, which are passed
+//	                   over where there are some without "~"
+//	denyallow=a.example.com|b.example.com   the rule does not cover these names and what is below
 //	all, document, doc, network   restrict nothing that a resolver could tell apart, unless in an exception
 //	dnsrewrite=        with NXDOMAIN, NOERROR, REFUSED, SERVFAIL or an unspecified address: the name is listed, and noted
 //
-// What important and badfilter do depends on all of a list, so lines that have them are looked at before any is read.
-// Everything else is for browsers or for less than every lookup of a name, and is counted by its kind.
+// What important, badfilter and denyallow do depends on all of a list, so lines that have them are looked at before
+// any is read. Everything else is for browsers or for less than every lookup of a name, and is counted by its kind.
 
 func claimsAdblock(line []byte) bool {
 	return line[0] == '|' || bytes.HasPrefix(line, []byte("@@")) || line[len(line)-1] == '^' || isAdblock(line) || cosmetic(line)
@@ -60,8 +60,9 @@ const (
 	ignoredPattern  = "pattern that is not ||name^"
 	ignoredWildcard = "wildcard inside a name"
 	ignoredClients  = "$client or $ctag: for some clients (write a policy)"
-	ignoredTypes    = "$dnstype: for some types (write types in a rule)"
-	ignoredDeny     = "$denyallow: leaves names out of one rule alone"
+	ignoredTypes    = "$dnstype: more than 1000 sets of types in one list"
+	ignoredDeny     = "$denyallow without a name: for all names but some (write a policy)"
+	ignoredDenyAll  = "$denyallow that leaves nothing of its rule"
 	ignoredRewrite  = "$dnsrewrite: an answer of its own (write a zone)"
 	ignoredBad      = "rule that cancels another ($badfilter)"
 	ignoredCanceled = "rule that is cancelled ($badfilter)"
@@ -94,15 +95,20 @@ func readAdblock(r *reader, line []byte) {
 		r.ignore(ignoredBad)
 	case r.ahead.cancels(line):
 		r.ignore(ignoredCanceled)
+	case rule.wrong != nil:
+		r.unreadable(rule.wrong, 0, rule.reason)
 	case rule.reason != "":
 		r.ignore(rule.reason)
 	default:
 		if rule.rewrites {
 			r.note(notedRewrite)
 		}
-		r.important = rule.important
+		if rule.important || rule.typed {
+			r.room = rule
+			r.rule = &r.room
+		}
 		r.name(rule.name, rule.scope, rule.exception)
-		r.important = false
+		r.rule = nil
 	}
 }
 
@@ -131,130 +137,4 @@ func (r *reader) bareName(text []byte) bool {
 		}
 	}
 	return true
-}
-
-// adblockRule is what one line of an adblock list says of names.
-type adblockRule struct {
-	name      []byte
-	scope     Scope
-	exception bool
-	important bool
-	cancels   bool   // it says badfilter, and nothing of names
-	rewrites  bool   // it says how to block
-	reason    string // why it lists nothing; empty when it does
-}
-
-func parseAdblock(line []byte) (a adblockRule) {
-	pattern, exception := bytes.CutPrefix(line, []byte("@@"))
-	if len(pattern) > 1 && pattern[0] == '/' && (pattern[len(pattern)-1] == '/' || bytes.Contains(pattern, []byte("/$"))) {
-		return adblockRule{reason: ignoredRegexp}
-	}
-	a.exception = exception
-	pattern, options, _ := bytes.Cut(pattern, []byte("$"))
-	for len(options) > 0 {
-		var option []byte
-		option, options = cutOption(options)
-		if reason := a.option(option); reason != "" && a.reason == "" {
-			a.reason = reason
-		}
-	}
-	if a.reason == "" {
-		a.name, a.scope, a.reason = adblockName(pattern)
-	}
-	return a
-}
-
-// option takes one option of the rule. It returns why the rule cannot be enforced, or "".
-func (a *adblockRule) option(option []byte) string {
-	name, value, _ := bytes.Cut(option, []byte("="))
-	switch string(name) {
-	case "":
-	case "important":
-		a.important = true
-	case "badfilter":
-		a.cancels = true
-	case "all", "document", "doc", "network":
-		if a.exception { // then it is for all that such a page loads
-			return ignoredBrowser
-		}
-	case "dnsrewrite":
-		if a.exception || !rewriteBlocks(value) {
-			return ignoredRewrite
-		}
-		a.rewrites = true
-	case "dnstype":
-		return ignoredTypes
-	case "client", "ctag":
-		return ignoredClients
-	case "denyallow":
-		return ignoredDeny
-	default:
-		return ignoredBrowser
-	}
-	return ""
-}
-
-// rewriteBlocks says whether what $dnsrewrite gives as an answer, "rcode;type;value" or one of the three, is one that
-// blocks.
-func rewriteBlocks(value []byte) bool {
-	rcode, rest, long := bytes.Cut(value, []byte(";"))
-	if long {
-		if rest = bytes.Trim(rest, ";"); len(rest) > 0 { // type and value
-			_, value, _ := bytes.Cut(rest, []byte(";"))
-			addr, err := netip.ParseAddr(string(value))
-			return err == nil && addr.IsUnspecified()
-		}
-	}
-	switch string(bytes.ToUpper(rcode)) {
-	case "NXDOMAIN", "REFUSED", "SERVFAIL":
-		return true
-	case "NOERROR", "":
-		return long
-	}
-	addr, err := netip.ParseAddr(string(rcode))
-	return err == nil && !long && addr.IsUnspecified()
-}
-
-// cutOption cuts the first option off a list of them. A comma after a backslash is part of an option's value.
-func cutOption(options []byte) (option, rest []byte) {
-	for i, c := range options {
-		if c == ',' && (i == 0 || options[i-1] != '\\') {
-			return bytes.TrimSpace(options[:i]), options[i+1:]
-		}
-	}
-	return bytes.TrimSpace(options), nil
-}
-
-// adblockName returns the name that a pattern stands for, or why it stands for none.
-func adblockName(pattern []byte) (name []byte, scope Scope, reason string) {
-	name, bar := bytes.CutSuffix(pattern, []byte("|"))
-	name, closed := bytes.CutSuffix(name, []byte("^"))
-	scope = Self | Below
-	for _, begin := range []struct {
-		text  string
-		scope Scope
-	}{
-		{"||*.", Below},
-		{"||", Self | Below},
-		{"|*.", Below},
-		{"|", Self},
-		{"://", Self},
-		{"*.", Below},
-		{".", Below},
-		{"", 0},
-	} {
-		if after, ok := bytes.CutPrefix(name, []byte(begin.text)); ok {
-			name, scope = after, begin.scope
-			break
-		}
-	}
-	switch {
-	case bytes.IndexByte(name, '/') >= 0, bytes.IndexByte(name, ':') >= 0:
-		return nil, 0, ignoredURL
-	case scope == 0 || !closed && !bar:
-		return nil, 0, ignoredPattern
-	case bytes.IndexByte(name, '*') >= 0:
-		return nil, 0, ignoredWildcard
-	}
-	return name, scope, ""
 }

@@ -1,9 +1,6 @@
 package blocklist
 
-import (
-	"bytes"
-	"net/netip"
-)
+import "bytes"
 
 // The dnsmasq format, as far as it says that names shall not resolve (dnsmasq(8)); each covers what is below too:
 //
@@ -54,17 +51,16 @@ func readDnsmasq(r *reader, line []byte) {
 		r.unreadable(rest, len(rest), "no slash after the name")
 		return
 	}
-	target := string(rest[slash+1:])
+	target := rest[slash+1:]
 	exception := false
 	switch {
-	case target == "":
+	case len(target) == 0:
 	case option == "address":
-		addr, err := netip.ParseAddr(target)
-		if target != "#" && (err != nil || !addr.IsUnspecified() && !addr.IsLoopback()) {
+		if addr, ok := r.hostAddr(target); string(target) != "#" && (!ok || !addr.IsUnspecified() && !addr.IsLoopback()) {
 			r.ignore(ignoredReal)
 			return
 		}
-	case target == "#":
+	case string(target) == "#":
 		exception = true
 	default:
 		r.ignore(ignoredForward)

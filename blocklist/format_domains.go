@@ -19,6 +19,11 @@ func readDomains(r *reader, line []byte) {
 		r.comment()
 		return
 	}
+	scope, skip := entryScope(line)
+	if n := r.plain(line[skip:]); n > 0 {
+		r.entry(r.buf[:n], scope, false)
+		return
+	}
 	name, scope, at, reason := appendEntry(r.buf[:0], line)
 	if reason != "" { // then a comment may follow
 		line = cutComment(line, domainsComments)

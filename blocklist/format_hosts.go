@@ -23,8 +23,8 @@ func readHosts(r *reader, line []byte) {
 		return
 	}
 	first, rest := cutField(line)
-	addr, err := netip.ParseAddr(string(first))
-	if err != nil {
+	addr, ok := r.hostAddr(first)
+	if !ok {
 		r.unreadable(first, 0, "no address before the name")
 		return
 	}
@@ -47,9 +47,31 @@ func readHosts(r *reader, line []byte) {
 	}
 }
 
+// hostAddr reads the address of a line of a hosts file: one with a zone too, and that of the line before at a glance.
+func (r *reader) hostAddr(text []byte) (netip.Addr, bool) {
+	if len(text) > 0 && string(text) == string(r.lastHost) {
+		return r.lastAddr, true
+	}
+	addr, ok := parseIPv4(text)
+	if !ok {
+		addr, ok = parseIPv6(text)
+	}
+	if ok {
+		r.lastHost, r.lastAddr = append(r.lastHost[:0], text...), addr
+	}
+	return addr, ok
+}
+
 // ownHost says whether name is one of those that hosts files give to the host itself and its links.
 func ownHost(name []byte) bool {
-	switch string(bytes.ToLower(name)) {
+	var room [24]byte
+	if len(name) > len(room) {
+		return false
+	}
+	for i, c := range name {
+		room[i] = lower(c)
+	}
+	switch string(room[:len(name)]) {
 	case "localhost", "localhost.localdomain", "localhost4", "localhost6", "localhost4.localdomain4",
 		"localhost6.localdomain6", "local", "broadcasthost", "ip6-localhost", "ip6-loopback", "ip6-localnet",
 		"ip6-mcastprefix", "ip6-allnodes", "ip6-allrouters", "ip6-allhosts", "0.0.0.0":

@@ -11,6 +11,7 @@ import (
 //
 //	example.com        the name
 //	*.example.com      what is below
+//	24.0.2.0.192.rpz-ip   an answer with an address in 192.0.2.0/24
 //
 // and the record says what becomes of it:
 //
@@ -22,8 +23,8 @@ import (
 //	any other data         an answer in place of the true one: the name is listed
 //
 // What clients are answered for a listed name is for the policy to say, so what the zone says is counted as a note.
-// Owners under rpz-ip, rpz-client-ip, rpz-nsdname and rpz-nsip are for something else than the name asked for, and are
-// counted by kind; so are records of the zone itself. The name of the zone is the owner of its SOA record, or the
+// Owners under rpz-client-ip, rpz-nsdname and rpz-nsip are for something else than the name asked for and its answer,
+// and are counted by kind; so are records of the zone itself. The name of the zone is the owner of its SOA record, or the
 // first $ORIGIN where there is none.
 
 func claimsRPZ(line []byte) bool {
@@ -73,6 +74,9 @@ const (
 	reasonNoDot     = "rpz action without its final dot"
 )
 
+// ignoredTriggerIP is for a reader that has no use for networks.
+const ignoredTriggerIP = "rpz-ip: for addresses in answers"
+
 // ignoredTrigger returns what kind of trigger other than a name to be asked for this is, by its last label.
 func ignoredTrigger(name []byte) string {
 	label := name
@@ -81,7 +85,7 @@ func ignoredTrigger(name []byte) string {
 	}
 	switch string(label[1 : 1+int(label[0])]) {
 	case "rpz-ip":
-		return "rpz-ip: for addresses in answers"
+		return ignoredTriggerIP
 	case "rpz-client-ip":
 		return "rpz-client-ip: for some clients (write a policy)"
 	case "rpz-nsdname":
@@ -142,7 +146,8 @@ func takeRPZ(r *reader) {
 		r.ignore(ignoredZone)
 		return
 	}
-	if ignored := ignoredTrigger(name); ignored != "" {
+	ignored := ignoredTrigger(name)
+	if ignored != "" && ignored != ignoredTriggerIP {
 		r.ignore(ignored)
 		return
 	}
@@ -167,12 +172,27 @@ func takeRPZ(r *reader) {
 		r.unreadableField(data, 0, reason)
 		return
 	}
+	var network netip.Prefix
+	if ignored != "" {
+		var at int
+		if network, at, reason = triggerNetwork(name); z.owner.scope == Below {
+			at, reason = 0, reasonTriggerBelow
+		}
+		if reason != "" {
+			r.unreadableField(rec.first, min(at, len(rec.first.text)), reason)
+			return
+		}
+	}
 	if note != "" {
 		r.note(note)
 	}
 	number := r.number
 	r.number = rec.begin
-	r.named(name, z.owner.text, 0, "", z.owner.scope, exception)
+	if ignored != "" {
+		r.netEntry(network, exception, ignored)
+	} else {
+		r.named(name, z.owner.text, 0, "", z.owner.scope, exception)
+	}
 	r.number = number
 }
 

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,18 +27,48 @@ func readBytes(text []byte, f *format, r *reader) error {
 func readEntries(text []byte, f *format) (*List, []string, error) {
 	l := &List{File: "list"}
 	var entries []string
-	err := readBytes(text, f, newReader(l, func(line int, name []byte, scope Scope, exception bool) error {
-		mark := ""
+	mark := func(exception bool) string {
 		if exception {
-			mark = exceptionMark
+			return exceptionMark
 		}
-		entries = append(entries, fmt.Sprintf("%d %s%s", line, mark, Entry(name, 0, scope)))
+		return ""
+	}
+	r := newReader(l, func(line int, part uint16, name []byte, scope Scope, exception bool) error {
+		types := ""
+		if part > 0 {
+			types = " " + l.parts[part-1].text()
+		}
+		entries = append(entries, fmt.Sprintf("%d %s%s%s", line, mark(exception), Entry(name, 0, scope), types))
 		return nil
-	}))
+	})
+	r.network = func(line int, prefix netip.Prefix, exception bool) error {
+		entries = append(entries, fmt.Sprintf("%d %s%s", line, mark(exception), prefix))
+		return nil
+	}
+	err := readBytes(text, f, r)
 	return l, entries, err
 }
 
-// TestFormatsGolden reads testdata/*.list and compares what it makes of each with the .golden file beside it.
+// text writes a part as $dnstype does, with numbers.
+func (p part) text() string {
+	var all []string
+	for _, t := range p.types {
+		word := fmt.Sprint("TYPE", t)
+		for name, number := range typeNames {
+			if number == t {
+				word = name
+			}
+		}
+		if p.not {
+			word = "~" + word
+		}
+		all = append(all, word)
+	}
+	return strings.Join(all, "|")
+}
+
+// TestFormatsGolden reads testdata/*.list and compares what it makes of each with the .golden file beside it. Each tells
+// its format by itself, but FORMAT-forced.list.
 func TestFormatsGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.list")
 	if err != nil || len(files) < len(formats) {
@@ -49,10 +80,16 @@ func TestFormatsGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			l, entries, err := readEntries(text, nil)
+			base := filepath.Base(file)
+			var forced *format
+			if name, ok := strings.CutSuffix(base, "-forced.list"); ok {
+				f, _ := formatNamed(name)
+				forced = &f
+			}
+			l, entries, err := readEntries(text, forced)
 			var b strings.Builder
-			fmt.Fprintf(&b, "format %s, lines %d, comments %d, entries %d, unreadable %d, error %v\n",
-				l.Format, l.Lines, l.Comments, l.Entries, l.Unreadable, err)
+			fmt.Fprintf(&b, "format %s, lines %d, comments %d, entries %d, networks %d, unreadable %d, error %v\n",
+				l.Format, l.Lines, l.Comments, l.Entries, l.Networks, l.Unreadable, err)
 			for _, e := range entries {
 				fmt.Fprintln(&b, "entry", e)
 			}
@@ -78,7 +115,7 @@ func TestFormatsGolden(t *testing.T) {
 			if diff := gocmp.Diff(string(want), b.String()); diff != "" {
 				t.Error(diff)
 			}
-			if name, _, _ := strings.Cut(filepath.Base(file), "."); !strings.HasPrefix(name, l.Format) {
+			if name, _, _ := strings.Cut(base, "."); !strings.HasPrefix(name, l.Format) {
 				t.Errorf("taken for %s", l.Format)
 			}
 		})
@@ -135,14 +172,14 @@ func TestProblemsAreCapped(t *testing.T) {
 func TestEntryErrorEndsReading(t *testing.T) {
 	l, lines := &List{}, 0
 	err := readBytes([]byte("a.example\nb.example\n"), nil,
-		newReader(l, func(int, []byte, Scope, bool) error { lines++; return errFull }))
+		newReader(l, func(int, uint16, []byte, Scope, bool) error { lines++; return errFull }))
 	if err != errFull || lines != 1 {
 		t.Errorf("%v after %d entries", err, lines)
 	}
 }
 
 // fuzzFormat holds, of any text read as one format: nothing panics; every entry is a wire name in lower case of two labels or
-// more; every line is accounted for; and what a line says does not depend on the lines around it, if the format is not one where it does.
+// more, or a network; every line is accounted for; and what a line says does not depend on the lines around it, if the format is not one where it does.
 func fuzzFormat(f *testing.F, name string) {
 	files, err := filepath.Glob("testdata/*.list")
 	if err != nil {
@@ -164,45 +201,69 @@ func fuzzFormat(f *testing.F, name string) {
 			return
 		}
 		detect(text, true)
-		l := &List{File: "list"}
 		type entry struct {
 			line      int
+			types     string
 			name      string
 			scope     Scope
+			network   netip.Prefix
 			exception bool
 		}
-		var all []entry
-		readErr := readBytes(text, &form, newReader(l,
-			func(line int, name []byte, scope Scope, exception bool) error {
-				all = append(all, entry{line, string(name), scope, exception})
-				var offs [128]uint8
-				if labels(name, &offs) < 2 || scope == 0 || scope > Self|Below {
-					t.Fatalf("line %d: entry %q scope %d", line, name, scope)
+		gather := func(l *List, all *[]entry) *reader {
+			r := newReader(l, func(line int, part uint16, name []byte, scope Scope, exception bool) error {
+				e := entry{line: line, name: string(name), scope: scope, exception: exception}
+				if part > 0 {
+					e.types = l.parts[part-1].text()
 				}
-				if again, err := AppendWireName(nil, NameString(name)); err != nil || string(again) != string(name) {
-					t.Fatalf("line %d: entry %q is not in lower case", line, name)
-				}
+				*all = append(*all, e)
 				return nil
-			}))
+			})
+			r.network = func(line int, prefix netip.Prefix, exception bool) error {
+				*all = append(*all, entry{line: line, network: prefix, exception: exception})
+				return nil
+			}
+			return r
+		}
+		l := &List{File: "list"}
+		var all []entry
+		readErr := readBytes(text, &form, gather(l, &all))
+		for _, e := range all {
+			if e.name == "" {
+				if !e.network.IsValid() || e.network != e.network.Masked() || e.network.Bits() == 0 || e.network.Addr().Is4In6() && e.network.Bits() >= 96 {
+					t.Fatalf("line %d: network %s", e.line, e.network)
+				}
+				continue
+			}
+			var offs [128]uint8
+			if labels([]byte(e.name), &offs) < 2 || e.scope == 0 || e.scope > Self|Below {
+				t.Fatalf("line %d: entry %q scope %d", e.line, e.name, e.scope)
+			}
+			if again, err := AppendWireName(nil, NameString([]byte(e.name))); err != nil || string(again) != e.name {
+				t.Fatalf("line %d: entry %q is not in lower case", e.line, e.name)
+			}
+		}
 		ignored := 0
 		for _, i := range l.Ignored {
 			ignored += i.Count
 		}
-		if l.Comments+l.Entries+l.Unreadable+ignored < l.Lines || len(all) != l.Entries {
-			t.Fatalf("%d lines: %d comments, %d entries, %d unreadable, %d ignored", l.Lines, l.Comments, l.Entries, l.Unreadable, ignored)
+		if l.Comments+l.Entries+l.Networks+l.Unreadable+ignored < l.Lines || len(all) != l.Entries+l.Networks {
+			t.Fatalf("%d lines: %d comments, %d entries, %d networks, %d unreadable, %d ignored",
+				l.Lines, l.Comments, l.Entries, l.Networks, l.Unreadable, ignored)
 		}
-		if readErr != nil && l.Entries > 0 {
+		if readErr != nil && len(all) > 0 {
 			t.Fatal(readErr)
 		}
-		if form.finish != nil || form.ahead != nil && (bytes.Contains(text, []byte("important")) || bytes.Contains(text, []byte("badfilter"))) {
+		if form.finish != nil && form.ahead == nil {
 			return // there lines do depend on each other
+		}
+		for _, word := range []string{"important", "badfilter", "denyallow"} {
+			if form.ahead != nil && bytes.Contains(text, []byte(word)) {
+				return // likewise
+			}
 		}
 		var again []entry
 		for i, line := range bytes.Split(bytes.TrimPrefix(text, bom), newline) {
-			r := newReader(&List{}, func(at int, name []byte, scope Scope, exception bool) error {
-				again = append(again, entry{at, string(name), scope, exception})
-				return nil
-			})
+			r := gather(&List{}, &again)
 			r.line, r.number = line, i+1
 			form.read(r, bytes.TrimSpace(line))
 		}
@@ -218,3 +279,4 @@ func FuzzUnbound(f *testing.F) { fuzzFormat(f, "unbound") }
 func FuzzHosts(f *testing.F)   { fuzzFormat(f, "hosts") }
 func FuzzRPZ(f *testing.F)     { fuzzFormat(f, "rpz") }
 func FuzzDomains(f *testing.F) { fuzzFormat(f, "domains") }
+func FuzzCIDR(f *testing.F)    { fuzzFormat(f, "cidr") }

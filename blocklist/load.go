@@ -4,233 +4,234 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"slices"
+	"sync"
+	"time"
 )
 
-// Lists are all lists of all categories, read into one matcher. They are immutable and safe for concurrent use.
-type Lists struct {
-	lists      []*List
-	categories []Category
-	matcher    *Matcher
+// LoadConfig says what Load reads, and where it keeps what it makes of it.
+type LoadConfig struct {
+	Categories []CategoryConfig
+	Dir        string // where relative sources begin
+
+	// State is the folder of the compiled form and of temporary files. Empty keeps all in memory.
+	State string
+	// ReadOnly leaves State and Store as they are, for those who look beside a running server.
+	ReadOnly bool
+	// Store has the copies of lists. nil is none: then remote lists are missing.
+	Store *Store
+	// Old are the lists in force, whose entries serve for files that have not changed. nil takes the compiled form.
+	Old *Lists
+	// Policies are those whose allow rules the change guard minds.
+	Policies []PolicyConfig
+	// Workers is how many lists are read at a time; 0 is one. Each takes a few MiB.
+	Workers int
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
 }
 
-// Load reads the lists of all categories; relative sources begin at dir. It reads each file once, a line at a time.
-// Lines that cannot be used are counted in their List. All mistakes are reported at once, joined, each a *ConfigError:
-// sources that do not exist or hold no list, categories without sources, and names given twice.
-func Load(ctx context.Context, categories []CategoryConfig, dir string) (*Lists, error) {
-	l := &loader{dir: dir, build: NewBuilder()}
-	var all []Category
-	for _, c := range categories {
-		if c.Name == "" {
-			l.fail(c.Pos, "category without a name")
+// Load reads the lists of all categories and compiles them. What has not changed since Old, or since the compiled form
+// was written, is taken from there and not read again. Nothing on disk is in force before Commit.
+//
+// A list that cannot be read, or that the change guard holds, stays as it was, which its List says. All mistakes of the
+// configuration are reported at once, joined, each a *ConfigError: sources that do not exist, or hold no list, and have
+// no earlier version; categories without sources, and names given twice.
+func Load(ctx context.Context, cfg LoadConfig) (*Lists, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	l := &loader{LoadConfig: cfg}
+	defer l.close()
+	how := "" // the compiled form came to be what it is
+	if l.Old == nil && l.State != "" {
+		old, err := openCompiled(l.compiled())
+		if err != nil {
+			how = err.Error()
 		}
-		if slices.ContainsFunc(all, func(other Category) bool { return other.Name == c.Name }) {
-			l.fail(c.Pos, "second category named %q", c.Name)
-			continue
-		}
-		all = append(all, Category{Name: c.Name, Lists: l.category(ctx, c)})
-		if ctx.Err() != nil {
-			return nil, fmt.Errorf("load lists: %w", ctx.Err())
-		}
+		l.Old = old
+	}
+	l.seed, l.guarded = randomSeed(), guardedBy(l.Policies)
+	if l.Old != nil {
+		l.seed = l.Old.matcher.seed // hashes agree only under one
+	}
+	for i := range l.Categories {
+		l.category(&l.Categories[i], l.Categories[:i])
+	}
+	if err := l.read(ctx); err != nil {
+		return nil, fmt.Errorf("load lists: %w", err)
 	}
 	if len(l.errs) > 0 {
 		return nil, errors.Join(l.errs...)
 	}
-	return newLists(l.build, l.lists, all), nil
+	if l.unchanged() {
+		return l.same(how), nil
+	}
+	return l.build(ctx, how)
 }
 
-// loader gathers what Load reads.
+// loader is the work of one Load.
 type loader struct {
-	dir   string
-	build *Builder
-	lists []*List
-	errs  []error
+	LoadConfig
+	seed    seed
+	intakes []*intake
+	all     []Category
+	errs    []error
+
+	mu      sync.Mutex // guards what follows while lists are read
+	holders []holder
+	takers  []*intake // by the number of a holder what its list comes from
+	nets    []network
+	sorters []*sorter
+
+	guarded  guarded // the names that policies allow
+	kept     []saying
+	compared []*intake
 }
+
+func (l *loader) compiled() string { return filepath.Join(l.State, "names") }
 
 func (l *loader) fail(pos, format string, args ...any) {
 	l.errs = append(l.errs, &ConfigError{Pos: pos, What: fmt.Sprintf(format, args...)})
 }
 
-// category reads the lists of one category, each file once: a union is not changed by naming a list twice.
-func (l *loader) category(ctx context.Context, c CategoryConfig) []*List {
+// category decides for each list of one category where its entries come from. Each file counts once: a union is not
+// changed by naming a list twice.
+func (l *loader) category(c *CategoryConfig, before []CategoryConfig) {
+	if c.Name == "" {
+		l.fail(c.Pos, "category without a name")
+	}
+	if slices.ContainsFunc(before, func(other CategoryConfig) bool { return other.Name == c.Name }) {
+		l.fail(c.Pos, "second category named %q", c.Name)
+		return
+	}
 	if len(c.Sources) == 0 {
 		l.fail(c.Pos, "category %q has no sources", c.Name)
 	}
-	var lists []*List
+	l.all = append(l.all, Category{Name: c.Name})
 	read := map[string]bool{}
-	for _, from := range c.Sources {
-		text := from.From
-		sources, err := resolve(text, l.dir)
-		if err != nil {
-			l.fail(c.Pos, "category %q: source %q: %v", c.Name, text, err)
-			continue
-		}
-		for _, src := range sources {
-			file, err := filepath.EvalSymlinks(src.path)
-			if err == nil && read[file] {
-				continue
+	for i := range c.Sources {
+		for _, in := range l.intakesOf(c, &c.Sources[i]) {
+			if in.path != "" {
+				file, err := filepath.EvalSymlinks(in.path)
+				if err == nil && read[file] {
+					continue
+				}
+				read[file] = true
 			}
-			read[file] = true
-			list := &List{Name: src.name, Category: c.Name, id: len(l.lists)}
-			l.lists, lists = append(l.lists, list), append(lists, list)
-			err = readSource(ctx, src, newReader(list, func(_ int, name []byte, scope Scope, exception bool) error {
-				return l.build.Add(list.id, name, scope, exception)
-			}))
-			if ctx.Err() != nil {
-				return lists
-			}
-			if err != nil {
-				l.fail(c.Pos, "category %q: source %q: %v", c.Name, src.name, err)
-			}
+			l.number(in)
+			l.intakes = append(l.intakes, in)
 		}
 	}
-	return lists
 }
 
-// newLists builds the matcher and counts the distinct names of lists and categories.
-func newLists(build *Builder, lists []*List, categories []Category) *Lists {
-	named := make([]int, len(build.values)) // names per value
-	for _, n := range build.nodes {
-		named[n.value]++
-	}
-	l := &Lists{lists: lists, categories: categories, matcher: build.Build()}
-	entries := make([]int, len(lists))
-	position := make([]int, len(lists)) // of each list's category
-	for i := range categories {
-		for _, list := range categories[i].Lists {
-			position[list.id] = i
-		}
-	}
-	seenList := make([]int, len(lists)) // by the value that counted last
-	seenCategory := make([]int, len(categories))
-	for v := range named {
-		if named[v] == 0 {
-			continue
-		}
-		value := l.matcher.values[v]
-		for _, set := range [...]uint32{value.self, value.below} {
-			for _, m := range l.matcher.sets.of(set) {
-				if seenList[m.list()] != v {
-					seenList[m.list()] = v
-					entries[m.list()] += named[v]
-				}
-				if i := position[m.list()]; !m.exception() && seenCategory[i] != v {
-					seenCategory[i] = v
-					categories[i].Names += named[v]
-				}
-			}
-		}
-	}
-	for i, list := range lists {
-		list.Duplicates = list.Entries - entries[i]
-		list.Entries = entries[i]
-	}
-	return l
+// number gives a list its number.
+func (l *loader) number(in *intake) {
+	in.number = len(l.holders)
+	l.holders = append(l.holders, holder{in.list, everyType})
+	l.takers = append(l.takers, in)
 }
 
-// All returns the lists in the order of their categories and sources. The caller must not change them.
-func (l *Lists) All() []*List { return l.lists }
-
-// Categories returns the categories in the order of Load. The caller must not change them.
-func (l *Lists) Categories() []Category { return l.categories }
-
-// Matcher returns the matcher of all lists, whose list numbers are places in All.
-func (l *Lists) Matcher() *Matcher { return l.matcher }
-
-// Find returns the entries of all lists that cover the wire name, the most specific first, whether or not a policy
-// uses them.
-func (l *Lists) Find(name []byte) []Holding {
-	var all []Holding
-	for _, listed := range l.matcher.Lists(name) {
-		entry := Entry(name, uint8(listed.Off), listed.Scope)
-		if listed.Exception {
-			entry = exceptionMark + entry
-		}
-		all = append(all, Holding{
-			List: l.lists[listed.List], Entry: entry, Off: listed.Off,
-			Scope: listed.Scope, Exception: listed.Exception, Effective: listed.Effective,
+// read reads the files of the lists that are taken from files.
+func (l *loader) read(ctx context.Context) error {
+	work := make(chan *intake)
+	var wait sync.WaitGroup
+	for range max(1, l.Workers) {
+		s := &sorter{dir: l.scratch(), limit: runMemory}
+		l.sorters = append(l.sorters, s)
+		wait.Go(func() {
+			for in := range work {
+				in.err = l.readList(ctx, in, s)
+			}
 		})
 	}
-	return all
-}
-
-// exceptionMark stands before the entry of an exception.
-const exceptionMark = "@@"
-
-// Locate returns the line, from 1, of the first mention of entry, as Holding.Entry writes it, in the list's text.
-// It reads the file again, which takes a while; an error says that the entry is no longer there.
-func (l *Lists) Locate(list *List, entry string) (line int, err error) {
-	text := []byte(entry)
-	wantException := len(entry) > len(exceptionMark) && entry[:len(exceptionMark)] == exceptionMark
-	if wantException {
-		text = text[len(exceptionMark):]
-	}
-	want, wantScope, _, reason := appendEntry(nil, text)
-	if reason != "" {
-		return 0, fmt.Errorf("entry %q: %s", entry, reason)
-	}
-	format, ok := formatNamed(list.Format)
-	if !ok || list.File == "" {
-		return 0, fmt.Errorf("list %s has no file", list.Name)
-	}
-	r := newReader(&List{}, func(at int, name []byte, scope Scope, exception bool) error {
-		if string(name) == string(want) && scope&wantScope != 0 && exception == wantException {
-			line = at
-			return errFound
+	// The longest first: then no worker is left with one at the end.
+	order := slices.Clone(l.intakes)
+	slices.SortStableFunc(order, func(a, b *intake) int { return int(b.size>>10 - a.size>>10) })
+	for _, in := range order {
+		if in.use == fromFile {
+			work <- in
 		}
-		return nil
-	})
-	err = readFile(context.Background(), list.File, &format, r)
-	if line > 0 {
-		return line, nil
 	}
-	if err == nil {
-		err = errors.New("it has changed since it was loaded")
+	close(work)
+	wait.Wait()
+	if err := ctx.Err(); err != nil {
+		return err
 	}
-	return 0, fmt.Errorf("entry %q is not in %s: %w", entry, list.File, err)
-}
-
-// category returns the category of that name, or nil.
-func (l *Lists) category(name string) *Category {
-	for i := range l.categories {
-		if l.categories[i].Name == name {
-			return &l.categories[i]
+	for _, in := range l.intakes {
+		if in.err == nil {
+			continue
+		}
+		// What was read of it must not count: the list begins anew, under another number.
+		spoilt := in.list
+		in.list = &List{Name: spoilt.Name, Category: spoilt.Category, Origin: spoilt.Origin, Since: spoilt.Since, from: spoilt.from}
+		l.number(in)
+		l.fallBack(in, in.err)
+		if in.use != fromFile {
+			continue
+		}
+		if err := l.readList(ctx, in, l.sorters[0]); err != nil {
+			l.fail(in.category.Pos, "category %q: source %q: %v; its copy: %v", in.category.Name, in.list.Name, in.err, err)
 		}
 	}
 	return nil
 }
 
-// nearest returns a hint that names the category most like name.
-func (l *Lists) nearest(name string) string {
-	best, distance := "", 3
-	for _, c := range l.categories {
-		if d := editDistance(name, c.Name); d < distance {
-			best, distance = c.Name, d
-		}
-	}
-	if best == "" {
+// scratch returns the folder for temporary files, "" for none.
+func (l *loader) scratch() string {
+	if l.ReadOnly {
 		return ""
 	}
-	return fmt.Sprintf("did you mean %q?", best)
+	return l.State
 }
 
-// editDistance counts the octets to insert, remove or replace between a and b.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+// readList reads one list into a sorter.
+func (l *loader) readList(ctx context.Context, in *intake, s *sorter) error {
+	parts := []int{in.number}
+	r := newReader(in.list, func(_ int, part uint16, name []byte, scope Scope, exception bool) error {
+		for int(part) >= len(parts) {
+			parts = append(parts, l.partNumber(in, in.list.parts[len(parts)-1]))
+		}
+		var offs [128]uint8
+		n := labels(name, &offs)
+		if s.full() {
+			return errFull
+		}
+		s.add(l.seed.name(name, &offs, n), newSaying(parts[part], scope, exception), name)
+		return nil
+	})
+	r.network = func(_ int, prefix netip.Prefix, exception bool) error {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.nets = append(l.nets, network{in.number, prefix, exception})
+		return nil
 	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0]++
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], cost
+	src := in.src
+	src.path, in.list.forced = in.path, in.src.format
+	err := readSource(ctx, src, r)
+	in.list.Mentions = in.list.Entries
+	if c := in.copied; c != nil { // which may be packed in another way
+		in.list.Digest, in.list.Bytes, in.list.Modified, in.list.Since = c.Digest, c.Bytes, c.Modified, c.Taken
+	}
+	return err
+}
+
+// partNumber gives a number to the entries of a list that are for some types only.
+func (l *loader) partNumber(in *intake, p part) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for n, h := range l.holders {
+		if h.list == in.list && h.part.equal(p) {
+			return n
 		}
 	}
-	return row[len(b)]
+	l.holders, l.takers = append(l.holders, holder{in.list, p}), append(l.takers, in)
+	return len(l.holders) - 1
+}
+
+func (l *loader) close() {
+	for _, s := range l.sorters {
+		s.close()
+	}
 }

@@ -3,30 +3,39 @@ package blocklist
 import (
 	"encoding/binary"
 	"math/bits"
+	"runtime"
 )
 
 // Matcher knows which lists hold a name. It is immutable, safe for concurrent use, and never wrong: a slot's tag
 // may rule a name out, every yes is confirmed octet by octet.
 //
-// Each listed name (a node) stands once, whatever number of lists hold it. Layout:
+// Each listed name (a node) stands once, whatever number of lists hold it. Nodes lie in the order of their hashes.
+// Layout:
 //
-//	tags   one word per group of eight slots, one tag octet per slot: 0x80 | 7 bits of the hash, 0 is empty
-//	refs   per slot the node's place in arena
-//	arena  per node the number of its value as a uvarint, then its wire name
+//	tags   two words per group of eight slots, 16 bits per slot: 0x8000 | 15 bits of the hash, 0 is empty
+//	places per group five octets: where in nodes it begins, and how many octets later its fifth slot does, so that not
+//	       all nodes before one have to be read; 0 when they are more than an octet can say
+//	nodes  per node the number of its value, then its wire name, as code writes them; a group and its second half begin
+//	       at whole octets
 //	values what the lists say of a node, interned: two sets of lists, for the node's own name and for those below
 //
 // A name's group is picked by the high bits of its hash, full groups overflow into the next one, and a group with an
-// empty slot ends the search; so a miss touches one word of tags, rarely two.
+// empty slot ends the search; so a miss touches one line of tags, rarely two, and nothing else. Only tags have to be in
+// memory for that; places and nodes may be a file, mapped, of which hits touch a page each.
 type Matcher struct {
-	seed     seed
-	tags     []uint64
-	refs     []uint32
-	arena    []byte
-	values   []value
-	sets     sets
-	names    int
-	minDepth int // labels of the shallowest and the deepest node; nothing else is looked for
-	maxDepth int
+	seed   seed
+	tags   []uint64
+	places []byte
+	nodes  []byte // with codePad octets behind
+	code   *code
+	values []value // value 0 says nothing
+	named  []int   // nodes per value
+	sets   sets
+	names  int
+	groups uint64    // that hashes are spread over; tags has more, for what overflows
+	depths [2]uint64 // bit by bit the numbers of labels that nodes have
+	deep   int       // the greatest of them
+	keep   *mapping  // the file that places and nodes are mapped from; nil when they are in memory
 }
 
 // value is what all lists together say of one node. Value 0 says nothing.
@@ -74,48 +83,94 @@ func (s *sets) has(set uint32, list int) (exception, ok bool) {
 	return false, false
 }
 
+// The four slots of a word.
 const (
-	tagUsed = 0x8080808080808080
-	tagOnes = 0x0101010101010101
+	tagUsed  = 0x8000800080008000
+	tagOnes  = 0x0001000100010001
+	lastSlot = 1 << 63 // is used
+	// slotsFilled is how many of a hundred slots are filled: fewer make misses quicker, more make the table smaller.
+	slotsFilled = 85
 )
+
+// tagOf returns the tag of a hash.
+func tagOf(h uint64) uint64 { return h&0x7fff | 0x8000 }
+
+// home returns the group of a hash, of so many.
+func home(h, groups uint64) uint64 {
+	high, _ := bits.Mul64(h, groups)
+	return high
+}
 
 // find returns the number of the value of the node whose wire name is name and hash h, 0 when there is none.
 func (m *Matcher) find(h uint64, name []byte) uint32 {
-	wanted := (h&0x7f | 0x80) * tagOnes
-	high, _ := bits.Mul64(h, uint64(len(m.tags)))
-	for g := int(high); ; {
-		tags := m.tags[g]
+	wanted := tagOf(h) * tagOnes
+	for g := home(h, m.groups); ; g++ {
+		low, high := m.tags[2*g], m.tags[2*g+1]
 		// Every slot with the wanted tag gets its high bit, and now and then a slot after it: confirm tells.
-		differ := tags ^ wanted
-		for equal := (differ - tagOnes) &^ differ & tagUsed; equal != 0; equal &= equal - 1 {
-			if v := m.confirm(m.refs[g<<3|bits.TrailingZeros64(equal)>>3], name); v != 0 {
+		a, b := low^wanted, high^wanted
+		a, b = (a-tagOnes)&^a&tagUsed, (b-tagOnes)&^b&tagUsed
+		if a|b != 0 {
+			if v := m.confirm(g, slots(a)|slots(b)<<4, name); v != 0 {
 				return v
 			}
 		}
-		if tags&tagUsed != tagUsed {
+		if high&lastSlot == 0 {
 			return 0
-		}
-		if g++; g == len(m.tags) {
-			g = 0
 		}
 	}
 }
 
-// confirm returns the value of the node at ref if its name is name, else 0.
-func (m *Matcher) confirm(ref uint32, name []byte) uint32 {
-	node := m.arena[ref:]
-	v := uint32(node[0])
-	node = node[1:]
-	if v >= 0x80 {
-		long, n := binary.Uvarint(m.arena[ref:])
-		v, node = uint32(long), m.arena[int(ref)+n:]
-	}
-	// Both are whole wire names, and no wire name begins another.
-	if len(node) < len(name) || string(node[:len(name)]) != string(name) {
-		return 0
-	}
-	return v
+// slots gathers the high bits of the four slots of a word.
+func slots(w uint64) uint64 {
+	return w>>15&1 | w>>30&2 | w>>45&4 | w>>60&8
 }
+
+// confirm returns the value of the node whose name is name among the marked slots of group g, else 0.
+func (m *Matcher) confirm(g, marked uint64, name []byte) (found uint32) {
+	place, half := m.place(g)
+	r := bitReader{in: m.nodes, pos: place * 8}
+	slot := 0
+	if half > 0 && marked&15 == 0 {
+		r.pos += half * 8
+		marked >>= 4
+		slot = 4
+	}
+	for ; marked != 0; marked >>= 1 {
+		if slot == 4 {
+			r.align()
+		}
+		slot++
+		v := r.number() + 1
+		if marked&1 == 0 {
+			r.skip(m.code)
+			continue
+		}
+		begin := r.pos
+		if r.matches(m.code, name) {
+			if int(v) < len(m.values) { // a damaged file could say otherwise
+				found = v
+			}
+			break
+		}
+		r.pos = begin
+		r.skip(m.code)
+	}
+	runtime.KeepAlive(m) // and its mapping
+	return found
+}
+
+// placeSize is the octets of places for each group.
+const placeSize = 5
+
+// place returns the octet of nodes at which the group begins, and how many octets later its second half does, 0 when
+// it is not known.
+func (m *Matcher) place(g uint64) (begin, half uint64) {
+	p := m.places[placeSize*g:]
+	return uint64(binary.LittleEndian.Uint32(p)), uint64(p[4])
+}
+
+// has says whether there may be nodes of d labels.
+func (m *Matcher) has(d int) bool { return m.depths[d>>6]>>(d&63)&1 != 0 }
 
 // hit is one node that covers a name: name[off:], and the set of lists that say so.
 type hit struct {
@@ -130,10 +185,10 @@ func (m *Matcher) appendHits(dst []hit, name []byte) []hit {
 	n := labels(name, &offs)
 	first := len(dst)
 	h := m.seed[0]
-	for d := 1; d <= min(n, m.maxDepth); d++ {
+	for d := 1; d <= min(n, m.deep); d++ {
 		off := int(offs[n-d])
 		h = m.seed.label(h, name, off, int(offs[n-d+1]))
-		if d < m.minDepth {
+		if !m.has(d) {
 			continue
 		}
 		v := m.find(h, name[off:])
@@ -206,7 +261,19 @@ func (m *Matcher) anyHas(hits []hit, list int) bool {
 // Names returns the number of distinct names.
 func (m *Matcher) Names() int { return m.names }
 
-// Bytes returns the memory that the matcher takes, in octets.
+// Bytes returns the memory that the matcher always takes, in octets: all but what of it is mapped.
 func (m *Matcher) Bytes() int {
-	return 8*cap(m.tags) + 4*cap(m.refs) + cap(m.arena) + 8*cap(m.values) + 4*cap(m.sets.start) + 4*cap(m.sets.members)
+	n := 8*cap(m.tags) + 8*cap(m.values) + 8*cap(m.named) + 4*cap(m.sets.start) + 4*cap(m.sets.members) + m.code.bytes()
+	if m.keep == nil {
+		n += cap(m.places) + cap(m.nodes)
+	}
+	return n
+}
+
+// MappedBytes returns the octets of the matcher that are a file, of which only those that hits touch take memory.
+func (m *Matcher) MappedBytes() int {
+	if m.keep == nil {
+		return 0
+	}
+	return len(m.places) + len(m.nodes)
 }

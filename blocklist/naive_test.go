@@ -24,7 +24,7 @@ func (w *world) compile(t testing.TB) (*Policy, error) {
 	for i, numbers := range w.categories {
 		c := Category{Name: fmt.Sprint("category", i)}
 		for range numbers {
-			l := &List{Name: fmt.Sprint("list", len(lists)), Category: c.Name, id: len(lists)}
+			l := &List{Name: fmt.Sprint("list", len(lists)), Category: c.Name}
 			lists = append(lists, l)
 			c.Lists = append(c.Lists, l)
 		}
@@ -36,7 +36,7 @@ func (w *world) compile(t testing.TB) (*Policy, error) {
 			t.Fatal(err)
 		}
 	}
-	return Compile(w.policies, newLists(b, lists, categories))
+	return Compile(w.policies, newLists(b.Build(), whole(lists), lists, categories))
 }
 
 // naiveMatch is how a rule matched.
@@ -279,7 +279,7 @@ func TestPolicyAgreesWithModel(t *testing.T) {
 			checkExplanation(rt, p.Explain([]byte(name), qtype, client), want)
 			aliases := []string{worldNames[i*7%len(worldNames)], worldNames[i*5%len(worldNames)]}
 			wires := [][]byte{[]byte(aliases[0]), []byte(aliases[1])}
-			got := saidBy(p, p.DecideFacts(d, wires, qtype))
+			got := saidBy(p, p.DecideFacts(d, wires, nil, qtype))
 			if diff := gocmp.Diff(w.decideFacts(want, aliases, qtype), got); diff != "" {
 				rt.Fatalf("DecideFacts %q: model and policy differ:\n%s", aliases, diff)
 			}

@@ -2,6 +2,7 @@ package blocklist
 
 import (
 	"bytes"
+	"net/netip"
 	"strings"
 	"testing"
 )
@@ -161,6 +162,42 @@ func FuzzName(f *testing.F) {
 		again, err := AppendWireName(nil, shown)
 		if err != nil || !bytes.Equal(again, name) {
 			t.Fatalf("%q: %q shows as %q, which is %q, %v", text, name, shown, again, err)
+		}
+	})
+}
+
+// FuzzPlainName holds that a plain name is what appendName makes of it, and what is not plain has a reason: it is
+// one label, an escape, Unicode, or no name.
+func FuzzPlainName(f *testing.F) {
+	long := strings.Repeat("a", 63)
+	for _, text := range []string{"www.Example.com.", "a..b", "com", "_x.-y.z9", ".", "", "a.b..", long + "." + long, long + "a.b", long + "." + long + "." + long + "." + long[:61], "ü.test"} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		want, _, reason := appendName(nil, text, &strict)
+		var buf [maxName]byte
+		n := plainName(&buf, text)
+		switch {
+		case n > 0 && (reason != "" || string(buf[:n]) != string(want)):
+			t.Fatalf("%q: %q, want %q, %s", text, buf[:n], want, reason)
+		case n == 0 && reason == "" && int(want[0])+2 != len(want) && bytes.IndexByte(text, '\\') < 0 && !bytes.ContainsFunc(text, func(c rune) bool { return c >= 0x80 }):
+			t.Fatalf("%q is not plain", text)
+		}
+	})
+}
+
+// FuzzAddress holds that an address is one of package netip, with its prefix or without.
+func FuzzAddress(f *testing.F) {
+	for _, text := range []string{"192.0.2.1", "192.0.2.1/24", "2001:db8::1", "fe80::1%eth0", "fe80::1%eth0/64", "::", "::/0", "1.2.3.04", "::ffff:1.2.3.4/96", "1:2:3:4:5:6:7:8", "a.b", "1.2.3.4/032"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		_, err := netip.ParseAddr(text)
+		if strings.Contains(text, "/") {
+			_, err = netip.ParsePrefix(text)
+		}
+		if want := len(text) <= 64 && err == nil; address([]byte(text)) != want {
+			t.Fatalf("%q: address %v, want %v", text, !want, want)
 		}
 	})
 }

@@ -53,9 +53,9 @@ type Decision struct {
 	PolicyIndex uint16 // which of the policies was read, in the order of Compile's cfg
 	Verdict     Verdict
 	On          MatchedOn
-	Off         uint8 // the entry that matched is name[Off:], or alias[Off:], with Scope
+	Off         uint8 // the entry that matched is name[Off:], or alias[Off:], with Scope; with OnAddress its bits
 	Scope       Scope // 0 when no entry matched
-	Alias       uint8 // with OnAlias: index of the alias
+	Alias       uint8 // with OnAlias and OnAddress: index of the alias or address
 
 	ObservedOn    MatchedOn // the same five for Observed
 	ObservedOff   uint8

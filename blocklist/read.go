@@ -11,21 +11,38 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 )
 
-// emitFunc takes one entry of a list, from the given line. The name is good until it returns. What it took counts only
-// when the list has been read to its end without error.
-type emitFunc func(line int, name []byte, scope Scope, exception bool) error
+// emitFunc takes one entry of a list, from the given line, for the types of the list's part of that number, where 0 is
+// every type. The name is good until it returns. What it took counts only when the list has been read to its end
+// without error.
+type emitFunc func(line int, part uint16, name []byte, scope Scope, exception bool) error
+
+// networkFunc takes one network of addresses in answers likewise. Bits after the prefix are zero, and an IPv4 address is
+// no IPv6 one.
+type networkFunc func(line int, prefix netip.Prefix, exception bool) error
 
 // readSource reads the list at src: it fills in r's list and gives it the entries. An error means that none of them
 // may be used.
 func readSource(ctx context.Context, src source, r *reader) error {
+	var forced *format
+	if src.format != "" {
+		f, ok := formatNamed(src.format)
+		if !ok {
+			return fmt.Errorf("format %q is none of %s", src.format, strings.Join(Formats(), ", "))
+		}
+		forced = &f
+	}
 	if !src.ut1 {
-		return readFile(ctx, src.path, nil, r)
+		return readFile(ctx, src.path, forced, r)
+	}
+	if forced != nil && forced.name != formatUT1.name {
+		return fmt.Errorf("is a UT1 directory and no %s list", forced.name)
 	}
 	domains := filepath.Join(src.path, "domains")
 	if _, err := os.Stat(domains); !errors.Is(err, fs.ErrNotExist) {
@@ -154,7 +171,7 @@ func readLines(ctx context.Context, in *bufio.Reader, f *format, r *reader) erro
 	if err != nil {
 		return err
 	}
-	if l.Entries == 0 && l.Unreadable > 0 {
+	if l.Entries == 0 && r.networks == 0 && l.Unreadable > 0 {
 		return fmt.Errorf("holds no readable line as %s list: %s", l.Format, l.Problems[0])
 	}
 	return nil

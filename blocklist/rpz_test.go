@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -149,7 +150,13 @@ func entryOf(rr dns.RR, apex []byte) string {
 		return ""
 	}
 	name = append(name[:len(name)-len(apex)], 0)
-	if int(name[0])+2 == len(name) || ignoredTrigger(name) != "" || address([]byte(strings.TrimSuffix(owner, ".rpz.test."))) {
+	network := ""
+	if inReverse, ok := strings.CutSuffix(strings.ToLower(owner), ".rpz-ip.rpz.test."); ok && scope == Self {
+		if network = networkOf(inReverse); network == "" {
+			return ""
+		}
+	}
+	if int(name[0])+2 == len(name) || ignoredTrigger(name) != "" && network == "" || address([]byte(strings.TrimSuffix(owner, ".rpz.test."))) {
 		return ""
 	}
 	mark := ""
@@ -166,7 +173,42 @@ func entryOf(rr dns.RR, apex []byte) string {
 			return ""
 		}
 	}
+	if network != "" {
+		return mark + network
+	}
 	return mark + Entry(bytes.Clone(name), 0, scope)
+}
+
+// networkOf returns the network that a trigger without its rpz-ip stands for, or "".
+func networkOf(trigger string) string {
+	length, inReverse, _ := strings.Cut(trigger, ".")
+	words := strings.Split(inReverse, ".")
+	slices.Reverse(words)
+	text := strings.Join(words, ".")
+	if i := slices.Index(words, "zz"); len(words) != 4 || i >= 0 {
+		if i >= 0 {
+			words[i] = ":"
+		}
+		text = strings.ReplaceAll(strings.Join(words, ":"), ":::", "::")
+		if text == ":" {
+			text = "::"
+		}
+	}
+	bits, err := strconv.Atoi(length)
+	addr, err2 := netip.ParseAddr(text)
+	if err != nil || err2 != nil || strconv.Itoa(bits) != length || strings.ContainsAny(text, "%\\") || bits == 0 {
+		return ""
+	}
+	prefix, err := addr.Prefix(bits)
+	if err != nil {
+		return ""
+	}
+	if addr.Is4In6() && bits >= 96 {
+		if prefix, err = addr.Unmap().Prefix(bits - 96); err != nil || bits == 96 {
+			return ""
+		}
+	}
+	return prefix.String()
 }
 
 // TestProseIsNoRecord: a comment may read like a record, "a" being a type.

@@ -11,9 +11,10 @@ import (
 
 // source is one list that a source of a category leads to.
 type source struct {
-	name string // for display: the path as the operator wrote it, or a path below it
-	path string // the file, or the UT1 directory
-	ut1  bool
+	name   string // for display: the path as the operator wrote it, or a path below it
+	path   string // the file, or the UT1 directory
+	ut1    bool
+	format string // one of Formats; empty means that the file tells
 }
 
 // resolve returns the lists that one source leads to, in order of their names: a file is itself; a UT1 directory is

@@ -11,31 +11,37 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// A list file may be compressed: gzip (RFC 1952, several members one after the other are one text) or zstd (RFC 8878,
-// frames likewise). It is known by its first octets, not by its name, and read as a stream. What its text says of a
-// place, line and column, is of the text unpacked.
+// A list file may be compressed: gzip (RFC 1952, several members one after the other are one text), zstd (RFC 8878,
+// frames likewise) or xz (streams likewise). It is known by its first octets, not by its name, and read as a stream.
+// What its text says of a place, line and column, is of the text unpacked.
 
 const (
 	maxUnpacked = 4 << 30   // octets of text; more is taken for an attack, whatever the ratio
-	maxWindow   = 128 << 20 // octets that zstd data may make its reader hold, as zstd(1) allows without being asked
+	maxWindow   = 128 << 20 // octets that zstd or xz data may make its reader hold, as zstd(1) allows without being asked
 )
 
 // packings are the ways of compression that are read.
 var packings = [...]struct {
 	name   string
 	begins string
-	open   func(in io.Reader) (io.Reader, func(), error)
+	open   func(in *bufio.Reader) (io.Reader, func(), error)
 }{
 	{"gzip", "\x1f\x8b", openGzip},
 	{"zstd", "\x28\xb5\x2f\xfd", openZstd},
+	{"xz", xzMagic[:5], openXZ},
 }
 
-func openGzip(in io.Reader) (io.Reader, func(), error) {
+var (
+	errForeign = errors.New("something that is not read here")
+	errWindow  = errors.New("too large a window")
+)
+
+func openGzip(in *bufio.Reader) (io.Reader, func(), error) {
 	z, err := gzip.NewReader(in)
 	return z, func() {}, err
 }
 
-func openZstd(in io.Reader) (io.Reader, func(), error) {
+func openZstd(in *bufio.Reader) (io.Reader, func(), error) {
 	z, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), // then it has no goroutines
 		zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(maxWindow))
 	if err != nil {
@@ -48,7 +54,7 @@ func openZstd(in io.Reader) (io.Reader, func(), error) {
 // most limit octets. close must be called after the last Read.
 func unpack(ctx context.Context, packed *countingReader, limit int64) (text io.Reader, packing string, close func(), err error) {
 	in := bufio.NewReaderSize(packed, sampleSize)
-	begin, err := in.Peek(4)
+	begin, err := in.Peek(5)
 	if err != nil && err != io.EOF {
 		return nil, "", nil, err
 	}
@@ -98,7 +104,9 @@ func (u *unpacker) wrong(err error) error {
 		return u.packed.err
 	case errors.Is(err, io.ErrUnexpectedEOF), err == io.EOF:
 		return fmt.Errorf("is %s data that is cut off at octet %d; fetch it again", u.packing, at)
-	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
+	case errors.Is(err, errForeign):
+		return fmt.Errorf("is %s data with %w; unpack it first", u.packing, err)
+	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded), errors.Is(err, errWindow):
 		return fmt.Errorf("is %s data that takes more than %d MiB of memory to unpack; unpack it first", u.packing, maxWindow>>20)
 	default:
 		return fmt.Errorf("is damaged %s data, before octet %d: %w; fetch it again", u.packing, at, err)

@@ -14,20 +14,28 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
 )
+
+var packingNames = []string{"gzip", "zstd", "xz"}
 
 // pack compresses text, in several members or frames when it has several parts.
 func pack(t testing.TB, packing string, parts ...string) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	for _, part := range parts {
-		var w io.WriteCloser = gzip.NewWriter(&b)
-		if packing == "zstd" {
-			z, err := zstd.NewWriter(&b, zstd.WithEncoderConcurrency(1))
-			if err != nil {
-				t.Fatal(err)
-			}
-			w = z
+		var w io.WriteCloser
+		var err error
+		switch packing {
+		case "gzip":
+			w = gzip.NewWriter(&b)
+		case "zstd":
+			w, err = zstd.NewWriter(&b, zstd.WithEncoderConcurrency(1))
+		case "xz":
+			w, err = xz.WriterConfig{DictCap: 1 << 16}.NewWriter(&b)
+		}
+		if err != nil {
+			t.Fatal(err)
 		}
 		if _, err := io.WriteString(w, part); err != nil {
 			t.Fatal(err)
@@ -55,7 +63,7 @@ func TestCompressedLists(t *testing.T) {
 	if err != nil || plain.Format != "hosts" || plain.Entries != 4000 {
 		t.Fatalf("%v: %+v", err, plain)
 	}
-	for _, packing := range []string{"gzip", "zstd"} {
+	for _, packing := range packingNames {
 		for _, parts := range [][]string{{text}, {text[:1000], "", text[1000:]}} {
 			packed := pack(t, packing, parts...)
 			dir := lay(t, map[string]string{"list": string(packed), "ut1/domains": string(packed)})
@@ -85,7 +93,7 @@ func TestDamagedCompressedLists(t *testing.T) {
 		if err := os.WriteFile(file, data, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		lists, err := Load(context.Background(), []CategoryConfig{{Name: "a", Pos: "c:1", Sources: Sources("list")}}, dir)
+		lists, err := Load(context.Background(), LoadConfig{Categories: []CategoryConfig{{Name: "a", Pos: "c:1", Sources: Sources("list")}}, Dir: dir})
 		if lists != nil || err == nil {
 			t.Fatalf("loaded; want an error with %q", want)
 		}
@@ -95,9 +103,9 @@ func TestDamagedCompressedLists(t *testing.T) {
 			}
 		}
 	}
-	for _, packing := range []string{"gzip", "zstd"} {
+	for _, packing := range packingNames {
 		whole := pack(t, packing, text)
-		for cut := len(packings[0].begins) + 2; cut < len(whole); cut += 1 + len(whole)/50 {
+		for cut := 5; cut < len(whole); cut += 1 + len(whole)/50 {
 			try(whole[:cut], fmt.Sprintf("is %s data that is cut off at octet %d; fetch it again", packing, cut))
 		}
 		try(whole[:len(whole)-1], fmt.Sprintf("cut off at octet %d", len(whole)-1), "(in line ")
@@ -112,12 +120,12 @@ func TestDamagedCompressedLists(t *testing.T) {
 		try(pack(t, packing, "domains\x00"+strings.Repeat("\x00", 249)+"ustar"+strings.Repeat("\x00", 600)), "is a tar archive and no list; unpack it first")
 	}
 	try([]byte("\x1f\x8b"), "cut off at octet 2")
-	try([]byte("\xfd7zXZ\x00"), "is xz data and no list; unpack it first")
+	try([]byte("\xfd7zXZ\x00"), "cut off at octet 6")
 	try([]byte("BZh91AY"), "is bzip2 data and no list; unpack it first")
 }
 
 func TestUnpackingIsBounded(t *testing.T) {
-	for _, packing := range []string{"gzip", "zstd"} {
+	for _, packing := range packingNames {
 		packed := pack(t, packing, strings.Repeat("a.example\n", 1000))
 		for limit, want := range map[int64]string{9999: "more than 9999 octets", 10_000: ""} {
 			in := &countingReader{ctx: context.Background(), from: bytes.NewReader(packed)}
@@ -186,7 +194,7 @@ func TestErrorOfTheDiskIsNotThatOfTheData(t *testing.T) {
 // FuzzUnpack holds: any data is unpacked without panic; and of a compressed text no part and no changed text is
 // taken for the whole.
 func FuzzUnpack(f *testing.F) {
-	for _, packing := range []string{"gzip", "zstd"} {
+	for _, packing := range packingNames {
 		f.Add(pack(f, packing, "a.example\n", "b.example\n"), 7)
 	}
 	f.Fuzz(func(t *testing.T, data []byte, cut int) {
@@ -203,12 +211,12 @@ func FuzzUnpack(f *testing.F) {
 		if text, err := read(data); err == nil && len(text) > 1<<20 {
 			t.Fatalf("%d octets", len(text))
 		}
-		for _, packing := range []string{"gzip", "zstd"} {
+		for _, packing := range packingNames {
 			packed := pack(t, packing, string(data))
 			if text, err := read(packed); err != nil || text != string(data) {
 				t.Fatalf("%s: %v", packing, err)
 			}
-			if cut := int(uint(cut) % uint(len(packed)+1)); 4 <= cut && cut < len(packed) {
+			if cut := int(uint(cut) % uint(len(packed)+1)); 5 <= cut && cut < len(packed) {
 				if _, err := read(packed[:cut]); err == nil {
 					t.Fatalf("%s: %d of %d octets are taken for the whole", packing, cut, len(packed))
 				}

@@ -1,9 +1,6 @@
 package blocklist
 
-import (
-	"bytes"
-	"strconv"
-)
+import "bytes"
 
 // zone reads a zone file (RFC 1035 §5.1), a line at a time, as far as the owners and kinds of its records go: fields
 // with blanks between, quotes, escapes, comments, parentheses over several lines, $ORIGIN and $TTL, "@", relative
@@ -377,27 +374,16 @@ func digits(text []byte) bool {
 	return len(text) > 0
 }
 
-// isType says whether the field is a type of record: one that has a name, or TYPE and a number (RFC 3597 §5), but not
-// that of a type which takeRPZ knows by name.
+// isType says whether the field is a type of record that has data, but not by its number where takeRPZ knows the type by
+// its name.
 func isType(text []byte) bool {
-	for _, known := range [...]string{
-		"CNAME", "A", "AAAA", "NS", "SOA", "TXT", "MX", "SRV", "PTR", "HTTPS", "SVCB", "DNAME", "CAA", "NAPTR", "TLSA",
-		"SSHFP", "DS", "DNSKEY", "RRSIG", "NSEC", "NSEC3", "NSEC3PARAM", "ZONEMD", "CDS", "CDNSKEY", "CSYNC", "SPF", "URI",
-		"LOC", "HINFO", "RP", "AFSDB", "CERT", "KX", "APL", "DHCID", "HIP", "IPSECKEY", "OPENPGPKEY", "SMIMEA", "EUI48",
-		"EUI64", "DLV", "SIG", "KEY",
-	} {
-		if bytes.EqualFold(text, []byte(known)) {
-			return true
-		}
-	}
-	number, ok := cutFold(text, "TYPE")
-	if !ok || !digits(number) {
+	number, ok := typeOf(text)
+	switch number {
+	case 41, 128, 249, 250, 251, 252, 253, 254, 255: // OPT, NXNAME, and what only questions and signatures have
 		return false
-	}
-	n, err := strconv.ParseUint(string(number), 10, 16)
-	switch n {
 	case 1, 2, 5, 6, 28, 46, 47, 48, 50, 51, 59, 60, 63:
-		return false
+		_, numbered := cutFold(text, "TYPE")
+		return !numbered
 	}
-	return err == nil
+	return ok
 }

@@ -1,0 +1,152 @@
+package blocklist
+
+import (
+	"bufio"
+	"encoding/binary"
+	"fmt"
+	"io"
+)
+
+// layOut makes the matcher of all that m has kept. Its nodes go to out as they come, or, when that is nil, to memory. With
+// an out the matcher is not whole before it is mapped.
+func layOut(m *merge, seed seed, out io.Writer) (*Matcher, error) {
+	x := &Matcher{
+		seed: seed, code: m.sample.code(),
+		values: m.values, named: m.named, sets: m.interner.sets(),
+		names: m.names, groups: uint64(m.names)*100/(8*slotsFilled) + 1,
+		depths: m.depths, deep: m.deep,
+	}
+	for len(x.named) < len(x.values) {
+		x.named = append(x.named, 0)
+	}
+	x.tags = make([]uint64, 2*x.groups, 2*x.groups+16)
+	x.places = make([]byte, 0, placeSize*(x.groups+2))
+
+	l := &layer{m: x}
+	if out != nil {
+		l.out = bufio.NewWriterSize(out, 256<<10)
+	}
+	err := m.records(l.node)
+	if err == nil {
+		err = l.end()
+	}
+	return x, err
+}
+
+// layer lays nodes out, in the order of their hashes.
+type layer struct {
+	m     *Matcher
+	out   *bufio.Writer // nil keeps nodes in memory
+	w     bitWriter
+	begun int // groups that have a place
+	next  int // the slot for the next node
+
+	place   int64 // of the last group begun
+	written int64 // octets that are not in w any more
+}
+
+func (l *layer) node(hash uint64, v uint32, name []byte) error {
+	m := l.m
+	slot := max(l.next, 8*int(home(hash, m.groups)))
+	l.next = slot + 1
+	if err := l.begin(slot / 8); err != nil {
+		return err
+	}
+	if slot%8 == 4 {
+		l.w.align()
+		if half := l.octets() - l.place; half < 256 {
+			m.places[len(m.places)-1] = byte(half)
+		}
+	}
+	m.tags[slot/4] |= tagOf(hash) << (16 * (slot % 4))
+	l.w.number(v - 1)
+	l.w.name(m.code, name)
+	return nil
+}
+
+// octets returns how many whole octets of nodes there are.
+func (l *layer) octets() int64 { return l.written + int64(len(l.w.out)) }
+
+// begin gives all groups up to g their places.
+func (l *layer) begin(g int) error {
+	if g < l.begun {
+		return nil
+	}
+	l.w.align()
+	if l.out != nil {
+		l.written += int64(len(l.w.out))
+		if _, err := l.out.Write(l.w.out); err != nil {
+			return err
+		}
+		l.w.out = l.w.out[:0]
+	}
+	if l.place = l.octets(); l.place > 1<<32-1 {
+		return errFull
+	}
+	for ; l.begun <= g; l.begun++ {
+		l.m.places = binary.LittleEndian.AppendUint32(l.m.places, uint32(l.place))
+		l.m.places = append(l.m.places, 0)
+		if 2*l.begun >= len(l.m.tags) {
+			l.m.tags = append(l.m.tags, 0, 0)
+		}
+	}
+	return nil
+}
+
+// end closes the layout: behind the last group stands an empty one, so that each search ends.
+func (l *layer) end() error {
+	groups := max(int(l.m.groups), (l.next+7)/8)
+	if err := l.begin(groups); err != nil {
+		return err
+	}
+	l.w.out = append(l.w.out, make([]byte, codePad)...)
+	if l.out == nil {
+		l.m.nodes = l.w.out
+		return nil
+	}
+	if _, err := l.out.Write(l.w.out); err != nil {
+		return err
+	}
+	if err := l.out.Flush(); err != nil {
+		return fmt.Errorf("compiled names: %w", err)
+	}
+	return nil
+}
+
+// nodeReader walks the nodes of a matcher in the order of their hashes.
+type nodeReader struct {
+	m    *Matcher
+	says [][]saying // by value; nodes of which nothing is said are passed over
+	slot int
+	r    bitReader
+}
+
+func (n *nodeReader) next(c *cursor) (bool, error) {
+	m := n.m
+	for ; n.slot < 4*len(m.tags); n.slot++ {
+		if m.tags[n.slot/4]>>(16*(n.slot%4)+15)&1 == 0 {
+			continue
+		}
+		switch n.slot % 8 {
+		case 0:
+			begin, _ := m.place(uint64(n.slot / 8))
+			n.r = bitReader{in: m.nodes, pos: begin * 8}
+		case 4:
+			n.r.align()
+		}
+		v := n.r.number() + 1
+		name, ok := n.r.appendName(m.code, c.room[:0])
+		var offs [128]uint8
+		labeled := labels(name, &offs)
+		if !ok || labeled < 1 || int(v) >= len(m.values) {
+			return false, errDamaged
+		}
+		if len(n.says[v]) == 0 {
+			continue
+		}
+		n.slot++
+		c.name, c.says, c.hash = name, n.says[v], m.seed.name(name, &offs, labeled)
+		return true, nil
+	}
+	return false, nil
+}

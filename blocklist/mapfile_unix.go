@@ -1,0 +1,31 @@
+//go:build unix
+
+package blocklist
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// mapFile maps the first octets of a file, for reading.
+func mapFile(file *os.File, octets int64) ([]byte, error) {
+	data, err := unix.Mmap(int(file.Fd()), 0, int(octets), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("map %s: %w", file.Name(), err)
+	}
+	_ = unix.Madvise(data, unix.MADV_RANDOM) // hits are everywhere
+	return data, nil
+}
+
+func unmapFile(data []byte) { _ = unix.Munmap(data) }
+
+// inode returns what tells a file from another one of the same size and time at its place.
+func inode(path string) string {
+	var s unix.Stat_t
+	if unix.Stat(path, &s) != nil {
+		return ""
+	}
+	return fmt.Sprint(s.Dev, s.Ino, s.Ctim.Nano())
+}
