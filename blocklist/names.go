@@ -110,6 +110,36 @@ func appendName(dst, text []byte, allowed *[256]byte) (out []byte, at int, reaso
 	return append(out, 0), 0, ""
 }
 
+// plainName writes the wire name that text presents to buf and returns its length, if text is as plain as most names of
+// lists: two labels or more of letters, digits, hyphens and underscores, with a final dot or without. Else it returns 0,
+// and appendName knows more.
+func plainName(buf *[maxName]byte, text []byte) int {
+	if n := len(text); n > 0 && text[n-1] == '.' {
+		text = text[:n-1]
+	}
+	if len(text) > maxName-2 {
+		return 0
+	}
+	label := 0 // where in buf the last label's length octet is
+	for i, c := range text {
+		if l := strict[c]; l != 0 {
+			buf[i+1] = l
+			continue
+		}
+		if n := i - label; c != '.' || n < 1 || n > 63 {
+			return 0
+		}
+		buf[label] = byte(i - label)
+		label = i + 1
+	}
+	if n := len(text) - label; label == 0 || n < 1 || n > 63 {
+		return 0
+	}
+	buf[label] = byte(len(text) - label)
+	buf[len(text)+1] = 0
+	return len(text) + 2
+}
+
 func emptyOrRoot(text []byte) string {
 	if len(text) == 1 {
 		return reasonRoot
@@ -194,18 +224,22 @@ func (s Scope) prefix() string {
 // appendEntry reads an entry as rules and domain lists write it: "example.com" or ".example.com" covers the name and
 // what is below, "=example.com" the name, "*.example.com" what is below.
 func appendEntry(dst, text []byte) (out []byte, scope Scope, at int, reason string) {
-	skip := 0
-	scope = Self | Below
-	switch {
-	case len(text) > 1 && text[0] == '=':
-		scope, skip = Self, 1
-	case len(text) > 2 && text[0] == '*' && text[1] == '.':
-		scope, skip = Below, 2
-	case len(text) > 1 && text[0] == '.':
-		skip = 1
-	}
+	scope, skip := entryScope(text)
 	out, at, reason = appendName(dst, text[skip:], &strict)
 	return out, scope, at + skip, reason
+}
+
+// entryScope returns the scope of an entry, and how many octets before its name say so.
+func entryScope(text []byte) (scope Scope, skip int) {
+	switch {
+	case len(text) > 1 && text[0] == '=':
+		return Self, 1
+	case len(text) > 2 && text[0] == '*' && text[1] == '.':
+		return Below, 2
+	case len(text) > 1 && text[0] == '.':
+		return Self | Below, 1
+	}
+	return Self | Below, 0
 }
 
 // labels writes the offset of each label of name, and last of all that of the root, to offs. It returns the number of
@@ -234,13 +268,88 @@ func labels(name []byte, offs *[128]uint8) int {
 
 // address says whether text is an IP address, or a network in CIDR notation, and no name.
 func address(text []byte) bool {
-	if len(text) == 0 || len(text) > 64 || !digit(text[len(text)-1]) && bytes.IndexByte(text, ':') < 0 {
+	if len(text) > 64 {
 		return false
 	}
-	if bytes.IndexByte(text, '/') >= 0 {
-		_, err := netip.ParsePrefix(string(text))
-		return err == nil
+	host, length, network := bytes.Cut(text, []byte("/"))
+	most := 32
+	if _, ok := parseIPv4(host); !ok {
+		addr, ok := parseIPv6(host)
+		if !ok || network && addr.Zone() != "" {
+			return false
+		}
+		most = 128
 	}
-	_, err := netip.ParseAddr(string(text))
-	return err == nil
+	if !network {
+		return true
+	}
+	bits, ok := prefixBits(length)
+	return ok && bits <= most
+}
+
+// parseAddr reads an address without a zone.
+func parseAddr(text []byte) (netip.Addr, bool) {
+	if addr, ok := parseIPv4(text); ok {
+		return addr, true
+	}
+	addr, ok := parseIPv6(text)
+	return addr, ok && addr.Zone() == ""
+}
+
+// parseIPv4 is netip.ParseAddr for IPv4 addresses, without making a string.
+func parseIPv4(text []byte) (addr netip.Addr, ok bool) {
+	var octets [4]byte
+	octet, digits, value := 0, 0, 0
+	for _, c := range text {
+		switch {
+		case digit(c):
+			if digits > 0 && value == 0 {
+				return addr, false
+			}
+			value = 10*value + int(c-'0')
+			digits++
+			if value > 255 {
+				return addr, false
+			}
+		case c == '.' && digits > 0 && octet < 3:
+			octets[octet] = byte(value)
+			octet++
+			digits, value = 0, 0
+		default:
+			return addr, false
+		}
+	}
+	octets[3] = byte(value)
+	return netip.AddrFrom4(octets), octet == 3 && digits > 0
+}
+
+// parseIPv6 is netip.ParseAddr for IPv6 addresses, without making a string of what cannot be one.
+func parseIPv6(text []byte) (addr netip.Addr, ok bool) {
+	if len(text) < 2 || len(text) > 64 || bytes.IndexByte(text[:min(5, len(text))], ':') < 0 {
+		return addr, false
+	}
+	if string(text) == "::" {
+		return netip.IPv6Unspecified(), true
+	}
+	for _, c := range text {
+		if c == '%' {
+			break
+		}
+		if c = lower(c); !digit(c) && (c < 'a' || c > 'f') && c != ':' && c != '.' {
+			return addr, false
+		}
+	}
+	addr, err := netip.ParseAddr(string(text))
+	return addr, err == nil
+}
+
+// prefixBits reads a number of up to three digits, without zeros before it.
+func prefixBits(text []byte) (bits int, ok bool) {
+	if len(text) > 3 || !digits(text) || len(text) > 1 && text[0] == '0' {
+		return 0, false
+	}
+	for _, c := range text {
+		bits = 10*bits + int(c-'0')
+	}
+	return bits, true
 }
