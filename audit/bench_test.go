@@ -103,7 +103,7 @@ func BenchmarkRecord(b *testing.B) {
 func BenchmarkSeal(b *testing.B) {
 	for _, n := range []int{20, 20000} {
 		b.Run(fmt.Sprintf("events=%d", n), func(b *testing.B) {
-			l, err := Open(Config{Dir: b.TempDir()})
+			l, err := Open(Config{Dir: b.TempDir(), Now: func() time.Time { return epoch }})
 			if err != nil {
 				b.Fatal(err)
 			}

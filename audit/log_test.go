@@ -17,6 +17,7 @@ import (
 
 	"go.etcd.io/bbolt"
 	"go.uber.org/goleak"
+	"pgregory.net/rapid"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -86,7 +87,7 @@ func all(t testing.TB, dir string) []*Record {
 	return records
 }
 
-func search(t testing.TB, r *Reader, q Query) (records []*Record) {
+func search(t rapid.TB, r *Reader, q Query) (records []*Record) {
 	t.Helper()
 	err := r.Search(context.Background(), q, func(rec *Record) error {
 		records = append(records, rec)

@@ -12,6 +12,7 @@ type sealed struct {
 	header header
 	digest [digestSize]byte
 	bytes  []byte
+	hits   []hourHits // of the lists that its records name
 }
 
 // A sealer puts a batch in order, gives it sequence numbers and makes segments
@@ -19,6 +20,7 @@ type sealed struct {
 type sealer struct {
 	appender *appender
 	builder  *builder
+	tally    *tally
 	order    []place
 	spare    []place // what byTime works in
 	event    Event
@@ -46,7 +48,7 @@ func newSealer() (*sealer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &sealer{appender: a, builder: newBuilder(), next: 1}, nil
+	return &sealer{appender: a, builder: newBuilder(), tally: newTally(), next: 1}, nil
 }
 
 // follow makes the sealer go on behind a store's newest segment, which may be
@@ -78,6 +80,9 @@ func (s *sealer) seal(b batch, reasons []Reason, labels []string) []sealed {
 		}
 	}
 	s.order, s.spare = byTime(s.order, s.spare)
+	for _, r := range reasons[s.tally.reasons():] {
+		s.tally.learn(r.Category, r.List)
+	}
 
 	var out []sealed
 	s.builder.reset()
@@ -93,6 +98,7 @@ func (s *sealer) seal(b batch, reasons []Reason, labels []string) []sealed {
 		default:
 			readEvent(&s.event, b.slabs[p.slab][p.off:])
 			s.builder.query(&s.event, reasons, labels)
+			s.tally.add(p.time, s.event.Reason, s.event.Observed)
 		}
 	}
 	if s.builder.rows > 0 {
@@ -117,5 +123,5 @@ func (s *sealer) finish() sealed {
 	s.builder.reset()
 	segment, digest := s.appender.append(&h, s.payload)
 	s.last, s.digest, s.next = h, digest, h.last()+1
-	return sealed{h, digest, segment}
+	return sealed{h, digest, segment, s.tally.take()}
 }

@@ -175,15 +175,20 @@ func (s *store) view(doing string, f func(c *bbolt.Cursor) error) error {
 	})
 }
 
-// append commits segments, all or none, and syncs them to disk. Only a
-// DamageError means that trying again is of no use.
-func (s *store) append(segments []sealed) error {
+// append commits segments, all or none, and syncs them to disk, with an update
+// of the roll-up unless that is nil. Only a DamageError means that trying again is
+// of no use; a hitsError that it may work without the update.
+func (s *store) append(segments []sealed, hits *hitsUpdate) error {
+	var inHits, ended bool
 	err := guard(s.path, "writing to it", func() error {
 		tx, err := s.begin(true)
 		if err != nil {
 			return err
 		}
-		defer tx.Rollback()
+		defer func() {
+			tx.Rollback()
+			ended = true // else bbolt's locks are still held
+		}()
 		b := tx.Bucket(segmentBucket)
 		if b == nil {
 			return damaged(s.path, "writing to it", "it has no bucket of segments")
@@ -194,13 +199,27 @@ func (s *store) append(segments []sealed) error {
 				return err
 			}
 		}
+		if hits != nil {
+			inHits = true
+			if err := hits.write(tx); err != nil {
+				return &hitsError{err}
+			}
+		}
 		return tx.Commit()
 	})
-	if err == nil {
+	var (
+		damage *DamageError
+		failed *hitsError
+	)
+	switch {
+	case err == nil:
 		return nil
-	}
-	var damage *DamageError
-	if errors.As(err, &damage) {
+	case errors.As(err, &failed):
+		return err
+	case errors.As(err, &damage):
+		if inHits && ended {
+			return &hitsError{err}
+		}
 		s.mu.Lock()
 		s.broken = true
 		s.mu.Unlock()

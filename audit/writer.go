@@ -65,6 +65,8 @@ type writer struct {
 	seen    time.Time // Config.Now at the last batch
 	warned  time.Time // when a loss was last logged
 	head    *os.File
+	rollup  *rollup       // of the store, nil at first
+	rest    time.Duration // how long counting hits again is to pause
 }
 
 func (w *writer) run(ctx context.Context) error {
@@ -77,6 +79,10 @@ func (w *writer) run(ctx context.Context) error {
 			w.head.Close()
 		}
 	}()
+	if s := l.store.Load(); s != nil {
+		w.roll(s) // finds out whether there is something to be counted again
+	}
+	var recount <-chan time.Time
 	// The last quarter of the interval is left to the commit.
 	wait := l.cfg.Interval - l.cfg.Interval/4
 	for {
@@ -84,9 +90,20 @@ func (w *writer) run(ctx context.Context) error {
 		if len(w.pending) > 0 {
 			wake = nil // a retry is due anyway
 		}
+		if recount == nil && w.recounting() {
+			recount = time.After(w.rest)
+		}
 		select {
 		case <-ctx.Done():
-			return w.seal(true)
+			err := w.seal(true)
+			if err == nil {
+				w.saveHits()
+			}
+			return err
+		case <-recount:
+			recount = nil
+			w.recount()
+			continue
 		case <-wake:
 			timer.Reset(wait)
 			continue
@@ -281,7 +298,7 @@ func (w *writer) try() error {
 		}
 		l.store.Store(s)
 	}
-	return s.append(w.pending)
+	return w.commitTo(s, w.pending)
 }
 
 // events returns how many of the segment's records are events that were taken.

@@ -1,0 +1,383 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+// manyHours makes a store whose roll-up fills several pages: n hours up to epoch.
+func manyHours(t testing.TB, n int) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	b := newBench(t, dir)
+	for i := range 60 {
+		b.ids = append(b.ids, b.log.Intern(Reason{Category: fmt.Sprint("category-", i%7), List: fmt.Sprintf("lists/list-%d.txt", i)}))
+	}
+	for hour := range n {
+		b.now = epoch.Add(time.Duration(hour-n+1) * time.Hour)
+		b.w.seen = b.now
+		for i := range 100 {
+			b.record(b.now, (hour+i)%len(b.ids), (hour+i*i)%len(b.ids))
+		}
+		b.seal()
+	}
+	if hours := len(b.keptHours()); hours != n {
+		t.Fatalf("%d hours are kept of %d", hours, n)
+	}
+	b.close()
+	return dir
+}
+
+var longAgo = epoch.Add(-daysKept * 24 * time.Hour)
+
+// A store that was written before hits were counted, or lost their bucket, has
+// them counted again, by Run and by the reader of a stopped log.
+func TestHitsAreCountedAgainFromSegments(t *testing.T) {
+	dir := manyHours(t, 60)
+	want, naive := stoppedHits(t, dir, longAgo)
+	same(t, "before", want, naive)
+	rewriteHits(t, dir, dropHits)
+	got, _ := stoppedHits(t, dir, longAgo)
+	same(t, "stopped", got, want)
+	later, naive := stoppedHits(t, dir, epoch.Add(-10*time.Hour))
+	same(t, "stopped, the last hours", later, naive)
+
+	synctest.Test(t, func(t *testing.T) {
+		l, stop := start(t, Config{Dir: dir, Now: func() time.Time { return epoch }})
+		synctest.Wait()
+		got, err := l.Hits(longAgo)
+		if err != nil {
+			t.Error(err)
+		}
+		same(t, "running", got, want)
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	rewriteHits(t, dir, func(tx *bbolt.Tx) error { // it is on disk, not counted once more
+		done, _, err := readHits(tx.Bucket([]byte(hitsBucket)), 0)
+		if done.left != 0 || err != nil {
+			t.Errorf("%+v, %v", done, err)
+		}
+		return nil
+	})
+	got, _ = stoppedHits(t, dir, longAgo)
+	same(t, "after it", got, want)
+}
+
+// Only what is kept is counted again: segments before that are not even read.
+func TestCountingAgainEndsAfterEightDays(t *testing.T) {
+	dir := manyHours(t, 190)
+	rewriteHits(t, dir, dropHits)
+	b := newBench(t, dir)
+	b.close()
+	b.now = epoch.Add(150 * time.Hour)
+	b.open()
+	r := b.w.roll(b.log.store.Load())
+	steps := 0
+	for r.recount.left > 0 {
+		if err := r.recount.step(r.store, b.log.unpacker); err != nil {
+			t.Fatal(err)
+		}
+		steps++
+	}
+	if hours := len(r.recount.counted); hours != 43 || steps != 44 {
+		t.Errorf("counted %d hours in %d steps, want 43 in 44", hours, steps)
+	}
+}
+
+// While it goes on, events are taken and committed, what is exact is known to be,
+// and a restart does not begin at the beginning.
+func TestCountingAgainGoesOnAfterARestart(t *testing.T) {
+	dir := manyHours(t, 100)
+	rewriteHits(t, dir, dropHits)
+	b := newBench(t, dir)
+	step := func() int {
+		t.Helper()
+		b.w.roll(b.log.store.Load())
+		if !b.w.recounting() {
+			return 0
+		}
+		if err := b.w.rollup.recount.step(b.log.store.Load(), b.log.unpacker); err != nil {
+			t.Fatal(err)
+		}
+		return 1
+	}
+	steps := 0
+	for hour := range 50 { // of the past
+		steps += step()
+		b.record(b.now, 1, 2)
+		b.seal()
+		known := epoch.Add(time.Duration(-hour) * time.Hour)
+		hits, err := b.log.Hits(known)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, "known hours", hits, naiveHits(t, b.log.Reader(), known))
+		if _, err := b.log.Hits(known.Add(-time.Hour)); !errors.Is(err, ErrCounting) {
+			t.Fatalf("hour %d, which is not counted: %v", -hour-1, err)
+		}
+		if hour%10 == 9 {
+			b.close()
+			kept, naive := stoppedHits(t, dir, longAgo)
+			same(t, "stopped in the middle", kept, naive)
+			b.open()
+		}
+	}
+	for more := 1; more > 0; steps += more {
+		more = step()
+	}
+	b.w.saveHits()
+	if steps != 101 { // 100 segments, and to see that there is none before
+		t.Errorf("it took %d steps, want 101", steps)
+	}
+	same(t, "in the end", b.hits(longAgo), naiveHits(t, b.log.Reader(), longAgo))
+}
+
+func TestRunEndsInTheMiddleOfCountingAgain(t *testing.T) {
+	dir := manyHours(t, 30)
+	want, _ := stoppedHits(t, dir, longAgo)
+	rewriteHits(t, dir, dropHits)
+	l, err := Open(Config{Dir: dir, Now: func() time.Time { return epoch }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := l.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	got, _ := stoppedHits(t, dir, longAgo)
+	same(t, "after it", got, want)
+}
+
+// useDamaged proves that a log whose roll-up was damaged is none the worse for it:
+// it opens, takes events, commits them in this hour and in later ones, and keeps
+// every segment; and its hits are right again.
+func useDamaged(t *testing.T, dir, what string) {
+	t.Helper()
+	b := newBench(t, dir)
+	defer b.close()
+	for i := range 3 {
+		b.now = epoch.Add(time.Duration(i*70) * time.Hour) // the last makes the first hours too old
+		b.w.seen = b.now
+		for range 3 {
+			b.record(b.now, 1, 2)
+			if err := b.w.seal(false); err != nil {
+				t.Fatalf("%s: commit %d: %v", what, i, err)
+			}
+		}
+	}
+	b.recountAll()
+	if moved, err := filepath.Glob(filepath.Join(dir, storeFile+".damaged-*")); err != nil || len(moved) > 0 {
+		t.Errorf("%s: %q moved aside, %v", what, moved, err)
+	}
+	report, err := b.log.Reader().Verify(t.Context(), nil)
+	if err != nil || report.Problems != nil || report.Lost != 0 {
+		t.Errorf("%s: %v, %+v", what, err, report)
+	}
+	since := b.now.Add(-daysKept * 24 * time.Hour)
+	same(t, what, b.hits(since), naiveHits(t, b.log.Reader(), since))
+}
+
+func TestDamagedHitsCostNothingElse(t *testing.T) {
+	whole := manyHours(t, 40)
+	content, err := os.ReadFile(filepath.Join(whole, storeFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, err := os.ReadFile(filepath.Join(whole, headFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hour := hourOf(epoch.UnixNano()) - 20
+	put := func(key, value []byte) func(b *bbolt.Bucket) error {
+		return func(b *bbolt.Bucket) error { return b.Put(key, value) }
+	}
+	for what, f := range map[string]func(b *bbolt.Bucket) error{
+		"a flipped octet": func(b *bbolt.Bucket) error {
+			v := bytes.Clone(b.Get(hourKey(hour)))
+			v[len(v)/2] ^= 1
+			return b.Put(hourKey(hour), v)
+		},
+		"an empty value":      put(hourKey(hour), nil),
+		"another hour's":      func(b *bbolt.Bucket) error { return b.Put(hourKey(hour), b.Get(hourKey(hour+1))) },
+		"a newer version":     put(hourKey(hour), []byte("HITS\x00\x02 and all that is new in it")),
+		"a foreign key":       put([]byte("x"), []byte("y")),
+		"an hour beyond time": put(bytes.Repeat([]byte{0xff}, 8), []byte("y")),
+		"a bucket inside": func(b *bbolt.Bucket) error {
+			_, err := b.CreateBucket([]byte{0, 0, 0, 0, 0, 0, 0, 1})
+			return err
+		},
+		"nothing counted":  func(b *bbolt.Bucket) error { return b.Delete([]byte(countedKey)) },
+		"counted too far":  put([]byte(countedKey), counted{0, 1 << 40}.append(nil)),
+		"counted too long": put([]byte(countedKey), sealHits(append(beginHits(nil, 0), make([]byte, 9)...))),
+	} {
+		dir := copyStore(t, content)
+		if err := os.WriteFile(filepath.Join(dir, headFile), head, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		rewriteHits(t, dir, func(tx *bbolt.Tx) error { return f(tx.Bucket([]byte(hitsBucket))) })
+		kept, naive := stoppedHits(t, dir, longAgo)
+		same(t, what+", stopped", kept, naive)
+		useDamaged(t, dir, what)
+		rewriteHits(t, dir, func(tx *bbolt.Tx) error {
+			if got := string(newestHits(tx)); got != "hits.2" {
+				t.Errorf("%s: the bucket in use is %s", what, got)
+			}
+			return nil
+		})
+		useDamaged(t, dir, what+", once more")
+	}
+}
+
+// hitsPages returns where the pages of the roll-up are in a stopped store.
+func hitsPages(t *testing.T, content []byte) (offsets []int) {
+	t.Helper()
+	db, err := bbolt.Open(filepath.Join(copyStore(t, content), storeFile), 0o600, &bbolt.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	size := db.Info().PageSize
+	err = db.View(func(tx *bbolt.Tx) error {
+		b := tx.Bucket([]byte(hitsBucket))
+		offsets = append(offsets, int(b.Root())*size)
+		c := b.Cursor()
+		for k, v := c.First(); k != nil; k, v = c.Next() {
+			// Values lie in the pages as they are; those of pages that are free now too, which does no harm.
+			if at := bytes.Index(content, v) / size * size; at != offsets[len(offsets)-1] {
+				offsets = append(offsets, at)
+			}
+		}
+		if s := b.Stats(); s.BranchPageN == 0 || s.LeafPageN < 5 {
+			t.Fatalf("the roll-up is too small to prove anything: %+v", s)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return offsets
+}
+
+// Octets flipped in bbolt's own pages of the roll-up harm no segment either.
+func TestDamagedPagesOfHitsCostNothingElse(t *testing.T) {
+	content, err := os.ReadFile(filepath.Join(manyHours(t, 40), storeFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages := hitsPages(t, content)
+	for _, page := range pages {
+	  for _, x := range []byte{1, 2, 0x40} {
+		for off := 0; off < 72; off++ {
+			was := bytes.Clone(content[page+off : page+off+1])
+			content[page+off] ^= x
+			t.Run(fmt.Sprintf("page%d-off%d-x%d", page/4096, off, x), func(t *testing.T) {
+			useDamaged(t, copyStore(t, content), fmt.Sprintf("page at %d, octet %d", page, off))
+			})
+			copy(content[page+off:], was)
+		}
+	  }
+	}
+}
+
+// Pages that go bad under a running log are found when they are needed.
+func TestHitsDamagedWhileRunning(t *testing.T) {
+	dir := manyHours(t, 40)
+	b := newBench(t, dir)
+	b.record(b.now, 1, 0)
+	b.seal()
+	content, err := os.ReadFile(filepath.Join(dir, storeFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.OpenFile(filepath.Join(dir, storeFile), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for _, page := range hitsPages(t, content) {
+		if _, err := file.WriteAt(make([]byte, 100), int64(page)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 4 {
+		b.now = epoch.Add(time.Duration(i) * 30 * time.Minute)
+		b.record(b.now, 1, 0)
+		b.seal()
+	}
+	b.recountAll()
+	since := epoch.Add(-time.Hour)
+	same(t, "hours later", b.hits(since), naiveHits(t, b.log.Reader(), since))
+	if report, err := b.log.Reader().Verify(t.Context(), nil); err != nil || report.Problems != nil {
+		t.Error(err, report.Problems)
+	}
+}
+
+// A bucket that vanishes under a running log is missed by the next commit.
+func TestHitsDeletedWhileRunning(t *testing.T) {
+	b := newBench(t, manyHours(t, 5))
+	b.record(b.now, 1, 0)
+	b.seal()
+	if err := b.log.store.Load().db.Update(dropHits); err != nil {
+		t.Fatal(err)
+	}
+	b.record(b.now, 1, 0)
+	b.seal()
+	if _, err := b.log.Hits(longAgo); !errors.Is(err, ErrCounting) {
+		t.Errorf("hits without a roll-up: %v", err)
+	}
+	b.now = b.now.Add(time.Hour)
+	b.record(b.now, 1, 0)
+	b.seal()
+	b.recountAll()
+	same(t, "an hour later", b.hits(longAgo), naiveHits(t, b.log.Reader(), longAgo))
+}
+
+// Segments that cannot be read are left out, and that is said.
+func TestDamagedSegmentsAreNotCounted(t *testing.T) {
+	dir := manyHours(t, 20)
+	rewriteHits(t, dir, dropHits)
+	damaged := keys(t, dir)[1]
+	rewrite(t, dir, func(b *bbolt.Bucket) error {
+		v := bytes.Clone(b.Get(damaged))
+		v[len(v)/2] ^= 1
+		return b.Put(damaged, v)
+	})
+	r, err := OpenReader(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	hits, err := r.Hits(longAgo)
+	var damage *DamageError
+	if !errors.As(err, &damage) || damage.Place != keyPlace(damaged) {
+		t.Errorf("got %v", err)
+	}
+	sum := make(map[ListRef]Hits)
+	err = r.Search(t.Context(), Query{Kind: KindQuery}, func(rec *Record) error {
+		if rec.List != "" {
+			ref := ListRef{rec.Category, rec.List}
+			sum[ref] = sum[ref].plus(Hits{Decided: 1})
+		}
+		return nil
+	})
+	if !errors.As(err, &damage) {
+		t.Error(err)
+	}
+	for ref, h := range sum {
+		if hits[ref].Decided != h.Decided {
+			t.Errorf("%v: %d decided, want %d", ref, hits[ref].Decided, h.Decided)
+		}
+	}
+}
