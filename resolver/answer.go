@@ -55,6 +55,8 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 		return r.reject(s, msg, wire.RcodeFormErr)
 	case wire.Unsupported:
 		return r.reject(s, msg, wire.RcodeNotImp)
+	case wire.Notify:
+		return r.notify(s, msg, from)
 	}
 	if q.Parse(msg) != nil && decodeOdd(q, msg) != nil {
 		return r.reject(s, msg, wire.RcodeFormErr)
@@ -100,8 +102,14 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 		ev.Source = audit.SourceCache
 	}
 	ev.Aliases, ev.Addrs, ev.Upstream = got.Aliases, got.Addrs, got.Upstream
-	if d = st.Policy.DecideFacts(d, got.Aliases, q.Type); int(d.Alias) >= audit.MaxAnswers {
-		ev.Aliases, d.Alias = got.Aliases[d.Alias:], 0 // the one that decided is kept
+	d = st.Policy.DecideFacts(d, got.Aliases, got.Addrs, q.Type)
+	if n := int(d.Alias); n >= audit.MaxAnswers { // the one that decided is kept
+		if d.On == blocklist.OnAddress {
+			ev.Addrs = got.Addrs[n:]
+		} else {
+			ev.Aliases = got.Aliases[n:]
+		}
+		d.Alias = 0
 	}
 	if why = st.note(ev, d); d.Verdict == blocklist.Block {
 		return r.sink(s, msg, from, st, why)
@@ -119,7 +127,7 @@ func (st *State) note(ev *audit.Event, d blocklist.Decision) *outcome {
 	ev.Blocked = d.Verdict == blocklist.Block
 	ev.Reason = why.reason
 	ev.Observed = st.outcomes[d.Observed].reason
-	ev.On, ev.EntryOff, ev.EntryScope, ev.EntryAlias = uint8(d.On), d.Off, uint8(d.Scope), d.Alias
+	ev.On, ev.EntryOff, ev.EntryScope, ev.EntryAlias = uint8(d.On), d.Off, uint8(d.Scope), uint8(d.Alias)
 	return why
 }
 

@@ -365,7 +365,7 @@ func TestEvents(t *testing.T) {
 	expect("", query(t, "www.example. A", edns, func(m *dns.Msg) { m.IsEdns0().SetVersion(9) }),
 		event{Name: "www.example", Type: "A", Source: "error", Rcode: "BADVERS"})
 	expect("", q("www.example. A")[:14], event{Source: "error", Rcode: "FORMERR"})
-	expect("", append([]byte{1, 2, 4 << 3, 0}, make([]byte, 8)...), event{Source: "error", Rcode: "NOTIMP"})
+	expect("", append([]byte{1, 2, 2 << 3, 0}, make([]byte, 8)...), event{Source: "error", Rcode: "NOTIMP"})
 	w.exchange("", []byte("no query"))
 
 	if got := w.Stats(); got.Answered != uint64(len(want)) || got.Ignored != 1 {

@@ -5,11 +5,13 @@
 //	listen_udp.go, listen_tcp.go   take a message off a socket, strip its framing
 //	answer.go    admit, parse, check who asks; decide by policy; answer a blocked
 //	             name from the sinkhole, a local one from its zone, a known one
-//	             from the cache; judge the aliases in the answer; record; reply
+//	             from the cache; judge the aliases and addresses in the answer;
+//	             record; reply
 //	forward.go   what memory cannot answer: one flight per question, bounded
 //	inspect.go   an upstream's reply as hostile data: keep the chain from the
 //	             name asked, clamp TTLs, note the facts, pack it for the cache
 //	             and then the path begins again at answer.go, answer in hand
+//	notify.go    no query: a primary's word that a zone has changed
 //
 // So there is one query path: the answer to a miss is judged, recorded and
 // finished by the same statements as a hit. Everything that a reload can change

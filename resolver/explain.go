@@ -5,15 +5,18 @@ import (
 	"strings"
 
 	"weir/blocklist"
+	"weir/resolver/cache"
 	"weir/resolver/wire"
 )
 
 // Account says what the query path does with a question, for people to read.
-// It is derived without asking anyone, so it cannot tell what an alias in an
-// upstream's answer would change.
+// It is derived without asking anyone, so what an alias or an address in an
+// upstream's answer changes it can only tell of an answer that is in memory.
 type Account struct {
 	blocklist.Explanation
 	Blocked  bool
+	Fact     string   // the alias or address in the answer that decided; empty when none did
+	Entry    string   // that covers Fact: "track.example", "192.0.2.0/24"
 	Refused  bool     // the client is not in Access
 	Answer   string   // that this server makes up: "NXDOMAIN", "0.0.0.0", "no answer at all"
 	EDE      string   // text of the Extended DNS Error
@@ -32,8 +35,7 @@ func (s *State) Explain(name []byte, qtype uint16, client netip.Addr) Account {
 	switch {
 	case a.Refused:
 	case a.Blocked:
-		a.Answer = s.Sinkhole.describe(a.Outcome.Answer, qtype)
-		a.EDE = blockedText(a.Outcome)
+		a.sink(s, qtype)
 	case zone != nil:
 		a.Zone = strings.TrimSuffix(presentation(zone.apex), ".")
 	default:
@@ -48,6 +50,56 @@ func (s *State) Explain(name []byte, qtype uint16, client netip.Addr) Account {
 		}
 	}
 	return a
+}
+
+// sink says what a blocked client is told.
+func (a *Account) sink(s *State, qtype uint16) {
+	a.Answer = s.Sinkhole.describe(a.Outcome.Answer, qtype)
+	a.EDE = blockedText(a.Outcome)
+}
+
+// Explain is s.Explain, and judges the answer to the question that memory holds.
+func (r *Resolver) Explain(s *State, name []byte, qtype uint16, client netip.Addr) Account {
+	a := s.Explain(name, qtype, client)
+	if a.Upstream == "" {
+		return a // no answer from elsewhere is given
+	}
+	e := r.known(name, qtype)
+	if e == nil {
+		return a
+	}
+	d := s.Policy.DecideFacts(a.Decision, e.Aliases, e.Addrs, qtype)
+	if d.Verdict != blocklist.Block {
+		return a
+	}
+	switch d.On {
+	case blocklist.OnAlias:
+		alias := e.Aliases[d.Alias]
+		a.Fact, a.Entry = blocklist.NameString(alias), blocklist.Entry(alias, d.Off, d.Scope)
+	case blocklist.OnAddress:
+		addr := e.Addrs[d.Alias].Unmap()
+		a.Fact, a.Entry = addr.String(), addr.String()
+		if network, err := addr.Prefix(int(d.Off)); err == nil && !network.IsSingleIP() {
+			a.Entry = network.String()
+		}
+	}
+	a.Decision, a.Outcome = d, s.Policy.Outcomes()[d.Outcome]
+	a.Blocked, a.Upstream, a.Servers = true, "", nil
+	a.sink(s, qtype)
+	return a
+}
+
+// known returns an answer to the question that memory holds, whatever flags it
+// was asked with.
+func (r *Resolver) known(name []byte, qtype uint16) *cache.Entry {
+	for flags := range 4 {
+		q := wire.Query{Type: qtype, Class: wire.ClassINET, DO: flags&1 != 0, CD: flags&2 != 0}
+		q.Set(name, 0)
+		if e := r.cache.Peek(q.Key(), r.mono()); e != nil {
+			return e
+		}
+	}
+	return nil
 }
 
 // describe says what reply would be.

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/miekg/dns"
 )
 
 // TestExplainAgreesWithThePath: what Explain says of a question is what
@@ -60,6 +62,42 @@ func TestExplainAgreesWithThePath(t *testing.T) {
 	}{{"null", "A", "0.0.0.0"}, {"null", "AAAA", "::"}, {"null", "TXT", "NODATA"}, {"address", "A", "192.0.2.1"}, {"address", "AAAA", "2001:db8::1"}, {"refused", "A", "REFUSED"}, {"nodata", "A", "NODATA"}} {
 		if got := w.State().Sinkhole.describe(answerOf(t, c.answer), typeOf(t, c.typ)); got != c.want {
 			t.Errorf("%s for %s: %s, want %s", c.answer, c.typ, got, c.want)
+		}
+	}
+}
+
+// TestExplainSeesTheAnswerInMemory: what an alias in it changes, as far as it is known.
+func TestExplainSeesTheAnswerInMemory(t *testing.T) {
+	w := newWorld(t, town(t))
+	for _, c := range []struct {
+		question string
+		edit     []func(*dns.Msg)
+		want     string
+	}{
+		{"cloak.example. A", nil, "blocked NXDOMAIN everyone: ads by track.example for x.track.example"},
+		{"svc.example. HTTPS", []func(*dns.Msg){dnssec}, "blocked NXDOMAIN everyone: ads by track.example for x.track.example"},
+		{"fine.example. A", nil, "asks default"},
+		{"www.example. A", nil, "asks default"},
+		{"x.track.example. A", nil, "blocked NXDOMAIN everyone: ads by  for "},
+	} {
+		name, typ, _ := strings.Cut(c.question, " ")
+		explain := func() string {
+			a := w.Explain(w.State(), mustWire(name), typeOf(t, typ), netip.MustParseAddr("127.0.0.1"))
+			if !a.Blocked {
+				return "asks " + a.Upstream
+			}
+			return "blocked " + a.Answer + " " + a.EDE + " by " + a.Entry + " for " + a.Fact
+		}
+		if got := explain(); got != c.want && got != "asks default" {
+			t.Errorf("%s before it was asked: %s", c.question, got)
+		}
+		w.ask(c.question, c.edit...)
+		before := w.Stats().Cache
+		if got := explain(); got != c.want {
+			t.Errorf("%s: %s, want %s", c.question, got, c.want)
+		}
+		if after := w.Stats().Cache; after != before {
+			t.Errorf("%s: explaining counted as asking: %+v, was %+v", c.question, after, before)
 		}
 	}
 }

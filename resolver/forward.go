@@ -117,6 +117,7 @@ func (f *flight) question(q *wire.Query) {
 // everyone who waits.
 func (r *Resolver) fly(f *flight, key []byte) {
 	defer r.inflight.Done()
+	catchFaults()
 	s, _ := r.scratches.Get().(*scratch)
 	if s == nil {
 		s = newScratch()
@@ -190,8 +191,9 @@ func (r *Resolver) failure(key []byte, code int32, text string) *cache.Entry {
 	}
 }
 
-// decodeOdd reads a query that the narrow parser refused, by a full decoder.
-// An error means FORMERR.
+// decodeOdd reads a packet that the narrow parser refused or does not know, by
+// a full decoder. What wire.Admit lets pass it need not check again. An error
+// means FORMERR.
 func decodeOdd(q *wire.Query, msg []byte) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -202,7 +204,7 @@ func decodeOdd(q *wire.Query, msg []byte) (err error) {
 	if err := m.Unpack(msg); err != nil {
 		return err
 	}
-	if len(m.Question) != 1 || len(m.Answer)+len(m.Ns) != 0 {
+	if len(m.Question) != 1 {
 		return errors.New("not one question")
 	}
 	var name [256]byte
@@ -232,10 +234,18 @@ func decodeOdd(q *wire.Query, msg []byte) (err error) {
 	return nil
 }
 
+// catchFaults makes a read of mapped memory that is not there any more, of names
+// whose file somebody has cut short, a panic that costs one query, where it
+// would end the process. It is called by each goroutine that decides by policy.
+func catchFaults() { debug.SetPanicOnFault(true) }
+
 // caught turns v, what recover returned for the query msg, into a counter, a
 // log line with the packet, a record unless there is one, and SERVFAIL.
 func (r *Resolver) caught(v any, s *scratch, msg []byte, from *origin) []byte {
 	r.panics.Add(1)
+	if f, ok := v.(interface{ Addr() uintptr }); ok { // see debug.SetPanicOnFault
+		v = fmt.Sprintf("no memory at %#x; was the file of the compiled names cut short? a restart makes it again", f.Addr())
+	}
 	r.logger.Error("a query could not be answered", "client", from.client, "panic", v,
 		"packet", fmt.Sprintf("%x", msg[:min(len(msg), 512)]), "stack", string(debug.Stack()))
 	s.waiting = false

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -15,6 +16,7 @@ import (
 func FuzzAnswer(f *testing.F) {
 	set := town(f)
 	set.special, set.private = true, true
+	set.notify = func(zone []byte, _ netip.Addr) bool { return len(zone)%2 == 0 }
 	set.upstream = newServer(f, map[string]handler{"*": func(q, m *dns.Msg) bool {
 		switch name := q.Question[0].Name; len(name) % 4 {
 		case 0:
@@ -33,6 +35,8 @@ func FuzzAnswer(f *testing.F) {
 		f.Add(query(f, q, dnssec, func(m *dns.Msg) { m.Extra = append(m.Extra, rr("k. 0 TXT x")) }), true)
 	}
 	f.Add(query(f, "www.example. A", edns, func(m *dns.Msg) { m.IsEdns0().SetVersion(3) }), true)
+	f.Add(notification(f, "rpz.example. SOA", edns), false)
+	f.Add(notification(f, "example. SOA", func(m *dns.Msg) { m.Answer = append(m.Answer, rr("example. 60 SOA ns. host. 2 3 4 5 6")) }), true)
 	f.Fuzz(func(t *testing.T, msg []byte, tcp bool) {
 		w.t = t
 		defer func() { w.t = f }()

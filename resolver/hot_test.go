@@ -227,7 +227,7 @@ func TestNamesAreMany(t *testing.T) {
 	if err := os.WriteFile(file, []byte(names(20_000)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	lists, err := blocklist.Load(t.Context(), []blocklist.CategoryConfig{{Name: "crowd", Sources: blocklist.Sources(file)}}, "")
+	lists, err := blocklist.Load(t.Context(), blocklist.LoadConfig{Categories: []blocklist.CategoryConfig{{Name: "crowd", Sources: blocklist.Sources(file)}}})
 	if err != nil {
 		t.Fatal(err)
 	}

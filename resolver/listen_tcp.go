@@ -115,6 +115,7 @@ type tcpConn struct {
 // cannot be framed. It returns when the last miss in flight has been answered.
 func (c *tcpConn) run() {
 	defer c.conn.Close()
+	catchFaults()
 	s := newScratch()
 	in := bufio.NewReader(c.conn)
 	var msg []byte

@@ -22,6 +22,7 @@ const maxQuery = 4096 // octets read of a datagram; no query that is taken is lo
 // run reads, answers and writes until stopReading. A panic costs the packet
 // that caused it.
 func (l *udpListener) run() {
+	catchFaults()
 	s, b := newScratch(), newBatch(l)
 	for l.loop(s, b) {
 	}

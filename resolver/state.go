@@ -25,6 +25,12 @@ type State struct {
 	Routes   *upstream.Router
 	Groups   []*upstream.Group // all that Routes leads to
 
+	// Notify takes word that a zone, a wire name that is good until it returns,
+	// has changed. It is true if from, IPv4 in IPv4 form, is a primary of that
+	// zone. It is called on the query path, so it must not wait, and from any
+	// goroutine; nil is none.
+	Notify func(zone []byte, from netip.Addr) bool
+
 	outcomes []outcome // parallel to Policy.Outcomes
 	flights  sync.WaitGroup
 }

@@ -38,12 +38,14 @@ const patience = 30 * time.Second
 // allows everything, no lists and an upstream that knows no name.
 type setup struct {
 	lists     map[string]string // category to the text of its one list, NAME.txt
+	compiled  string            // folder of the compiled lists; empty keeps them in memory
 	policies  []blocklist.PolicyConfig
 	sinkhole  SinkholeConfig
 	zones     []Zone
 	special   bool
 	private   bool
 	access    []string
+	notify    func(zone []byte, from netip.Addr) bool
 	upstream  *server            // of all names but those in forward
 	forward   map[string]*server // by zone
 	exchanger upstream.Exchanger // in place of upstream
@@ -140,7 +142,7 @@ func (w *world) state(revision uint64) *State {
 		}
 		cats = append(cats, blocklist.CategoryConfig{Name: name, Sources: blocklist.Sources(file)})
 	}
-	lists, err := blocklist.Load(context.Background(), cats, w.dir)
+	lists, err := blocklist.Load(context.Background(), blocklist.LoadConfig{Categories: cats, Dir: w.dir, State: set.compiled})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -182,7 +184,7 @@ func (w *world) state(revision uint64) *State {
 	for _, p := range append([]string{"127.0.0.0/8", "::1/128", "10.0.0.0/8"}, set.access...) {
 		access = append(access, netip.MustParsePrefix(p))
 	}
-	st.Access = NewAccess(access)
+	st.Access, st.Notify = NewAccess(access), set.notify
 	return st
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"time"
 
 	"weir/audit"
 	"weir/blocklist"
@@ -27,6 +28,11 @@ func (s *server) Status() admin.Status {
 	for _, c := range b.lists.Categories() {
 		st.Categories = append(st.Categories, admin.Category{Name: c.Name, Names: c.Names, Lists: len(c.Lists)})
 	}
+	for _, l := range b.lists.All() {
+		if l.Kept != "" {
+			st.Attention = append(st.Attention, fmt.Sprintf("list %s: %s", l.Name, stateOf(l)))
+		}
+	}
 	for _, p := range b.cfg.Policies {
 		st.Policies = append(st.Policies, p.Name)
 	}
@@ -37,7 +43,13 @@ func (s *server) Status() admin.Status {
 }
 
 // Lists implements admin.Backend.
-func (s *server) Lists() []admin.List { return describeLists(s.current().lists) }
+func (s *server) Lists() []admin.List {
+	hits, err := s.log.Hits(time.Now().Add(-24 * time.Hour))
+	if err != nil {
+		s.logger.Debug("hits of lists", "error", err)
+	}
+	return describeLists(s.current().lists, s.keeper.store, hits)
+}
 
 // Find implements admin.Backend.
 func (s *server) Find(name string) ([]admin.Holding, error) { return s.current().find(name) }
@@ -50,12 +62,30 @@ func (s *server) Explain(name, qtype, client string) (admin.Explanation, error) 
 // Audit implements admin.Backend.
 func (s *server) Audit() *audit.Log { return s.log }
 
-func describeLists(lists *blocklist.Lists) []admin.List {
+func describeLists(lists *blocklist.Lists, store *blocklist.Store, hits map[audit.ListRef]audit.Hits) []admin.List {
 	out := []admin.List{}
 	for _, l := range lists.All() {
 		d := admin.List{
-			Name: l.Name, Category: l.Category, Format: l.Format, Entries: l.Entries, Unreadable: l.Unreadable,
-			Modified: l.Modified.UTC(), Digest: fmt.Sprintf("%x", l.Digest),
+			Name: l.Name, Category: l.Category, Format: l.Format, Entries: l.Entries, Networks: l.Networks, Unreadable: l.Unreadable,
+			Added: l.Added, Removed: l.Removed, Shared: l.Shared, Origin: string(l.Origin), State: stateOf(l),
+			Hits24h: hits[audit.ListRef{Category: l.Category, List: l.Name}].Decided,
+			Bytes:   l.Bytes, Packing: l.Packing, Modified: l.Modified.UTC(), Taken: l.Since.UTC(),
+		}
+		if !l.Missing {
+			d.Digest = fmt.Sprintf("%x", l.Digest)
+		}
+		if l.SharedWith != "" {
+			d.SharedWith = &admin.Overlap{List: l.SharedWith, Entries: l.SharedMost}
+		}
+		if h := l.Held; h != nil {
+			d.Held = &admin.Held{Digest: fmt.Sprintf("%x", h.Digest), Entries: h.Entries, Since: h.Since.UTC(), Why: h.Why}
+		}
+		if store != nil {
+			k := store.Kept(l.Name)
+			d.Checked, d.Failure, d.Next = k.Checked.UTC(), k.Failure, k.Next.UTC()
+			if k.Previous != nil {
+				d.Previous = fmt.Sprintf("%x", k.Previous.Digest)
+			}
 		}
 		for _, i := range l.Ignored {
 			if d.Ignored == nil {
@@ -75,4 +105,15 @@ func describeLists(lists *blocklist.Lists) []admin.List {
 		out = append(out, d)
 	}
 	return out
+}
+
+// stateOf says in a phrase how a list stands.
+func stateOf(l *blocklist.List) string {
+	switch {
+	case l.Missing:
+		return "missing: " + l.Kept
+	case l.Kept == "":
+		return "ok"
+	}
+	return keptText(l)
 }

@@ -18,58 +18,117 @@ import (
 
 // built is a configuration turned into the objects that answer queries.
 type built struct {
-	cfg    *Config
-	lists  *blocklist.Lists
-	state  *resolver.State
-	digest [sha256.Size]byte // of all that went in
+	cfg     *Config
+	sources []blocklist.CategoryConfig // of lists
+	lists   *blocklist.Lists
+	state   *resolver.State
+	digest  [sha256.Size]byte // of all that went in
+}
+
+// site is what a build finds beside the configuration.
+type site struct {
+	revision uint64
+	self     []netip.AddrPort // that we listen on
+	logger   *slog.Logger
+	keeper   *keeper          // of the running server; nil looks and writes nothing
+	old      *blocklist.Lists // in force
+	workers  int              // lists read at a time
 }
 
 // build makes the objects for cfg: the only place where the parts of the
-// program meet. It starts nothing and touches nothing that is in use. self
-// holds the addresses that we listen on. Mistakes that only show here, in lists,
-// zones and servers, are a *configError with all of them.
-func build(ctx context.Context, cfg *Config, revision uint64, self []netip.AddrPort, logger *slog.Logger) (*built, error) {
-	b := &built{cfg: cfg, state: &resolver.State{Revision: revision, Access: resolver.NewAccess(cfg.Access.Allow)}}
+// program meet. It starts nothing and touches nothing that is in use. Mistakes
+// that only show here, in lists, zones and servers, are a *configError with all
+// of them.
+func build(ctx context.Context, cfg *Config, at site) (*built, error) {
+	b := &built{cfg: cfg, state: &resolver.State{Revision: at.revision, Access: resolver.NewAccess(cfg.Access.Allow)}}
 	faults := newFaults(cfg)
 	sum := sha256.New()
-
-	lists, err := blocklist.Load(ctx, categories(cfg), cfg.Dir)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		faults.add(err)
-	} else {
-		b.lists = lists
-		if b.state.Policy, err = blocklist.Compile(policies(cfg), lists); err != nil {
-			faults.add(err)
-		}
-		for _, l := range lists.All() {
-			fmt.Fprintf(sum, "list %q %q %x\n", l.Category, l.Name, l.Digest)
-			for _, p := range l.Problems {
-				logger.Warn("list line left out", "at", fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column), "reason", p.Reason, "text", p.Text)
-			}
-			if more := l.Unreadable - len(l.Problems); more > 0 {
-				logger.Warn("list lines left out", "list", l.Name, "more", more)
-			}
-		}
+	if err := b.load(ctx, faults, sum, at); err != nil {
+		return nil, err
 	}
-
 	b.state.Sinkhole = resolver.NewSinkhole(resolver.SinkholeConfig{
 		Answer: answer(cfg.Sinkhole.Answer), TTL: seconds(cfg.Sinkhole.TTL), Addresses: cfg.Sinkhole.Addresses,
 	})
-	b.route(faults, sum, self, logger)
+	b.route(faults, sum, at.self, at.logger)
 	b.local(faults, sum)
 
 	if problems := faults.report.sorted(); len(problems) > 0 {
-		for _, g := range b.state.Groups {
-			err = errors.Join(err, g.Close())
-		}
+		b.close()
 		return nil, &configError{problems}
 	}
 	sum.Write(cfg.text)
 	b.digest = [sha256.Size]byte(sum.Sum(nil))
 	return b, nil
+}
+
+// load reads the lists and compiles the policies over them. The error is that of
+// a context that has ended.
+func (b *built) load(ctx context.Context, faults *faults, sum io.Writer, at site) error {
+	b.sources = categories(b.cfg, faults, at.logger)
+	load := blocklist.LoadConfig{
+		Categories: b.sources, Dir: b.cfg.Dir, Policies: policies(b.cfg), Old: at.old, Workers: at.workers,
+	}
+	if at.keeper != nil {
+		load.Store, load.State = at.keeper.store, at.keeper.state(b.cfg)
+		b.state.Notify = at.keeper.notify
+	} else {
+		load.Store, load.State, load.ReadOnly = openForReading(b.cfg), b.cfg.Resolve(b.cfg.Lists.Path), true
+	}
+	lists, err := blocklist.Load(ctx, load)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		faults.add(err)
+		return nil
+	}
+	b.lists = lists
+	if b.state.Policy, err = blocklist.Compile(load.Policies, lists); err != nil {
+		faults.add(err)
+	}
+	for _, l := range lists.All() {
+		fmt.Fprintf(sum, "list %q %q %x %v\n", l.Category, l.Name, l.Digest, l.Missing)
+	}
+	return nil
+}
+
+// tell tells the log what is new about the lists since old, nil at the start.
+func (b *built) tell(old *blocklist.Lists, logger *slog.Logger) {
+	known := map[string]bool{}
+	if old != nil {
+		for _, l := range old.All() {
+			known[l.Category+" "+l.Name+string(l.Digest[:])] = true
+		}
+	}
+	if how, why, wrong := strings.Cut(b.lists.Compiled, ": "); wrong {
+		logger.Warn("compiled names "+how, "reason", why)
+	} else {
+		logger.Debug("compiled names "+how, "names", b.lists.Matcher().Names())
+	}
+	for _, line := range news(old, b.lists) {
+		logger.Warn(line)
+	}
+	for _, l := range b.lists.All() {
+		if known[l.Category+" "+l.Name+string(l.Digest[:])] {
+			continue
+		}
+		for _, p := range l.Problems {
+			logger.Warn("list line left out", "at", fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column), "reason", p.Reason, "text", p.Text)
+		}
+		if more := l.Unreadable - len(l.Problems); more > 0 {
+			logger.Warn("list lines left out", "list", l.Name, "more", more)
+		}
+	}
+}
+
+// close gives up a build that was never put in force.
+func (b *built) close() {
+	for _, g := range b.state.Groups {
+		_ = g.Close() // nothing was sent through it
+	}
+	if b.lists != nil {
+		b.lists.Discard()
+	}
 }
 
 // route opens the upstreams and says which zone goes to which.
@@ -194,15 +253,6 @@ func (b *built) local(faults *faults, sum io.Writer) {
 		faults.at(field, err.Error())
 	}
 	b.state.Local = l
-}
-
-func categories(cfg *Config) []blocklist.CategoryConfig {
-	var out []blocklist.CategoryConfig
-	for i := range cfg.Categories {
-		c := &cfg.Categories[i]
-		out = append(out, blocklist.CategoryConfig{Name: c.Name, Sources: blocklist.Sources(c.Sources...), Pos: cfg.Where(&c.Sources)})
-	}
-	return out
 }
 
 func policies(cfg *Config) []blocklist.PolicyConfig {

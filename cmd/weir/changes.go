@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -16,6 +17,16 @@ func (b *built) changes(next *built) []string {
 	var out []string
 	diff(&out, "category", summary(b.lists), summary(next.lists))
 	diff(&out, "list", digests(b.lists), digests(next.lists))
+	was, now := named(b.cfg.Categories, b.cfg.categoryText), named(next.cfg.Categories, next.cfg.categoryText)
+	maps.DeleteFunc(was, func(name, _ string) bool { _, stays := now[name]; return !stays }) // what comes or goes was said
+	maps.DeleteFunc(now, func(name, _ string) bool { _, known := was[name]; return !known })
+	diff(&out, "sources of", was, now)
+	diff(&out, "tsig", named(b.cfg.TSIGs, tsigText), named(next.cfg.TSIGs, tsigText))
+	for _, t := range next.cfg.TSIGs {
+		if i := slices.IndexFunc(b.cfg.TSIGs, func(old TSIG) bool { return old.Name == t.Name }); i >= 0 && b.cfg.TSIGs[i].Secret != t.Secret {
+			out = append(out, fmt.Sprintf("tsig %s changed: another secret", t.Name))
+		}
+	}
 	diff(&out, "policy", named(b.cfg.Policies, policyText), named(next.cfg.Policies, policyText))
 	diff(&out, "upstream", named(b.cfg.Upstreams, upstreamText), named(next.cfg.Upstreams, upstreamText))
 	diff(&out, "forward", named(b.cfg.Forwards, forwardText), named(next.cfg.Forwards, forwardText))
@@ -65,6 +76,56 @@ func named[T any](items []T, text func(*T) (name, text string)) map[string]strin
 		out[name] = s
 	}
 	return out
+}
+
+// categoryText is all that the file says of a category.
+func (c *Config) categoryText(k *Category) (string, string) {
+	var parts []string
+	for i := range k.Sources {
+		parts = append(parts, sourceText(&k.Sources[i]))
+	}
+	for _, o := range []struct {
+		key   string
+		field any
+		value any
+	}{{"on_error", &k.OnError, k.OnError}, {"max_shrink", &k.MaxShrink, k.MaxShrink}, {"max_growth", &k.MaxGrowth, k.MaxGrowth}} {
+		if c.At(o.field).Line > 0 {
+			parts = append(parts, fmt.Sprintf("%s %v", o.key, o.value))
+		}
+	}
+	return k.Name, strings.Join(parts, ", ")
+}
+
+func sourceText(s *Source) string {
+	text := withoutUser(s.From)
+	for _, o := range []struct {
+		key   string
+		value any
+	}{
+		{"name", s.Name},
+		{"format", s.Format},
+		{"refresh", s.Refresh},
+		{"timeout", s.Timeout},
+		{"max_size", s.MaxSize},
+		{"sha256", s.SHA256},
+		{"minisign", s.Minisign},
+		{"ed25519", s.Ed25519},
+		{"tsig", s.TSIG},
+	} {
+		if !reflect.ValueOf(o.value).IsZero() {
+			text += fmt.Sprintf(" %s %v", o.key, o.value)
+		}
+	}
+	return text
+}
+
+// tsigText leaves the secret out: changes are recorded.
+func tsigText(t *TSIG) (string, string) {
+	text := t.Algorithm
+	if t.SecretFile != "" {
+		text += ", secret in " + t.SecretFile
+	}
+	return t.Name, text
 }
 
 func policyText(p *Policy) (string, string) {
@@ -118,6 +179,12 @@ func settings(c *Config) map[string]string {
 		"local.special_names":   fmt.Sprint(c.Local.SpecialNames),
 		"local.private_reverse": fmt.Sprint(c.Local.PrivateReverse),
 		"resolver.resolv_conf":  c.Resolver.ResolvConf,
+		"lists.refresh":         c.Lists.Refresh.String(),
+		"lists.timeout":         c.Lists.Timeout.String(),
+		"lists.max_size":        c.Lists.MaxSize.String(),
+		"lists.max_shrink":      c.Lists.MaxShrink.String(),
+		"lists.max_growth":      c.Lists.MaxGrowth.String(),
+		"lists.on_error":        c.Lists.OnError,
 	}
 }
 
@@ -131,6 +198,7 @@ func fixed(old, now *Config) []string {
 	}{
 		{"[server]", old.Server, now.Server},
 		{"[resolver] max_inflight and deadline", [2]any{old.Resolver.MaxInflight, old.Resolver.Deadline}, [2]any{now.Resolver.MaxInflight, now.Resolver.Deadline}},
+		{"[lists] path and watch", [2]any{old.Lists.Path, old.Lists.Watch}, [2]any{now.Lists.Path, now.Lists.Watch}},
 		{"[cache]", old.Cache, now.Cache},
 		{"[audit]", old.Audit, now.Audit},
 		{"[admin]", old.Admin, now.Admin},

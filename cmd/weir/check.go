@@ -19,7 +19,7 @@ func checkCommand(g *global) *cobra.Command {
 				return err
 			}
 			quiet := slog.New(slog.DiscardHandler) // the lists are told below
-			b, err := build(cmd.Context(), cfg, 0, cfg.Server.Listen, quiet)
+			b, err := build(cmd.Context(), cfg, site{self: cfg.Server.Listen, logger: quiet})
 			if err != nil {
 				return told(err, talk, "it would not start")
 			}

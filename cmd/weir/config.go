@@ -18,7 +18,8 @@ const maxConfigBytes = 8 << 20
 //
 // The tags are its contract: toml names the key, default is what holds when the key is not written (list elements are
 // separated by blanks), min and max limit a number, a size or a duration, oneof lists the only words a string may be.
-// A slice with the option "named" is written as a table of tables, [upstream.NAME], and keeps the order of the file.
+// A slice with the option "named" is written as a table of tables, [upstream.NAME], and keeps the order of the file. In
+// one with the option "short" a string stands for a table with its first key. What has the option "secret" is never quoted.
 // A uint16 is a DNS type, written by name or as TYPE123 (RFC 3597 §5).
 //
 // Load fills it; nothing changes it afterwards.
@@ -76,6 +77,10 @@ type Config struct {
 		PrivateReverse bool `toml:"private_reverse" default:"true"`
 	} `toml:"local"`
 
+	// Lists says how lists are kept, and kept up to date.
+	Lists Lists `toml:"lists"`
+	// TSIGs holds each [tsig.NAME].
+	TSIGs []TSIG `toml:"tsig,named"`
 	// Categories holds each [category.NAME].
 	Categories []Category `toml:"category,named"`
 	// Policies holds each [[policy]], in the order of the file.
@@ -129,6 +134,7 @@ type Config struct {
 	} `toml:"log"`
 
 	text   []byte // of the file, as it was read
+	hidden []Pos  // what of it is not to be quoted
 	places places
 }
 
@@ -154,13 +160,6 @@ type Zone struct {
 	Records []string `toml:"records"`
 	// File is the path of a master file, as written; see Config.Resolve.
 	File string `toml:"file"`
-}
-
-// Category is one [category.NAME]: the union of its sources' names.
-type Category struct {
-	Name string `toml:"-"`
-	// Sources holds paths of files, folders or globs, as written; see Config.Resolve.
-	Sources []string `toml:"sources"`
 }
 
 // Policy is one [[policy]]: what some clients may ask. The policy with the longest matching prefix applies.
@@ -257,6 +256,7 @@ func parseConfig(file string, data []byte) (*Config, []Problem) {
 		cfg.places = decodeConfig(r, root, cfg)
 		checkConfig(r, cfg)
 	}
+	cfg.hidden = r.hidden
 	return cfg, r.sorted()
 }
 

@@ -29,7 +29,9 @@ func checkConfig(r *report, cfg *Config) {
 	c.upstreams()
 	c.forwards()
 	c.zones()
+	c.lists()
 	c.categories()
+	c.tsigs()
 	c.policies()
 	c.sinkhole()
 	c.ttls()
@@ -330,34 +332,6 @@ func (c *checker) record(text *string, zone string) {
 	c.errorAt(c.At(text), fmt.Sprintf("not a record of zone %q", zone), label, note)
 }
 
-func (c *checker) categories() {
-	used := make(map[string]bool)
-	whole := !c.broken(&c.Policies)
-	for i := range c.Policies {
-		whole = whole && !c.broken(&c.Policies[i].Rules)
-		for j := range c.Policies[i].Rules {
-			r := &c.Policies[i].Rules[j]
-			whole = whole && !c.broken(&r.Categories)
-			for _, name := range r.Categories {
-				used[name] = true
-			}
-		}
-	}
-	for i := range c.Categories {
-		k := &c.Categories[i]
-		c.name(&k.Name, "category", k.Name)
-		c.missing(&k.Sources, c.At(&k.Name), "sources", fmt.Sprintf("category %q", k.Name), `for example sources = ["lists/ads.txt"]`)
-		for j := range k.Sources {
-			if s := &k.Sources[j]; strings.Contains(*s, "://") {
-				c.errorAt(c.At(s), fmt.Sprintf("%q is not a path", *s), "a source is a file, a folder or a glob", "fetch it to a file and name that")
-			}
-		}
-		if !used[k.Name] && whole {
-			c.warnAt(c.At(&k.Name), fmt.Sprintf("category %q is never used", k.Name), "no rule names it")
-		}
-	}
-}
-
 func (c *checker) sinkhole() {
 	s := &c.Sinkhole
 	need := func(answer *string) {
@@ -404,11 +378,20 @@ func (c *checker) paths() {
 	if !c.broken(&c.Admin.Socket) && len(socket) > maxSocketPath {
 		c.errorAt(c.At(&c.Admin.Socket), fmt.Sprintf("the socket's path is %d bytes long", len(socket)), fmt.Sprintf("at most %d", maxSocketPath))
 	}
-	if filepath.Clean(socket) == filepath.Clean(c.Resolve(c.Audit.Path)) {
-		again, first := &c.Admin.Socket, &c.Audit.Path
-		if c.absent(again) {
-			again, first = first, again
+	paths := []struct {
+		what  string
+		field *string
+	}{{"the audit store", &c.Audit.Path}, {"the folder of lists", &c.Lists.Path}, {"the admin socket", &c.Admin.Socket}}
+	for i, a := range paths {
+		for _, b := range paths[i+1:] {
+			if filepath.Clean(c.Resolve(*a.field)) != filepath.Clean(c.Resolve(*b.field)) {
+				continue
+			}
+			again, first := b.field, a.field
+			if c.absent(again) {
+				again, first = first, again
+			}
+			c.clash(fmt.Sprintf("%s and %s have the same path", a.what, b.what), again, "", first, "", "each needs one of its own: the socket is a file, the others are folders")
 		}
-		c.clash("the audit store and the admin socket have the same path", again, "", first, "", "the store is a folder, the socket a file")
 	}
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -23,7 +25,7 @@ type place struct {
 
 // decodeConfig writes root into cfg, over its defaults, and reports unknown keys and values that do not fit.
 func decodeConfig(r *report, root *node, cfg *Config) places {
-	d := &decoder{r, make(places)}
+	d := &decoder{report: r, places: make(places)}
 	d.table(root, reflect.ValueOf(cfg).Elem(), "", "")
 	return d.places
 }
@@ -56,6 +58,9 @@ func (d *decoder) table(n *node, into reflect.Value, path, header string) bool {
 		}
 		v := f.in(into)
 		key, value := d.pos(e.at), d.pos(e.node.at)
+		if f.secret {
+			d.hide(value)
+		}
 		fits := d.value(e, f, v, joinKey(path, e.name))
 		d.places[v.Addr().Interface()] = place{key, value, !fits}
 		ok = ok && fits
@@ -71,13 +76,16 @@ func (d *decoder) unknown(e entry, into reflect.Value, header string) {
 		label = "not a table or setting of this file"
 	}
 	note := "settings there: " + strings.Join(names, ", ")
-	if tables := tablesWith(e.name); len(tables) > 0 {
-		note = fmt.Sprintf("%s is a setting of %s", e.name, strings.Join(tables, " and "))
+	if tables := tablesWith(e.name, reflect.TypeFor[Config](), ""); len(tables) > 0 {
+		note = fmt.Sprintf("%s is a setting of %s", e.name, strings.Join(tables, ", "))
 	}
 	if near := nearest(e.name, names); near != "" {
 		note = fmt.Sprintf("did you mean %q?", near)
 		// It is as good as written: that it is missing need not be said too.
 		f, _ := fieldOf(into.Type(), near)
+		if f.secret {
+			d.hide(d.pos(e.node.at))
+		}
 		field := f.in(into).Addr().Interface()
 		if _, written := d.places[field]; !written {
 			d.places[field] = place{broken: true}
@@ -98,7 +106,7 @@ func (d *decoder) value(e entry, f field, into reflect.Value, path string) bool 
 		}
 		return d.table(n, into, path, "["+path+"]")
 	case into.Kind() == reflect.Slice && isTable(into.Type().Elem()):
-		return d.tables(e, into, path)
+		return d.tables(e, f, into, path)
 	case into.Kind() == reflect.Slice:
 		return d.list(e, f, into)
 	default:
@@ -140,42 +148,68 @@ func (d *decoder) named(n *node, into reflect.Value, path string) bool {
 }
 
 // tables decodes an array of tables.
-func (d *decoder) tables(e entry, into reflect.Value, path string) bool {
+func (d *decoder) tables(e entry, f field, into reflect.Value, path string) bool {
+	many, one, header, note := "a list of tables", "a table", "[["+path+"]]", fmt.Sprintf("write [[%s]]", path)
+	if f.short {
+		many, one, header, note = "a list of strings or tables", "a string or a table", "an element of "+f.name, ""
+	}
 	if e.node.kind != unstable.Array {
-		return d.wants(e, "a list of tables", fmt.Sprintf("write [[%s]]", path))
+		return d.wants(e, many, cmp.Or(note, d.listed(e)))
+	}
+	if f.short && len(e.node.elems) == 0 {
+		return d.none(e)
 	}
 	ok := true
 	all := reflect.MakeSlice(into.Type(), len(e.node.elems), len(e.node.elems)) // as long as it gets: places point into it
 	used := 0
 	for _, n := range e.node.elems {
-		if n.kind != unstable.InlineTable {
-			ok = d.wants(entry{e.name, n.at, n}, "a table", "")
+		elem, at := all.Index(used), d.pos(n.at)
+		setDefaults(elem)
+		fits := true
+		switch {
+		case n.kind == unstable.InlineTable:
+			fits = d.table(n, elem, path, header)
+		case f.short && n.kind == unstable.String:
+			first := fieldsOf(elem.Type())[0]
+			if !d.scalar(entry{e.name, n.at, n}, first, first.in(elem)) {
+				ok = false
+				continue
+			}
+			d.places[first.in(elem).Addr().Interface()] = place{at, at, false}
+		default:
+			ok = d.wants(entry{e.name, n.at, n}, one, "")
 			continue
 		}
-		elem := all.Index(used)
 		used++
-		setDefaults(elem)
-		fits := d.table(n, elem, path, "[["+path+"]]")
-		at := d.pos(n.at)
 		d.places[elem.Addr().Interface()] = place{at, at, !fits}
 	}
 	into.Set(all.Slice(0, used))
 	return ok
 }
 
+// none reports an empty list.
+func (d *decoder) none(e entry) bool {
+	d.errorAt(d.pos(e.node.at), fmt.Sprintf("%q is an empty list", e.name), "list at least one, or leave the key out")
+	return false
+}
+
+// listed says how to write a string, or a table, where a list is wanted.
+func (d *decoder) listed(e entry) string {
+	written := e.node.kind == unstable.String || e.node.kind == unstable.InlineTable && e.node.made == byValue
+	if text := d.data[e.node.at.from:e.node.at.to]; written && bytes.IndexByte(text, '\n') < 0 {
+		return fmt.Sprintf("write %s = [%s]", bareKey(e.name), text)
+	}
+	return ""
+}
+
 // list decodes an array of values. Elements that do not fit are left out.
 func (d *decoder) list(e entry, f field, into reflect.Value) bool {
 	kind := scalarOf(into.Type().Elem())
 	if e.node.kind != unstable.Array {
-		note := ""
-		if e.node.kind == unstable.String {
-			note = fmt.Sprintf("write %s = [%s]", bareKey(e.name), d.data[e.node.at.from:e.node.at.to])
-		}
-		return d.wants(e, "a list of "+kind.plural, note)
+		return d.wants(e, "a list of "+kind.plural, d.listed(e))
 	}
 	if len(e.node.elems) == 0 {
-		d.errorAt(d.pos(e.node.at), fmt.Sprintf("%q is an empty list", e.name), "list at least one, or leave the key out")
-		return false
+		return d.none(e)
 	}
 	ok := true
 	all := reflect.MakeSlice(into.Type(), len(e.node.elems), len(e.node.elems)) // as long as it gets: places point into it
@@ -259,7 +293,9 @@ var nouns = map[unstable.Kind]string{
 // A field is a field of a configuration struct, by what its tags say.
 type field struct {
 	name     string
-	named    bool
+	named    bool // by its options
+	short    bool
+	secret   bool
 	initial  string
 	min, max string
 	oneof    []string
@@ -278,7 +314,7 @@ func fieldsOf(t reflect.Type) []field {
 			continue
 		}
 		fields = append(fields, field{
-			name: name, named: option == "named", initial: tag.Get("default"),
+			name: name, named: option == "named", short: option == "short", secret: option == "secret", initial: tag.Get("default"),
 			min: tag.Get("min"), max: tag.Get("max"), oneof: strings.Fields(tag.Get("oneof")), number: i,
 		})
 	}
@@ -302,23 +338,28 @@ func keysOf(t reflect.Type) []string {
 	return keys
 }
 
-// tablesWith returns the headers of the tables that have a setting of this name.
-func tablesWith(name string) []string {
+// tablesWith returns what the tables are called that have a setting of this name: below t, whose own name is path.
+func tablesWith(name string, t reflect.Type, path string) []string {
 	var tables []string
-	for _, f := range fieldsOf(reflect.TypeFor[Config]()) {
-		t, header := reflect.TypeFor[Config]().Field(f.number).Type, "["+f.name+"]"
-		if t.Kind() == reflect.Slice {
-			t, header = t.Elem(), "[["+f.name+"]]"
+	for _, f := range fieldsOf(t) {
+		of, own := t.Field(f.number).Type, joinKey(path, f.name)
+		header := "[" + own + "]"
+		if of.Kind() == reflect.Slice {
+			of, header = of.Elem(), "[["+own+"]]"
 		}
-		if f.named {
-			header = "[" + f.name + ".NAME]"
-		}
-		if !isTable(t) {
+		switch {
+		case !isTable(of):
 			continue
+		case f.named:
+			own += ".NAME"
+			header = "[" + own + "]"
+		case f.short:
+			header = "an element of " + f.name
 		}
-		if _, ok := fieldOf(t, name); ok {
+		if _, ok := fieldOf(of, name); ok {
 			tables = append(tables, header)
 		}
+		tables = append(tables, tablesWith(name, of, own)...)
 	}
 	return tables
 }

@@ -275,6 +275,7 @@ type report struct {
 	text     string
 	lines    []int // offset of each line's first byte
 	problems []*Problem
+	hidden   []Pos // secrets
 
 	counted cursor
 }
@@ -347,15 +348,43 @@ func (r *report) add(s Severity, at Pos, message, label string, notes []string) 
 
 func (r *report) mark(p *Problem, at Pos, label string) *Problem {
 	if at.Line > 0 {
-		p.Marks = append(p.Marks, Mark{Pos: at, Label: label, line: r.line(at.Line)})
+		p.Marks = append(p.Marks, Mark{Pos: at, Label: label})
 	}
 	return p
+}
+
+// hide keeps what stands at a place, a secret, from being quoted in any problem of its line.
+func (r *report) hide(at Pos) { r.hidden = append(r.hidden, at) }
+
+// quoted is a line of the file with asterisks for each character of a secret.
+func (r *report) quoted(n int) string {
+	text := r.line(n)
+	for _, h := range r.hidden {
+		if h.Line != n {
+			continue
+		}
+		var b strings.Builder
+		for column := 1; text != ""; column++ {
+			_, size := utf8.DecodeRuneInString(text)
+			if column >= h.Column && column < h.Column+h.Width {
+				b.WriteByte('*')
+			} else {
+				b.WriteString(text[:size])
+			}
+			text = text[size:]
+		}
+		text = b.String()
+	}
+	return text
 }
 
 // sorted returns all problems in the order of the file, those of the file as a whole last.
 func (r *report) sorted() []Problem {
 	var problems []Problem
 	for _, p := range r.problems {
+		for i := range p.Marks {
+			p.Marks[i].line = r.quoted(p.Marks[i].Pos.Line)
+		}
 		problems = append(problems, *p)
 	}
 	slices.SortStableFunc(problems, func(a, b Problem) int {

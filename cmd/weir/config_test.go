@@ -67,7 +67,7 @@ func TestShippedConfig(t *testing.T) {
 	}
 	want := defaultConfig()
 	want.File, want.Dir, want.Version = cfg.File, cfg.Dir, 1
-	named := cmpopts.IgnoreFields(Config{}, "Upstreams", "Forwards", "Zones", "Categories", "Policies")
+	named := cmpopts.IgnoreFields(Config{}, "Upstreams", "Forwards", "Zones", "TSIGs", "Categories", "Policies")
 	if diff := cmp.Diff(want, cfg, named, cmpopts.IgnoreUnexported(Config{}), cmp.Comparer(equalAddrPort), cmp.Comparer(equalPrefix)); diff != "" {
 		t.Errorf("the shipped values differ from the defaults (-default +shipped):\n%s", diff)
 	}
@@ -97,10 +97,14 @@ func TestShippedExamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	uncommented := regexp.MustCompile(`(?m)^# (\[|[a-z]+ += )`).ReplaceAll(data, []byte("$1"))
+	uncommented := regexp.MustCompile(`(?m)^# (\[|[a-z_]+ += )`).ReplaceAll(data, []byte("$1"))
 	cfg, problems := parseConfig("config.toml", uncommented)
 	if countErrors(problems) > 0 {
 		t.Fatalf("problems:\n%s", renderProblems(problems, "nothing was started"))
+	}
+	last := cfg.Categories[len(cfg.Categories)-1]
+	if len(last.Sources) != 3 || last.Sources[2].TSIG != "transfer-key" || last.OnError != "block-all" || len(cfg.TSIGs) != 1 {
+		t.Errorf("got category %+v and %d TSIG keys", last, len(cfg.TSIGs))
 	}
 	if len(cfg.Policies) != 2 || len(cfg.Forwards) != 1 || len(cfg.Sinkhole.Addresses) != 2 {
 		t.Errorf("got %d policies, %d forwards, %d addresses, want 2, 1, 2", len(cfg.Policies), len(cfg.Forwards), len(cfg.Sinkhole.Addresses))
@@ -127,7 +131,7 @@ func TestConfigValues(t *testing.T) {
 	if diff := cmp.Diff(want, cfg.Policies, cmp.Comparer(equalPrefix)); diff != "" {
 		t.Errorf("policies (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]Category{{"ads", []string{"lists/ads.txt"}}, {"games", []string{"lists/games"}}}, cfg.Categories); diff != "" {
+	if diff := cmp.Diff([]Category{{Name: "ads", Sources: []Source{{From: "lists/ads.txt"}}}, {Name: "games", Sources: []Source{{From: "lists/games"}}}}, cfg.Categories); diff != "" {
 		t.Errorf("categories (-want +got):\n%s", diff)
 	}
 	if cfg.Server.Drain != 3*time.Second || cfg.Cache.Size != 1<<30 || cfg.Server.TCPIdle != 10*time.Second {

@@ -106,6 +106,7 @@ var scalars = map[reflect.Type]scalar{
 	reflect.TypeFor[uint16]():         {unstable.String, "a DNS type", "DNS types", `"AAAA"`, as(parseDNSType)},
 	reflect.TypeFor[time.Duration]():  {unstable.String, "a duration", "durations", `"1.5s"`, as(parseDuration)},
 	reflect.TypeFor[Size]():           {unstable.String, "a size", "sizes", `"64MiB"`, as(parseSize)},
+	reflect.TypeFor[Percent]():        {unstable.String, "a percentage", "percentages", `"50%"`, as(parsePercent)},
 	reflect.TypeFor[netip.Addr]():     {unstable.String, "an address", "addresses", `"192.0.2.1"`, as(parseAddr)},
 	reflect.TypeFor[netip.AddrPort](): {unstable.String, "an address with port", "addresses with port", `"127.0.0.1:53"`, as(parseAddrPort)},
 	reflect.TypeFor[netip.Prefix]():   {unstable.String, "a network", "networks", `"10.0.0.0/8"`, as(parsePrefix)},

@@ -69,7 +69,7 @@ func explainAnywhere(cmd *cobra.Command, g *global, name, qtype, client string) 
 	if err != nil {
 		return admin.Explanation{}, err
 	}
-	b, err := build(ctx, cfg, 0, cfg.Server.Listen, slog.New(slog.DiscardHandler))
+	b, err := build(ctx, cfg, site{self: cfg.Server.Listen, logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return admin.Explanation{}, told(err, cmd.ErrOrStderr(), "nothing can be explained")
 	}

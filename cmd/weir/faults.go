@@ -17,7 +17,9 @@ type faults struct {
 }
 
 func newFaults(cfg *Config) *faults {
-	return &faults{cfg: cfg, report: newReport(cfg.File, cfg.text)}
+	r := newReport(cfg.File, cfg.text)
+	r.hidden = cfg.hidden
+	return &faults{cfg: cfg, report: r}
 }
 
 // at adds a mistake at a field of the configuration.

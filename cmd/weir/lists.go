@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,39 +19,148 @@ import (
 
 func listsCommand(g *global) *cobra.Command {
 	c := askCommand(g, "lists", "Say which lists the running server has loaded", (*admin.Client).Lists, printLists)
-	c.AddCommand(listsCheckCommand(), listsFindCommand(g))
+	c.AddCommand(listsCheckCommand(), listsFindCommand(g),
+		listsActionCommand(g, "refresh [NAME]", "Ask where a list comes from for a newer version now, or all of them", cobra.MaximumNArgs(1)),
+		listsActionCommand(g, "approve NAME", "Put the version of a list in force that is held", cobra.ExactArgs(1)),
+		listsActionCommand(g, "reject NAME", "Drop the version of a list that is held, and do not ask again", cobra.ExactArgs(1)),
+		listsActionCommand(g, "rollback NAME", "Go back to the version of a list before the one in force, and refuse that one", cobra.ExactArgs(1)))
 	return c
 }
 
 func printLists(out io.Writer, lists []admin.List) error {
-	rows := [][]string{{"CATEGORY", "LIST", "FORMAT", "NAMES", "UNUSED", "UNREADABLE", "MODIFIED"}}
+	_, err := io.WriteString(out, listsText(lists, time.Now()))
+	return err
+}
+
+// listsText is a table of lists, and below it what there is to say of each.
+func listsText(lists []admin.List, now time.Time) string {
+	rows := [][]string{{
+		"CATEGORY", "LIST", "FORMAT", "NAMES", "ADDED", "REMOVED", "UNUSED", "UNREADABLE", "SHARED", "HITS/24h", "AGE", "DIGEST", "STATE",
+	}}
 	var notes []string
-	for _, l := range lists {
+	for i := range lists {
+		l := &lists[i]
 		unused := 0
-		var reasons []string
-		for reason, n := range l.Ignored {
+		for _, n := range l.Ignored {
 			unused += n
-			reasons = append(reasons, fmt.Sprintf("%s: %d left out: %s", shown(l.Name), n, shown(reason)))
-		}
-		for text, n := range l.Notes {
-			reasons = append(reasons, fmt.Sprintf("%s: %d noted: %s", shown(l.Name), n, shown(text)))
-		}
-		slices.Sort(reasons)
-		notes = append(append(notes, reasons...), l.Problems...)
-		modified := "-" // of a category folder that holds no list of names
-		if !l.Modified.IsZero() {
-			modified = l.Modified.Local().Format("2006-01-02 15:04")
 		}
 		rows = append(rows, []string{
-			shown(l.Category), shown(l.Name), l.Format, fmt.Sprint(l.Entries), fmt.Sprint(unused), fmt.Sprint(l.Unreadable), modified,
+			shown(l.Category), shown(l.Name), cmp.Or(shown(l.Format), "-"),
+			fmt.Sprint(l.Entries), fmt.Sprint(l.Added), fmt.Sprint(l.Removed), fmt.Sprint(unused), fmt.Sprint(l.Unreadable),
+			fmt.Sprint(l.Shared), fmt.Sprint(l.Hits24h), age(l.Dated(), now), shortDigest(l.Digest), cmp.Or(shown(l.State), "-"),
 		})
+		for _, note := range listNotes(l, now) {
+			notes = append(notes, shown(note))
+		}
 	}
 	text := table(rows, "")
 	if len(notes) > 0 {
 		text += "\n" + strings.Join(notes, "\n") + "\n"
 	}
-	_, err := io.WriteString(out, text)
-	return err
+	return text
+}
+
+// mostlyShared is the part of a list on another one, in percent, that makes it worth asking what it is for.
+const mostlyShared = 90
+
+// listNotes is what the table has no column for, a line each: what to do first, then what of the list is not used.
+func listNotes(l *admin.List, now time.Time) []string {
+	var notes []string
+	if h := l.Held; h != nil {
+		since := ""
+		if !h.Since.IsZero() {
+			since = " for " + age(h.Since, now)
+		}
+		notes = append(notes,
+			fmt.Sprintf("%s: version %s with %s waits%s: %s", l.Name, shortDigest(h.Digest), plural(h.Entries, "name"), since, h.Why),
+			fmt.Sprintf("%s: `weir lists approve %[2]s` puts it in force, `weir lists reject %[2]s` drops it", l.Name, argument(l.Name)))
+	}
+	if l.Failure != "" {
+		again := ""
+		if l.Next.After(now) {
+			again = "; asked again in " + age(now, l.Next)
+		}
+		notes = append(notes, fmt.Sprintf("%s: %s%s", l.Name, l.Failure, again))
+	}
+	if l.Networks > 0 {
+		notes = append(notes, fmt.Sprintf("%s: %s of addresses", l.Name, plural(l.Networks, "network")))
+	}
+	if o := l.SharedWith; o != nil && l.Entries > 0 && o.Entries*100 >= l.Entries*mostlyShared {
+		notes = append(notes, fmt.Sprintf("%s: %d of %s are on %s too", l.Name, o.Entries, plural(l.Entries, "name"), o.List))
+	}
+	var reasons []string
+	for reason, n := range l.Ignored {
+		reasons = append(reasons, fmt.Sprintf("%s: %d left out: %s", l.Name, n, reason))
+	}
+	for text, n := range l.Notes {
+		reasons = append(reasons, fmt.Sprintf("%s: %d noted: %s", l.Name, n, text))
+	}
+	slices.Sort(reasons)
+	return append(append(notes, reasons...), l.Problems...)
+}
+
+// age is how long ago a moment was, in its largest unit: "3d".
+func age(then, now time.Time) string {
+	d := now.Sub(then)
+	switch {
+	case then.IsZero():
+		return "-"
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", max(0, d/time.Second))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", d/time.Minute)
+	case d < 24*time.Hour:
+		return fmt.Sprintf("%dh", d/time.Hour)
+	}
+	return fmt.Sprintf("%dd", d/(24*time.Hour))
+}
+
+// shortDigest is enough of a digest to tell versions of one list apart.
+func shortDigest(hex string) string { return cmp.Or(shown(hex[:min(8, len(hex))]), "-") }
+
+// argument is text as a shell takes it for one argument.
+func argument(text string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:@%+=,", r)
+	}
+	if text != "" && !strings.ContainsFunc(text, func(r rune) bool { return !plain(r) }) && text[0] != '-' {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}
+
+// listsActionCommand is the verb that use begins with, which the server has under the same name.
+func listsActionCommand(g *global, use, short string, args cobra.PositionalArgs) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   use,
+		Short: short,
+		Args:  args,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name := ""
+			if len(args) > 0 {
+				if name = args[0]; name == "" {
+					return &exitError{exitUsage, errors.New("the name of a list is not empty")}
+				}
+			}
+			cl, err := g.dial(cmd)
+			if err != nil {
+				return err
+			}
+			defer cl.Close()
+			done, err := cl.ListAction(cmd.Context(), cmd.Name(), name)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(admin.Done{Done: done})
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), shownLines(done))
+			return err
+		},
+	}
+	jsonFlag(c, &asJSON)
+	return c
 }
 
 func listsCheckCommand() *cobra.Command {
@@ -65,15 +176,19 @@ func listsCheckCommand() *cobra.Command {
 			out := cmd.OutOrStdout()
 			bad := false
 			for _, file := range args {
-				l, err := blocklist.CheckFile(file, format, func(p blocklist.Problem) { fmt.Fprintln(out, p) })
+				l, err := blocklist.CheckFile(file, format, func(p blocklist.Problem) { fmt.Fprintln(out, shown(p.String())) })
 				if err != nil {
 					fmt.Fprintln(out, shown(err.Error()))
 					bad = true
 					continue
 				}
 				bad = bad || l.Unreadable > 0
-				fmt.Fprintf(out, "%s: %s, %s, %s, %s unreadable\n", shown(l.Name), l.Format,
-					plural(l.Entries, "name"), count(l.Duplicates, "duplicate", "duplicates"), count(l.Unreadable, "line", "lines"))
+				networks := ""
+				if l.Networks > 0 {
+					networks = ", " + plural(l.Networks, "network")
+				}
+				fmt.Fprintf(out, "%s: %s, %s%s, %s, %s unreadable\n", shown(l.Name), l.Format,
+					plural(l.Entries, "name"), networks, count(l.Duplicates, "duplicate", "duplicates"), count(l.Unreadable, "line", "lines"))
 				for _, i := range l.Ignored {
 					fmt.Fprintf(out, "  %d left out: %s\n", i.Count, shown(i.Reason))
 				}
@@ -139,7 +254,7 @@ func findAnywhere(cmd *cobra.Command, g *global, name string) ([]admin.Holding, 
 	if err != nil {
 		return nil, err
 	}
-	b, err := build(cmd.Context(), cfg, 0, cfg.Server.Listen, slog.New(slog.DiscardHandler))
+	b, err := build(cmd.Context(), cfg, site{self: cfg.Server.Listen, logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return nil, told(err, cmd.ErrOrStderr(), "nothing can be found")
 	}

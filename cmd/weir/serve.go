@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"weir/audit"
+	"weir/blocklist"
 	"weir/cmd/internal/admin"
 	"weir/resolver"
 )
@@ -44,6 +46,8 @@ type server struct {
 	resolver *resolver.Resolver
 	log      *audit.Log
 
+	keeper *keeper
+
 	reloading sync.Mutex // one reload at a time
 	mu        sync.Mutex // guards what follows
 	now       *built
@@ -66,8 +70,11 @@ func serve(ctx context.Context, g *global, talk io.Writer) error {
 		}
 	}
 
-	s := &server{path: path, logger: logger, started: time.Now(), loaded: time.Now()}
-	if s.now, err = build(ctx, cfg, 1, cfg.Server.Listen, logger); err != nil {
+	s := &server{path: path, logger: logger, started: time.Now(), loaded: time.Now(), keeper: openKeeper(cfg, logger)}
+	s.keeper.watch(cfg)
+	if s.now, err = build(ctx, cfg, site{
+		revision: 1, self: cfg.Server.Listen, logger: logger, keeper: s.keeper, workers: runtime.GOMAXPROCS(0),
+	}); err != nil {
 		return told(err, talk, "nothing was started")
 	}
 	onFull, onError := audit.Serve, audit.StartFresh
@@ -102,13 +109,14 @@ func serve(ctx context.Context, g *global, talk io.Writer) error {
 		return &exitError{exitBusy, err}
 	}
 	s.log.Change(fmt.Sprintf("start: weir %s, revision 1, digest %x", version(), s.now.digest[:8]))
+	s.settled(nil, s.now)
 	debug.FreeOSMemory() // what reading the lists took
 	s.greet(talk)
 	return s.run(ctx, adm)
 }
 
-// run owns every goroutine of the server and ends them in order: listeners and
-// misses in flight, the admin interface, the audit log.
+// run owns every goroutine of the server and ends them in order: the lists'
+// keeper, listeners and misses in flight, the admin interface, the audit log.
 func (s *server) run(ctx context.Context, adm *admin.Server) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
@@ -120,8 +128,8 @@ func (s *server) run(ctx context.Context, adm *admin.Server) error {
 		done chan struct{}
 		err  error
 	}
-	failed := make(chan struct{}, 3)
-	parts := []*part{{run: s.log.Run}, {run: adm.Run}, {run: s.resolver.Run}}
+	failed := make(chan struct{}, 4)
+	parts := []*part{{run: s.log.Run}, {run: adm.Run}, {run: s.resolver.Run}, {run: s.keep}}
 	for _, p := range parts {
 		var pctx context.Context
 		pctx, p.stop = context.WithCancel(context.WithoutCancel(ctx))
@@ -213,21 +221,49 @@ func (s *server) current() *built {
 func (s *server) Reload(ctx context.Context) (admin.Reload, error) {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
-	old := s.current()
 	cfg, err := loadConfig(s.path, io.Discard, "") // the error holds what is to be told
 	if err != nil {
-		s.log.Change(fmt.Sprintf("reload refused, revision %d stays: %v", old.state.Revision, err))
-		return admin.Reload{}, err
+		return admin.Reload{}, s.refused(err)
 	}
-	next, err := build(ctx, cfg, old.state.Revision+1, s.resolver.Addrs(), s.logger)
+	done, err := s.replace(ctx, cfg)
+	if s.keeper.fetcher != nil {
+		s.keeper.fetcher.Wake()
+	}
+	return done, err
+}
+
+// refresh is Reload for lists alone: the configuration in force stays.
+func (s *server) refresh(ctx context.Context) (admin.Reload, error) {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	return s.replace(ctx, s.current().cfg)
+}
+
+func (s *server) refused(err error) error {
+	s.log.Change(fmt.Sprintf("reload refused, revision %d stays: %v", s.current().state.Revision, err))
+	return err
+}
+
+// replace puts cfg and the lists as they are now in force. s.reloading is held.
+func (s *server) replace(ctx context.Context, cfg *Config) (admin.Reload, error) {
+	old := s.current()
+	s.keeper.watch(cfg)
+	next, err := build(ctx, cfg, site{
+		revision: old.state.Revision + 1, self: s.resolver.Addrs(), logger: s.logger, keeper: s.keeper, old: old.lists, workers: 1,
+	})
 	if err != nil {
-		s.log.Change(fmt.Sprintf("reload refused, revision %d stays: %v", old.state.Revision, err))
-		return admin.Reload{}, err
+		return admin.Reload{}, s.refused(err)
 	}
 	if next.digest == old.digest {
+		same := *old
+		same.lists = next.lists // what is known of them may be new
+		s.mu.Lock()
+		s.now = &same
+		s.mu.Unlock()
+		s.settled(old.lists, &same)
 		next.close()
 		s.logger.Info("reload: nothing differs", "revision", old.state.Revision)
-		return admin.Reload{Revision: old.state.Revision, Changes: []string{}}, nil
+		return admin.Reload{Revision: old.state.Revision, Changes: news(old.lists, next.lists)}, nil
 	}
 	changes := old.changes(next)
 	for _, table := range fixed(old.cfg, cfg) {
@@ -238,12 +274,25 @@ func (s *server) Reload(ctx context.Context) (admin.Reload, error) {
 	s.mu.Unlock()
 	s.log.Change(fmt.Sprintf("reload: revision %d, digest %x: %s", next.state.Revision, next.digest[:8], strings.Join(changes, "; ")))
 	s.resolver.Swap(next.state)
+	s.settled(old.lists, next)
 	s.logger.Info("reloaded", "revision", next.state.Revision, "changes", len(changes))
 	for _, c := range changes {
 		s.logger.Info("reload: " + c)
 	}
 	debug.FreeOSMemory()
-	return admin.Reload{Revision: next.state.Revision, Changes: changes}, nil
+	return admin.Reload{Revision: next.state.Revision, Changes: append(changes, news(old.lists, next.lists)...)}, nil
+}
+
+// settled notes on disk which lists are in force now, and tells what is new about
+// them.
+func (s *server) settled(old *blocklist.Lists, now *built) {
+	if err := now.lists.Commit(); err != nil {
+		s.logger.Error("what is in force is not kept for the next start", "error", err)
+	}
+	now.tell(old, s.logger)
+	for _, line := range news(old, now.lists) {
+		s.log.Change(line)
+	}
 }
 
 // kept tells the log why a reload changed nothing, a line for each problem.
@@ -257,13 +306,6 @@ func (s *server) kept(err error) {
 		s.logger.Error("reload: " + shown(line))
 	}
 	s.logger.Error("reload failed, the configuration in force stays", "revision", s.current().state.Revision)
-}
-
-// close gives up a build that was never put in force.
-func (b *built) close() {
-	for _, g := range b.state.Groups {
-		_ = g.Close() // nothing was sent through it
-	}
 }
 
 func level(word string) slog.Level {

@@ -72,6 +72,13 @@ func printStatus(out io.Writer, st admin.Status) error {
 	for _, c := range st.Categories {
 		rows = append(rows, []string{"", fmt.Sprintf("%-20s %s from %s", c.Name, plural(c.Names, "name"), plural(c.Lists, "list"))})
 	}
+	for i, text := range st.Attention {
+		what := ""
+		if i == 0 {
+			what = "attention"
+		}
+		rows = append(rows, []string{what, shown(text)})
+	}
 	r, ca, a := st.Resolver, st.Resolver.Cache, st.Audit
 	rows = append(rows,
 		[]string{"queries", fmt.Sprintf("%d, %d waiting for upstreams, %d turned away for want of room", r.Answered, r.Inflight, r.Overload)},

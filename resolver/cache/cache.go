@@ -98,6 +98,19 @@ func (c *Cache) Get(key []byte, now int64) *Entry {
 	return e
 }
 
+// Peek is Get without a trace: it counts nothing and makes no entry younger.
+func (c *Cache) Peek(key []byte, now int64) *Entry {
+	h := maphash.Bytes(c.seed, key)
+	s := &c.shard[h%shards]
+	s.mu.Lock()
+	e, ok := s.lru.Peek(h)
+	s.mu.Unlock()
+	if !ok || now >= e.Expires || !bytes.Equal(e.Key, key) {
+		return nil
+	}
+	return e
+}
+
 // Put keeps e, in place of an entry with the same key, and evicts what was
 // used least recently until the budget holds.
 func (c *Cache) Put(e *Entry) {

@@ -31,6 +31,9 @@ func TestGetUntilExpiry(t *testing.T) {
 		if got := c.Get([]byte(x.key), x.now); got != x.want {
 			t.Errorf("%q at %d ns: %v, want %v", x.key, x.now, got, x.want)
 		}
+		if got := c.Peek([]byte(x.key), x.now); got != x.want {
+			t.Errorf("peek at %q at %d ns: %v, want %v", x.key, x.now, got, x.want)
+		}
 	}
 	if got := e.Age(59*second + second/2); got != 59 {
 		t.Errorf("age %d s, want 59", got)

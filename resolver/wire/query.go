@@ -56,9 +56,15 @@ const (
 	Ignore
 	// Malformed: answer FORMERR (RFC 9619: QDCOUNT is one in a query).
 	Malformed
-	// Unsupported: an opcode other than QUERY; answer NOTIMP (RFC 8906 §3.1.4).
+	// Unsupported: an opcode other than QUERY and NOTIFY; answer NOTIMP
+	// (RFC 8906 §3.1.4).
 	Unsupported
+	// Notify: a primary tells of a change to the zone in the one question
+	// (RFC 1996); decode it in full.
+	Notify
 )
+
+const opcodeNotify = 4 << 3 // as it stands in the third octet of a header
 
 // Admit judges a packet by its first twelve octets, before anything in it is
 // unpacked: counts in a header cost nothing to forge.
@@ -66,14 +72,21 @@ func Admit(msg []byte) Admission {
 	if len(msg) < headerSize || msg[2]&0x80 != 0 {
 		return Ignore
 	}
-	if msg[2]&0x78 != 0 {
-		return Unsupported
-	}
 	counts := binary.BigEndian.Uint64(msg[4:])
-	if counts>>16 != 1<<32 || counts&0xffff > 2 { // QD=1, AN=NS=0, AR<=2
-		return Malformed
+	switch msg[2] & 0x78 {
+	case 0:
+		if counts>>16 != 1<<32 || counts&0xffff > 2 { // QD=1, AN=NS=0, AR<=2
+			return Malformed
+		}
+		return Accept
+	case opcodeNotify:
+		// One answer may be there, the new SOA record (RFC 1996 §3.7).
+		if counts>>16&^(1<<16) != 1<<32 || counts&0xffff > 2 {
+			return Malformed
+		}
+		return Notify
 	}
-	return Accept
+	return Unsupported
 }
 
 // Query is one parsed query. It holds its own copy of the name, so it outlives

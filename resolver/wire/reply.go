@@ -41,7 +41,7 @@ func (r *Reply) Append(dst, msg []byte, q *Query, f Finish) []byte {
 		rcode = uint16(r.Rcode)
 	}
 	var flags [2]byte
-	flags[0] = 0x80 | msg[2]&0x01 // QR, RD copied
+	flags[0] = 0x80 | msg[2]&0x79 // QR, opcode and RD copied
 	if r.AA {
 		flags[0] |= 0x04
 	}

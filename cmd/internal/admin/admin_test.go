@@ -105,6 +105,13 @@ func (b *backend) Reload(context.Context) (Reload, error) {
 	return Reload{Revision: 2, Changes: []string{"list a changed"}}, b.reload
 }
 
+func (b *backend) ListAction(_ context.Context, action, name string) (string, error) {
+	if name == "none" {
+		return "", errors.New("no list is called none")
+	}
+	return action + " of " + name, nil
+}
+
 func newWorld(t *testing.T, b *backend) *world {
 	t.Helper()
 	dir := t.TempDir()
@@ -170,6 +177,28 @@ func TestRequests(t *testing.T) {
 	}
 	if _, err := w.Find(ctx, ""); err == nil || err.Error() != "no name" {
 		t.Errorf("find without a name: %v", err)
+	}
+	for _, action := range ListActions {
+		if done, err := w.ListAction(ctx, action, "https://a.example/?b=c&d"); err != nil || done != action+" of https://a.example/?b=c&d" {
+			t.Errorf("%s: %q, %v", action, done, err)
+		}
+		if _, err := w.ListAction(ctx, action, "none"); err == nil || err.Error() != "no list is called none" {
+			t.Errorf("%s of no list: %v", action, err)
+		}
+		done, err := w.ListAction(ctx, action, "")
+		if every := action == "refresh"; every != (err == nil) || every != (done == "refresh of ") {
+			t.Errorf("%s without a name: %q, %v", action, done, err)
+		}
+		if res, err := w.http.Get("http://weir/v1/lists/" + action + "?name=a"); err != nil || res.StatusCode != http.StatusMethodNotAllowed {
+			t.Errorf("GET of %s: %v, %v", action, res, err)
+		} else {
+			_ = res.Body.Close()
+		}
+	}
+	for _, action := range []string{"drop", "find", "", "a/b"} {
+		if _, err := w.ListAction(ctx, action, "a"); err == nil {
+			t.Errorf("lists know %q", action)
+		}
 	}
 	if e, err := w.Explain(ctx, "a b&c=d", "A", "::1"); err != nil || e.Name != "a b&c=d" || e.Client != "::1" || len(e.Steps) != 1 {
 		t.Errorf("Explain: %+v, %v", e, err)

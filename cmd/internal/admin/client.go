@@ -60,6 +60,17 @@ func (c *Client) Find(ctx context.Context, name string) (h []Holding, err error)
 	return h, c.call(ctx, http.MethodGet, "/v1/lists/find", url.Values{"name": {name}}, &h)
 }
 
+// ListAction asks for one of ListActions; see Backend.
+func (c *Client) ListAction(ctx context.Context, action, name string) (string, error) {
+	v := url.Values{}
+	if name != "" {
+		v.Set("name", name)
+	}
+	var d Done
+	err := c.call(ctx, http.MethodPost, "/v1/lists/"+url.PathEscape(action), v, &d)
+	return d.Done, err
+}
+
 // Explain asks what would happen to a question.
 func (c *Client) Explain(ctx context.Context, name, qtype, client string) (e Explanation, err error) {
 	v := url.Values{"name": {name}, "type": {qtype}, "client": {client}}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -66,6 +67,7 @@ func (s *Server) Run(ctx context.Context) error {
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { s.reply(w, s.Backend.Status()) })
 	mux.HandleFunc("GET /v1/lists", func(w http.ResponseWriter, _ *http.Request) { s.reply(w, s.Backend.Lists()) })
 	mux.HandleFunc("GET /v1/lists/find", s.find)
+	mux.HandleFunc("POST /v1/lists/{action}", s.listAction)
 	mux.HandleFunc("GET /v1/explain", s.explain)
 	mux.HandleFunc("POST /v1/reload", s.reload)
 	mux.HandleFunc("GET /v1/audit/search", s.search)
@@ -124,6 +126,24 @@ func (s *Server) find(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.reply(w, found)
+}
+
+func (s *Server) listAction(w http.ResponseWriter, r *http.Request) {
+	action, name := r.PathValue("action"), r.URL.Query().Get("name")
+	switch {
+	case !slices.Contains(ListActions, action):
+		s.refuse(w, http.StatusNotFound, fmt.Errorf("lists know no %q", action))
+		return
+	case name == "" && action != "refresh":
+		s.refuse(w, http.StatusBadRequest, fmt.Errorf("%s which list?", action))
+		return
+	}
+	done, err := s.Backend.ListAction(r.Context(), action, name)
+	if err != nil {
+		s.refuse(w, http.StatusConflict, err)
+		return
+	}
+	s.reply(w, Done{done})
 }
 
 func (s *Server) reload(w http.ResponseWriter, r *http.Request) {

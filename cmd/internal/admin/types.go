@@ -23,6 +23,10 @@ type Backend interface {
 	// Reload reads the configuration and lists again, and puts them in force
 	// if all of it is good. The error says what is not.
 	Reload(ctx context.Context) (Reload, error)
+	// ListAction does one of ListActions to the list called name; "" is every
+	// list, and only for "refresh". It returns what was done, in a line or
+	// more; the error says why nothing was.
+	ListAction(ctx context.Context, action, name string) (string, error)
 	Audit() *audit.Log
 }
 
@@ -40,6 +44,7 @@ type Status struct {
 	NameMemory int            `json:"name_memory"` // octets that the matcher takes
 	Categories []Category     `json:"categories"`
 	Policies   []string       `json:"policies"`
+	Attention  []string       `json:"attention,omitempty"` // lists that are not what their origins have
 	Resolver   resolver.Stats `json:"resolver"`
 	Upstreams  []Upstream     `json:"upstreams"`
 	Audit      audit.Stats    `json:"audit"`
@@ -58,18 +63,71 @@ type Upstream struct {
 	Servers []upstream.ServerStats `json:"servers"`
 }
 
-// List is one list as it was loaded.
+// ListActions is what can be asked for a list: to ask its origin now, to put
+// what is held in force, to drop that for good, to go back to the version before.
+var ListActions = []string{"refresh", "approve", "reject", "rollback"}
+
+// Done is what an action did.
+type Done struct {
+	Done string `json:"done"`
+}
+
+// List is one list of a category: what of it is in force, and what is known of
+// its origin.
 type List struct {
 	Name       string         `json:"name"`
 	Category   string         `json:"category"`
 	Format     string         `json:"format"`
 	Entries    int            `json:"entries"`
+	Networks   int            `json:"networks"` // of addresses in answers
+	Added      int            `json:"added"`    // entries since the version before, and gone since then
+	Removed    int            `json:"removed"`
 	Ignored    map[string]int `json:"ignored,omitempty"` // lines that are nothing to enforce, by reason
 	Unreadable int            `json:"unreadable"`
 	Problems   []string       `json:"problems,omitempty"` // the first unreadable lines, with file:line:column
 	Notes      map[string]int `json:"notes,omitempty"`    // what entries say that is not used
-	Modified   time.Time      `json:"modified"`
-	Digest     string         `json:"digest"` // SHA-256, hexadecimal
+	Shared     int            `json:"shared"`             // entries that are on other lists too
+	SharedWith *Overlap       `json:"shared_with,omitempty"`
+	Hits24h    uint64         `json:"hits_24h"` // queries that it decided in the last day
+
+	Origin string `json:"origin"` // "file", "url" or "transfer"
+	// State is "ok", "refused", or "kept: ", "held: " or "missing: " with the
+	// reason why what is in force is not the newest.
+	State string `json:"state"`
+
+	Digest   string    `json:"digest"`             // SHA-256 of the version in force, hexadecimal
+	Previous string    `json:"previous,omitempty"` // of the version before
+	Bytes    int64     `json:"bytes"`              // of it, packed as it is
+	Packing  string    `json:"packing,omitempty"`  // "gzip", "zstd"; empty for plain text
+	Modified time.Time `json:"modified,omitzero"`  // by its origin's word
+	Taken    time.Time `json:"taken,omitzero"`     // when it came here
+
+	Held    *Held     `json:"held,omitempty"`
+	Checked time.Time `json:"checked,omitzero"`  // last answer of the origin
+	Next    time.Time `json:"next,omitzero"`     // when it is asked again
+	Failure string    `json:"failure,omitempty"` // why it was not reached, or gave nothing usable
+}
+
+// Dated is when the version in force is from.
+func (l *List) Dated() time.Time {
+	if l.Modified.IsZero() {
+		return l.Taken
+	}
+	return l.Modified
+}
+
+// Overlap is the list that holds most of another's entries, and how many.
+type Overlap struct {
+	List    string `json:"list"`
+	Entries int    `json:"entries"`
+}
+
+// Held is a version of a list that waits for approval.
+type Held struct {
+	Digest  string    `json:"digest"`
+	Entries int       `json:"entries"`
+	Since   time.Time `json:"since,omitzero"`
+	Why     string    `json:"why"`
 }
 
 // Holding is one entry of a list that covers a name.

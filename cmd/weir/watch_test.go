@@ -1,0 +1,607 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"weir/blocklist"
+)
+
+// watched is a watcher on a real folder whose time the test makes.
+type watched struct {
+	*watcher
+	t    testing.TB
+	dir  string
+	said chan string   // each line of its log, "message key=value ..."
+	arms chan arm      // each timer that it starts
+	told chan struct{} // each call of changed
+	hold chan struct{} // changed waits to send here, if it is not nil
+	stop func()
+	mark int
+
+	mu  sync.Mutex
+	now time.Time
+}
+
+type arm struct {
+	wait time.Duration
+	fire chan time.Time
+}
+
+// newWatched makes a watcher without starting it.
+func newWatched(t testing.TB) *watched {
+	w := &watched{
+		t: t, said: make(chan string, 1<<16), arms: make(chan arm, 100), told: make(chan struct{}, 100),
+		now: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC),
+	}
+	var err error
+	if w.dir, err = filepath.EvalSymlinks(t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
+	c := clock{now: w.time, after: func(d time.Duration) <-chan time.Time {
+		a := arm{d, make(chan time.Time, 1)}
+		w.arms <- a
+		return a.fire
+	}}
+	w.watcher = newWatcher(slog.New(lines(w.said)), c, func() {
+		w.told <- struct{}{}
+		if w.hold != nil {
+			w.hold <- struct{}{}
+		}
+	})
+	return w
+}
+
+// watchDir starts a watcher for sources below a folder that setup, lines of do, fills first.
+func watchDir(t testing.TB, setup string, sources ...string) *watched {
+	w := newWatched(t)
+	w.do(setup)
+	w.set(sources...)
+	w.start()
+	return w
+}
+
+func (w *watched) set(sources ...string) {
+	var paths []string
+	for _, s := range sources {
+		paths = append(paths, filepath.Join(w.dir, s))
+	}
+	w.Set(paths)
+}
+
+func (w *watched) start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx) }()
+	w.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			w.t.Error(err)
+		}
+	})
+	if t, ok := w.t.(*testing.T); ok {
+		t.Cleanup(w.stop)
+	}
+	w.saw("looked at list files")
+	w.settle()
+}
+
+func (w *watched) time() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.now
+}
+
+func (w *watched) advance(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.now = w.now.Add(d)
+}
+
+// lines is a slog.Handler that sends each record as a line.
+type lines chan string
+
+func (l lines) Enabled(context.Context, slog.Level) bool { return true }
+func (l lines) WithAttrs([]slog.Attr) slog.Handler       { return l }
+func (l lines) WithGroup(string) slog.Handler            { return l }
+
+func (l lines) Handle(_ context.Context, r slog.Record) error {
+	line := r.Message
+	r.Attrs(func(a slog.Attr) bool {
+		line += " " + a.String()
+		return true
+	})
+	l <- line
+	return nil
+}
+
+// receive returns what comes next, or fails the test.
+func receive[T any](t testing.TB, from <-chan T, what string) T {
+	t.Helper()
+	select {
+	case v := <-from:
+		return v
+	case <-time.After(20 * time.Second):
+		t.Fatalf("waited in vain for %s", what)
+		panic("not reached")
+	}
+}
+
+// saw waits for a line of the log that holds text, and returns it.
+func (w *watched) saw(text string) string {
+	w.t.Helper()
+	for {
+		if line := receive(w.t, w.said, text); strings.Contains(line, text) {
+			return line
+		}
+	}
+}
+
+// settle waits until the watcher has taken every event so far, and whatever it armed for them.
+func (w *watched) settle() {
+	w.t.Helper()
+	for range 2 { // a timer is armed after the event that it is for
+		w.mark++
+		name := ".mark-" + strconv.Itoa(w.mark)
+		w.do("write " + name)
+		w.saw(name)
+	}
+}
+
+// do changes files, a line each: write, append, move, remove, folder, link, touch.
+func (w *watched) do(script string) {
+	w.t.Helper()
+	for line := range strings.Lines(script) {
+		f := strings.Fields(line)
+		if len(f) == 0 {
+			continue
+		}
+		if err := w.change(f[0], filepath.Join(w.dir, f[1]), f[2:]); err != nil {
+			w.t.Fatalf("%s: %v", strings.TrimSpace(line), err)
+		}
+	}
+}
+
+func (w *watched) change(verb, path string, args []string) error {
+	switch verb {
+	case "write": // in place if it is there
+		return os.WriteFile(path, []byte(strings.Join(args, " ")), 0o600)
+	case "append":
+		f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		_, err = f.WriteString(strings.Join(args, " "))
+		return errors.Join(err, f.Close())
+	case "same": // other text of the same length at the same time
+		info, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, []byte(strings.Repeat("x", int(info.Size()))), 0o600); err != nil {
+			return err
+		}
+		return os.Chtimes(path, info.ModTime(), info.ModTime())
+	case "move":
+		return os.Rename(path, filepath.Join(w.dir, args[0]))
+	case "remove":
+		return os.RemoveAll(path)
+	case "folder":
+		return os.MkdirAll(path, 0o700)
+	case "link":
+		return os.Symlink(args[0], path)
+	case "touch":
+		later := time.Now().Add(time.Hour)
+		return os.Chtimes(path, later, later)
+	case "read":
+		_, err := os.ReadFile(path)
+		return err
+	}
+	return fmt.Errorf("no verb %q", verb)
+}
+
+// tells takes all events, lets time pass, and returns how often changed was called for them.
+func (w *watched) tells() int {
+	w.t.Helper()
+	w.settle()
+	for len(w.arms) > 0 {
+		a := <-w.arms
+		if a.wait == watchLook {
+			continue
+		}
+		w.advance(a.wait)
+		a.fire <- w.time()
+		w.saw("looked at list files")
+		w.settle()
+	}
+	n := len(w.told)
+	for range n {
+		<-w.told
+	}
+	return n
+}
+
+// TestWatch asserts what is told as a change of lists, once, and what is not.
+func TestWatch(t *testing.T) {
+	const (
+		files   = "write a.txt one\nwrite b.txt two\n"
+		folder  = "folder lists\nwrite lists/a.txt one\nwrite lists/README.md x\n"
+		ut1     = "folder ut1/ads\nwrite ut1/ads/domains one\nfolder ut1/vpn\nwrite ut1/vpn/domains two\n"
+		release = "folder v1\nwrite v1/a.txt one\nfolder v2\nwrite v2/a.txt two\nlink current v1\nlink a.txt current/a.txt\n"
+		away    = "folder far\nwrite far/a.txt one\nwrite far/b.txt two\nlink a.txt far/a.txt\n"
+	)
+	for _, c := range []struct {
+		name, setup, source string
+		do                  string
+		want                int
+	}{
+		{"nothing", files, "a.txt", "", 0},
+		{"written in place", files, "a.txt", "write a.txt more", 1},
+		{"appended to", files, "a.txt", "append a.txt more", 1},
+		{"written in many steps", files, "a.txt", strings.Repeat("append a.txt more\n", 100), 1},
+		{"written in place, size and time as before", files, "a.txt", "same a.txt", 1},
+		{"replaced", files, "a.txt", "write a.new more\nmove a.new a.txt", 1},
+		{"replaced as editors do", files, "a.txt", "write .a.txt.swp x\nmove a.txt a.txt~\nwrite a.txt more\nremove a.txt~\nremove .a.txt.swp", 1},
+		{"replaced and then written", files, "a.txt", "write a.new more\nmove a.new a.txt\nwrite a.txt again", 1},
+		{"removed", files, "a.txt", "remove a.txt", 1},
+		{"removed and made again", files, "a.txt", "remove a.txt\nwrite a.txt one", 1},
+		{"time changed", files, "a.txt", "touch a.txt", 1},
+		{"made", "", "a.txt", "write a.txt one", 1},
+		{"read", files, "a.txt", "read a.txt", 0},
+		{"another file", files, "a.txt", "write b.txt more\nremove b.txt\nwrite c.txt x", 0},
+		{"swap file beside", files, "a.txt", "write .a.txt.swp x\nwrite a.txt~ x\nwrite 4913 x\nremove 4913", 0},
+		{"state folder beside", files, "a.txt", "folder weir-data/lists/copies/1\nwrite weir-data/lists/names.new1 x\nwrite weir-data/lists/copies/1/2.list x", 0},
+
+		{"folder: file written", folder, "lists", "write lists/a.txt more", 1},
+		{"folder: file more", folder, "lists", "write lists/b.txt one", 1},
+		{"folder: file less", folder, "lists", "remove lists/a.txt", 1},
+		{"folder: folder more", folder, "lists", "folder lists/below", 1},
+		{"folder: no list", folder, "lists", "write lists/.a.txt.swp x\nwrite lists/README.md more\nremove lists/README.md\nwrite lists/LICENSE x", 0},
+		{"folder: temporary file", folder, "lists", "write lists/4913 x\nremove lists/4913", 0},
+		{"folder: removed", folder, "lists", "remove lists", 1},
+		{"folder: removed and made again", folder, "lists", "remove lists\nfolder lists\nwrite lists/a.txt one", 1},
+		{"folder: replaced", folder + "folder next\nwrite next/a.txt two\n", "lists", "move lists old\nmove next lists", 1},
+		{"folder: made with all above it", "", "deep/er/lists", "folder deep/er/lists\nwrite deep/er/lists/a.txt one", 1},
+		{"folder: a file in its place", folder, "lists", "remove lists\nwrite lists one", 1},
+
+		{"folder above moved", "folder x/y\nwrite x/y/a.txt one\n", "x/y/a.txt", "move x z", 1},
+		{"folder above replaced", "folder x/y\nwrite x/y/a.txt one\nfolder z/y\nwrite z/y/a.txt two\n", "x/y/a.txt", "move x old\nmove z x", 1},
+		{"folders above made", "", "x/y/a.txt", "folder x/y\nwrite x/y/a.txt one", 1},
+		{"folders above made, no file", "", "x/y/a.txt", "folder x/y", 0},
+		{"folder above is a file", "write x one\n", "x/y/a.txt", "remove x\nfolder x/y\nwrite x/y/a.txt one", 1},
+
+		{"link: target written", away, "a.txt", "write far/a.txt more", 1},
+		{"link: target replaced", away, "a.txt", "write far/new more\nmove far/new far/a.txt", 1},
+		{"link: beside the target", away, "a.txt", "write far/b.txt more", 0},
+		{"link: points elsewhere", away, "a.txt", "link new far/b.txt\nmove new a.txt", 1},
+		{"link: broken", away, "a.txt", "remove far", 1},
+		{"link: replaced by a file", away, "a.txt", "write new one\nmove new a.txt", 1},
+		{"link: comes to hold", "link a.txt far/a.txt\n", "a.txt", "folder far\nwrite far/a.txt one", 1},
+		{"link: around", "link a.txt b.txt\nlink b.txt a.txt\n", "a.txt", "remove b.txt\nwrite b.txt one", 1},
+		{"link: out of its folder", "folder x\nwrite b.txt one\nlink x/a.txt ../b.txt\n", "x/a.txt", "write b.txt more", 1},
+		{"link above: points elsewhere", release, "a.txt", "link new v2\nmove new current", 1},
+		{"link above: file written", release, "a.txt", "write v1/a.txt more", 1},
+		{"link above: beside", release, "a.txt", "write v2/a.txt more", 0},
+		{"folder of links", away + "folder lists\nlink lists/a.txt ../far/a.txt\n", "lists", "write far/a.txt more", 1},
+
+		{"glob: file written", files, "*.txt", "write b.txt more", 1},
+		{"glob: file more", files, "*.txt", "write c.txt more", 1},
+		{"glob: file moved in", files + "write c.new more\n", "*.txt", "move c.new c.txt", 1},
+		{"glob: file less", files, "*.txt", "remove a.txt", 1},
+		{"glob: no match", files, "*.txt", "write c.list x\nwrite .c.txt x\nwrite README.txt x", 0},
+		{"glob: nothing yet", "", "lists/*/*.txt", "folder lists/x\nwrite lists/x/a.txt one", 1},
+		{"glob: folder without a match", "folder lists\n", "lists/*/*.txt", "folder lists/x\nwrite lists/x/a.list one", 0},
+		{"glob: folder more", ut1, "ut1/*", "folder ut1/games\nwrite ut1/games/domains one", 1},
+		{"glob: folder less", ut1, "ut1/*", "remove ut1/vpn", 1},
+		{"glob: file in a folder", ut1, "ut1/*", "write ut1/vpn/domains more", 1},
+		{"glob: usage comes", ut1, "ut1/*", "write ut1/vpn/usage black", 1},
+		{"glob: about the collection", ut1, "ut1/*", "write ut1/global_usage x\nwrite ut1/README x", 0},
+		{"glob: folder made again", ut1, "ut1/*", "remove ut1/vpn\nfolder ut1/vpn\nwrite ut1/vpn/domains two", 1},
+		{"glob letters in a name", "folder a[1]\nwrite a[1]/b.txt one\n", "a[1]/b.txt", "write a[1]/b.txt more", 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			leaks(t)
+			w := watchDir(t, c.setup, c.source)
+			w.do(c.do)
+			if got := w.tells(); got != c.want {
+				t.Fatalf("told %d times, want %d", got, c.want)
+			}
+			// It goes on.
+			w.do(c.do)
+			w.tells()
+			if strings.ContainsAny(c.source, "*") || c.want == 0 {
+				return
+			}
+			w.do("remove " + c.source + "\nfolder " + filepath.Dir(c.source) + "\nwrite " + c.source + " at the end")
+			if got := w.tells(); got != 1 {
+				t.Errorf("then made anew: told %d times, want 1", got)
+			}
+		})
+	}
+}
+
+// leaks asserts that nothing of the test runs on after it. To be called first, so that it looks last.
+func leaks(t *testing.T) {
+	already := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, already) })
+}
+
+// TestWatchWaits asserts that a change is told when it was quiet for long enough, and in the end without quiet.
+func TestWatchWaits(t *testing.T) {
+	leaks(t)
+	w := watchDir(t, "write a.txt one", "a.txt")
+	w.do("append a.txt 1")
+	w.settle()
+	a := receive(t, w.arms, "a timer")
+	if a.wait != watchQuiet {
+		t.Fatalf("the first timer is %v", a.wait)
+	}
+	begun := w.time()
+	for i := 0; ; i++ {
+		w.advance(watchQuiet - 100*time.Millisecond)
+		w.do("append a.txt " + strconv.Itoa(i))
+		w.settle()
+		if w.time().Sub(begun) >= watchPatience {
+			break
+		}
+		if i%2 == 1 { // a timer that is late finds that it was too early
+			a.fire <- w.time()
+			a = receive(t, w.arms, "another timer")
+			if left := begun.Add(watchPatience).Sub(w.time()); a.wait > watchQuiet || a.wait > left {
+				t.Fatalf("after %v a timer of %v", w.time().Sub(begun), a.wait)
+			}
+		}
+		if len(w.told) > 0 {
+			t.Fatalf("told after %v", w.time().Sub(begun))
+		}
+	}
+	a.fire <- w.time()
+	receive(t, w.told, "the change")
+	if n := w.tells(); n != 0 {
+		t.Errorf("told again %d times", n)
+	}
+}
+
+// TestWatchSet asserts what Set remembers: what is new, as it is; what was watched, as it was.
+func TestWatchSet(t *testing.T) {
+	leaks(t)
+	w := newWatched(t)
+	w.do("write a.txt one\nwrite b.txt two\nwrite c.txt three")
+	w.set("a.txt", "b.txt")
+	w.do("write a.txt more")
+	w.set("a.txt", "b.txt")
+	w.start()
+	if n := w.tells(); n != 1 {
+		t.Errorf("a change between Set and Run: told %d times, want 1", n)
+	}
+	w.do("write c.txt more")
+	w.set("b.txt", "c.txt")
+	w.saw("looked at list files")
+	if n := w.tells(); n != 0 {
+		t.Errorf("a change before Set: told %d times, want 0", n)
+	}
+	w.do("write a.txt again")
+	if n := w.tells(); n != 0 {
+		t.Errorf("a change of what is not watched any more: told %d times, want 0", n)
+	}
+	w.do("write c.txt again")
+	if n := w.tells(); n != 1 {
+		t.Errorf("a change of what is watched now: told %d times, want 1", n)
+	}
+}
+
+// TestWatchWhileTold asserts that what changes while a change is told is told after it.
+func TestWatchWhileTold(t *testing.T) {
+	leaks(t)
+	w := watchDir(t, "write a.txt one", "a.txt")
+	w.hold = make(chan struct{})
+	w.do("write a.txt two")
+	w.settle()
+	a := receive(t, w.arms, "a timer")
+	w.advance(a.wait)
+	a.fire <- w.time()
+	receive(t, w.told, "the first change")
+	w.do("write a.txt three")
+	<-w.hold
+	close(w.hold) // later calls would fail: there is one more, and it finds the channel gone
+	w.hold = nil
+	if n := w.tells(); n != 1 {
+		t.Errorf("told %d times, want 1", n)
+	}
+}
+
+// TestWatchOverflow asserts that a change is told of which the event was lost, because nobody read events for too long.
+func TestWatchOverflow(t *testing.T) {
+	leaks(t)
+	text, err := os.ReadFile("/proc/sys/fs/inotify/max_queued_events")
+	queue, bad := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || bad != nil || queue > 100_000 {
+		t.Skipf("no small queue of events to fill: %q, %v", text, err)
+	}
+	w := watchDir(t, "write a.txt one", "a.txt")
+	w.hold = make(chan struct{})
+	w.do("write a.txt two")
+	w.settle()
+	a := receive(t, w.arms, "a timer")
+	w.advance(a.wait)
+	a.fire <- w.time()
+	receive(t, w.told, "the first change")
+	for i := range queue/2 + 5000 { // making and removing are two events
+		w.do("folder .x" + strconv.Itoa(i) + "\nremove .x" + strconv.Itoa(i))
+	}
+	w.do("same a.txt") // only an event would tell
+	<-w.hold
+	w.hold = nil
+	w.saw("events of list folders were lost")
+	if n := w.tells(); n != 1 {
+		t.Errorf("told %d times, want 1", n)
+	}
+	w.do("same a.txt")
+	if n := w.tells(); n != 1 {
+		t.Errorf("and then %d times, want 1", n)
+	}
+}
+
+// TestWatchWithoutWatches asserts that changes are found by looking where there is no watch to be had, and that this is said.
+func TestWatchWithoutWatches(t *testing.T) {
+	for name, deprive := range map[string]func(w *watched){
+		"none for folders": func(w *watched) {
+			w.add = func(*fsnotify.Watcher, string) error { return syscall.ENOSPC }
+		},
+		"none at all": func(w *watched) {
+			w.open = func() (*fsnotify.Watcher, error) { return nil, syscall.EMFILE }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			leaks(t)
+			w := newWatched(t)
+			deprive(w)
+			w.do("folder lists\nwrite lists/a.txt one")
+			w.set("lists")
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- w.Run(ctx) }()
+			w.saw("list folders cannot be watched; looking at list files from time to time every=30s")
+			look := func() {
+				t.Helper()
+				a := receive(t, w.arms, "the next look")
+				if a.wait != watchLook {
+					t.Fatalf("the next look is after %v", a.wait)
+				}
+				w.advance(a.wait)
+				a.fire <- w.time()
+				w.saw("looked at list files")
+			}
+			w.saw("looked at list files")
+			look() // nothing happened
+			w.do("write lists/b.txt two")
+			look() // finds the change, and waits for its end
+			a, b := receive(t, w.arms, "a timer"), receive(t, w.arms, "a timer")
+			if a.wait == watchLook {
+				a, b = b, a
+			}
+			if a.wait != watchQuiet || b.wait != watchLook {
+				t.Fatalf("timers %v and %v", a.wait, b.wait)
+			}
+			w.do("append lists/b.txt more") // it goes on
+			w.advance(a.wait)
+			a.fire <- w.time()
+			w.saw("looked at list files")
+			a = receive(t, w.arms, "a timer")
+			if len(w.told) > 0 {
+				t.Error("told while it was written")
+			}
+			w.advance(a.wait)
+			a.fire <- w.time()
+			receive(t, w.told, "the change")
+			if name == "none at all" {
+				cancel()
+			} else {
+				w.stop = func() {}
+				w.watcher.mu.Lock() // Run is not looking: the next look is not due
+				w.add = (*fsnotify.Watcher).Add
+				w.watcher.mu.Unlock()
+				w.advance(b.wait)
+				b.fire <- w.time()
+				w.saw("list folders are watched again")
+				w.do("write lists/b.txt end")
+				if n := w.tells(); n != 1 {
+					t.Errorf("with watches again: told %d times, want 1", n)
+				}
+				cancel()
+			}
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestWatchMissesNothing makes random changes and asserts that whenever the loader would now read something else, that
+// is told.
+func TestWatchMissesNothing(t *testing.T) {
+	sources := []string{"a/x.txt", "b", "*/y.txt", "c", "a/b/z.txt"}
+	rapid.Check(t, func(rt *rapid.T) {
+		w := watchDir(t, "", sources...)
+		defer w.stop()
+		names := rapid.SampledFrom([]string{"a", "b", "c", "a/x.txt", "a/y.txt", "b/x.txt", "b/y.txt", "b/.h", "b/README", "a/b", "a/b/z.txt", "c/x.txt", "d"})
+		before := readNaive(w.dir, sources)
+		for range rapid.IntRange(1, 6).Draw(rt, "rounds") {
+			for range rapid.IntRange(1, 4).Draw(rt, "changes") {
+				verb := rapid.SampledFrom([]string{"write", "write", "folder", "folder", "move", "remove", "link", "append"}).Draw(rt, "verb")
+				path, args := names.Draw(rt, "path"), []string{names.Draw(rt, "other")}
+				if verb == "link" {
+					args[0] = filepath.Join(w.dir, args[0])
+				}
+				_ = w.change(verb, filepath.Join(w.dir, path), args) // what cannot be done is not done
+			}
+			told := w.tells()
+			now := readNaive(w.dir, sources)
+			if now != before && told == 0 {
+				rt.Fatalf("not told:\n%s\nwas\n%s", now, before)
+			}
+			before = now
+		}
+	})
+}
+
+// readNaive is all that the loader reads for sources.
+func readNaive(dir string, sources []string) string {
+	var out []string
+	file := func(path string) {
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+			text, err := os.ReadFile(path)
+			out = append(out, fmt.Sprintf("%s: %q %v", path, text, err))
+		}
+	}
+	for _, s := range sources {
+		path := filepath.Join(dir, s)
+		matches, _ := filepath.Glob(path)
+		for _, m := range matches {
+			file(m)
+			entries, _ := os.ReadDir(m)
+			for _, e := range entries {
+				if isListName(e.Name()) {
+					file(filepath.Join(m, e.Name()))
+				}
+			}
+		}
+	}
+	return strings.Join(out, "\n")
+}
+
+// TestListNames asserts that the watcher and the loader agree on which files of a folder are lists.
+func TestListNames(t *testing.T) {
+	dir := t.TempDir()
+	all := []string{"a.txt", ".hidden", "README", "README.md", "readme", "LICENSE", "LICENSE.txt", "global_usage", "a.txt~", "4913", "#a#"}
+	for _, name := range all {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("one.example\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lists, err := blocklist.Load(t.Context(), []blocklist.CategoryConfig{{Name: "c", Sources: blocklist.Sources(dir)}}, "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range all {
+		read := slices.ContainsFunc(lists.All(), func(l *blocklist.List) bool { return filepath.Base(l.Name) == name })
+		if read != isListName(name) {
+			t.Errorf("%q: read %v, watched %v", name, read, isListName(name))
+		}
+	}
+}
