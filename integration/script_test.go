@@ -57,6 +57,21 @@ func TestMain(m *testing.M) {
 //	wait-asked NAME TYPE [VAR]
 //	                         wait until it has been asked
 //	release NAME [VAR]       let it send the answers for NAME that it held back
+//	web FILE [VAR]           start an HTTP server that behaves as FILE says (see webServer); $WEB, or $VAR, is its URL
+//	fetched PATH N [304] [VAR]
+//	                         fail unless it was asked for PATH exactly N times, or so answered it 304 N times
+//	wait-fetched PATH N [304] [VAR]
+//	                         wait until it has, or more often
+//	primary FILE [VAR]       start a primary server of zones that behaves as FILE says (see primary); $PRIMARY, or
+//	                         $VAR, is its address
+//	transferred AXFR|IXFR|denied N [VAR]
+//	                         fail unless it has sent exactly N zones whole, or N differences, or refused N requests
+//	                         that were not signed with its key
+//	wait-transferred AXFR|IXFR|denied N [VAR]
+//	                         wait until it has, or more often
+//	[!] notify ZONE [VAR]    let it tell weir that a zone has changed; fail unless the answer, which is printed as by
+//	                         ask, is NOERROR; with !, if it is
+//	gone VAR                 end the server at that address; the command that started it starts it there again
 //	expand FILE…             put environment variables into files
 //	serve [ARGS]             start weir and wait until it serves; $ADDR and $PORT are its first address, $ADDR2
 //	                         its second, $PID its process
@@ -91,7 +106,10 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
-			w := &world{upstreams: map[string]*fakeServer{}, pending: map[string]*pending{}}
+			w := &world{
+				upstreams: map[string]*fakeServer{}, webs: map[string]*webServer{}, primaries: map[string]*primary{},
+				pending: map[string]*pending{},
+			}
 			e.Values["world"] = w
 			e.Defer(w.close)
 			e.Setenv("PATH", filepath.Dir(binary)+string(os.PathListSeparator)+e.Getenv("PATH"))
@@ -99,29 +117,37 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"upstream":   cmdUpstream,
-			"asked":      cmdAsked,
-			"wait-asked": cmdWaitAsked,
-			"release":    cmdRelease,
-			"expand":     cmdExpand,
-			"serve":      cmdServe,
-			"signal":     cmdSignal,
-			"ended":      cmdEnded,
-			"wait-log":   cmdWaitLog,
-			"said":       cmdSaid,
-			"watch":      cmdWatch,
-			"seen":       cmdSeen,
-			"watched":    cmdWatched,
-			"unwatch":    cmdUnwatch,
-			"exits":      cmdExits,
-			"ask":        cmdAsk,
-			"asking":     cmdAsking,
-			"answered":   cmdAnswered,
-			"send":       cmdSend,
-			"flood":      cmdFlood,
-			"seal":       cmdSeal,
-			"filelimit":  cmdFileLimit,
-			"fuzzfile":   cmdFuzzFile,
+			"upstream":         cmdUpstream,
+			"asked":            cmdAsked,
+			"wait-asked":       cmdWaitAsked,
+			"release":          cmdRelease,
+			"web":              cmdWeb,
+			"fetched":          cmdFetched,
+			"wait-fetched":     cmdWaitFetched,
+			"primary":          cmdPrimary,
+			"transferred":      cmdTransferred,
+			"wait-transferred": cmdWaitTransferred,
+			"notify":           cmdNotify,
+			"gone":             cmdGone,
+			"expand":           cmdExpand,
+			"serve":            cmdServe,
+			"signal":           cmdSignal,
+			"ended":            cmdEnded,
+			"wait-log":         cmdWaitLog,
+			"said":             cmdSaid,
+			"watch":            cmdWatch,
+			"seen":             cmdSeen,
+			"watched":          cmdWatched,
+			"unwatch":          cmdUnwatch,
+			"exits":            cmdExits,
+			"ask":              cmdAsk,
+			"asking":           cmdAsking,
+			"answered":         cmdAnswered,
+			"send":             cmdSend,
+			"flood":            cmdFlood,
+			"seal":             cmdSeal,
+			"filelimit":        cmdFileLimit,
+			"fuzzfile":         cmdFuzzFile,
 		},
 	})
 }
@@ -131,7 +157,9 @@ const patience = 20 * time.Second
 
 // world is what one script has running.
 type world struct {
-	upstreams map[string]*fakeServer // by the variable that holds the address
+	upstreams map[string]*fakeServer // by the variable that holds the address; so are the next two
+	webs      map[string]*webServer
+	primaries map[string]*primary
 	weir      *process
 	watcher   *process
 	pending   map[string]*pending
@@ -146,6 +174,31 @@ func (w *world) close() {
 	for _, u := range w.upstreams {
 		u.close()
 	}
+	for _, s := range w.webs {
+		s.close()
+	}
+	for _, p := range w.primaries {
+		p.close()
+	}
+}
+
+func cmdGone(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 1, 1, "gone VAR")
+	w, key := worldOf(ts), args[0]
+	u, s, p := w.upstreams[key], w.webs[key], w.primaries[key]
+	switch {
+	case u != nil:
+		u.close()
+	case s != nil:
+		s.close()
+	case p != nil:
+		p.close()
+	default:
+		ts.Fatalf("no server %s runs", key)
+	}
+	delete(w.upstreams, key)
+	delete(w.webs, key)
+	delete(w.primaries, key)
 }
 
 func worldOf(ts *testscript.TestScript) *world { return ts.Value("world").(*world) }

@@ -155,30 +155,32 @@ func newFakeServer(script, addr string) (*fakeServer, error) {
 			u.behaviour[dns.Fqdn(verb)] = rest
 		}
 	}
-	if err := u.listen(addr); err != nil {
+	var err error
+	if u.udp, u.tcp, err = listenBoth(addr); err != nil {
 		return nil, err
 	}
+	u.addr = u.udp.LocalAddr().String()
 	u.wg.Go(u.serveUDP)
 	u.wg.Go(u.serveTCP)
 	return u, nil
 }
 
-// listen opens addr for both transports; without one, a port that is free for both.
-func (u *fakeServer) listen(addr string) (err error) {
+// listenBoth opens addr for both transports; where its port is 0, or without
+// one on 127.0.0.1, a port that is free for both.
+func listenBoth(addr string) (udp net.PacketConn, tcp net.Listener, err error) {
 	if addr == "" {
 		addr = "127.0.0.1:0"
 	}
 	for range 10 {
-		if u.udp, err = net.ListenPacket("udp", addr); err != nil {
-			return err
+		if udp, err = net.ListenPacket("udp", addr); err != nil {
+			return nil, nil, err
 		}
-		u.addr = u.udp.LocalAddr().String()
-		if u.tcp, err = net.Listen("tcp", u.addr); err == nil {
-			return nil
+		if tcp, err = net.Listen("tcp", udp.LocalAddr().String()); err == nil {
+			return udp, tcp, nil
 		}
-		u.udp.Close()
+		udp.Close()
 	}
-	return err
+	return nil, nil, err
 }
 
 func (u *fakeServer) close() {
