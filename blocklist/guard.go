@@ -12,8 +12,8 @@ import (
 // the names in force, that names a public suffix or all names, or that would block a name which a policy allows by
 // name. The version in force then stays, until an operator approves the new one or the source gives another.
 
-// fewNames is how many names may come or go in a list without being too few or too many.
-const fewNames = 100
+// fewNames may always be added to a list: those that are kept by hand begin small.
+const fewNames = 20
 
 // guard holds the new versions that may not come into force, and says whether there was one.
 func (l *loader) guard() bool {
@@ -35,7 +35,7 @@ func (in *intake) objection() string {
 	c := &in.changes
 	share := func() string { return fmt.Sprintf("%d names instead of %d", c.fresh, c.old) }
 	switch {
-	case in.category.MaxShrink > 0 && float64(c.fresh) < in.category.MaxShrink*float64(c.old) && c.old-c.fresh > fewNames:
+	case in.category.MaxShrink > 0 && float64(c.fresh) < in.category.MaxShrink*float64(c.old):
 		return share() + ", less than max_shrink lets it have"
 	case in.category.MaxGrowth > 0 && float64(c.fresh) > in.category.MaxGrowth*float64(c.old) && c.fresh-c.old > fewNames:
 		return share() + ", more than max_growth lets it have"

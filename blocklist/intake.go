@@ -194,7 +194,11 @@ func (l *loader) fallBack(in *intake, err error) {
 	default:
 		in.use = fromNowhere
 		in.list.Missing, in.list.Kept = true, err.Error()
-		if in.category.OnError == BlockAll || in.category.OnError == KeepLast && in.config.Remote() {
+		switch {
+		case in.category.OnError == BlockAll:
+			in.list.Kept += "; until it comes, rules that block or observe its category match every name"
+			return
+		case in.category.OnError == KeepLast && in.config.Remote():
 			return
 		}
 		hint := ""

@@ -31,6 +31,8 @@ func (s *server) Status() admin.Status {
 	for _, l := range b.lists.All() {
 		if l.Kept != "" {
 			st.Attention = append(st.Attention, fmt.Sprintf("list %s: %s", l.Name, stateOf(l)))
+		} else if k := s.keeper.kept(l.Name); k.Failure != "" {
+			st.Attention = append(st.Attention, fmt.Sprintf("list %s: not fetched: %s", l.Name, k.Failure))
 		}
 	}
 	for _, p := range b.cfg.Policies {
@@ -48,7 +50,7 @@ func (s *server) Lists() []admin.List {
 	if err != nil {
 		s.logger.Debug("hits of lists", "error", err)
 	}
-	return describeLists(s.current().lists, s.keeper.store, hits)
+	return describeLists(s.current().lists, s.keeper, hits)
 }
 
 // Find implements admin.Backend.
@@ -62,7 +64,7 @@ func (s *server) Explain(name, qtype, client string) (admin.Explanation, error) 
 // Audit implements admin.Backend.
 func (s *server) Audit() *audit.Log { return s.log }
 
-func describeLists(lists *blocklist.Lists, store *blocklist.Store, hits map[audit.ListRef]audit.Hits) []admin.List {
+func describeLists(lists *blocklist.Lists, keeper *keeper, hits map[audit.ListRef]audit.Hits) []admin.List {
 	out := []admin.List{}
 	for _, l := range lists.All() {
 		d := admin.List{
@@ -80,12 +82,10 @@ func describeLists(lists *blocklist.Lists, store *blocklist.Store, hits map[audi
 		if h := l.Held; h != nil {
 			d.Held = &admin.Held{Digest: fmt.Sprintf("%x", h.Digest), Entries: h.Entries, Since: h.Since.UTC(), Why: h.Why}
 		}
-		if store != nil {
-			k := store.Kept(l.Name)
-			d.Checked, d.Failure, d.Next = k.Checked.UTC(), k.Failure, k.Next.UTC()
-			if k.Previous != nil {
-				d.Previous = fmt.Sprintf("%x", k.Previous.Digest)
-			}
+		k := keeper.kept(l.Name)
+		d.Checked, d.Failure, d.Next = k.Checked.UTC(), k.Failure, k.Next.UTC()
+		if k.Previous != nil {
+			d.Previous = fmt.Sprintf("%x", k.Previous.Digest)
 		}
 		for _, i := range l.Ignored {
 			if d.Ignored == nil {

@@ -100,10 +100,11 @@ func (b *built) tell(old *blocklist.Lists, logger *slog.Logger) {
 			known[l.Category+" "+l.Name+string(l.Digest[:])] = true
 		}
 	}
-	if how, why, wrong := strings.Cut(b.lists.Compiled, ": "); wrong {
+	switch how, why, wrong := strings.Cut(b.lists.Compiled, ": "); {
+	case wrong:
 		logger.Warn("compiled names "+how, "reason", why)
-	} else {
-		logger.Debug("compiled names "+how, "names", b.lists.Matcher().Names())
+	case old == nil && how == "mapped":
+		logger.Info("compiled names mapped, no list has changed", "names", b.lists.Matcher().Names())
 	}
 	for _, line := range news(old, b.lists) {
 		logger.Warn(line)

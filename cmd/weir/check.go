@@ -24,6 +24,9 @@ func checkCommand(g *global) *cobra.Command {
 				return told(err, talk, "it would not start")
 			}
 			defer b.close()
+			for _, line := range news(nil, b.lists) {
+				fmt.Fprintf(talk, "warning[list]: %s\n", shown(line))
+			}
 			unreadable := 0
 			for _, l := range b.lists.All() {
 				unreadable += l.Unreadable

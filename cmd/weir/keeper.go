@@ -62,6 +62,14 @@ func (k *keeper) state(cfg *Config) string {
 	return cfg.Resolve(cfg.Lists.Path)
 }
 
+// kept is what the store knows of a list.
+func (k *keeper) kept(name string) blocklist.Kept {
+	if k.store == nil {
+		return blocklist.Kept{}
+	}
+	return k.store.Kept(name)
+}
+
 // watch follows the local lists of cfg from now on.
 func (k *keeper) watch(cfg *Config) {
 	if k.watcher != nil {
@@ -146,7 +154,7 @@ func (s *server) ListAction(ctx context.Context, action, name string) (string, e
 	var err error
 	switch action {
 	case "refresh":
-		said = s.fetchNow(ctx, name)
+		said, _ = s.keeper.fetchNow(ctx, remoteSources(s.current().sources), name)
 	case "approve":
 		err = store.Approve(name)
 	case "reject":
@@ -174,27 +182,55 @@ func (s *server) ListAction(ctx context.Context, action, name string) (string, e
 	return strings.Join(append(slices.Compact(said), fmt.Sprintf("revision %d", done.Revision)), "\n"), nil
 }
 
-// fetchNow asks the origin of the remote list of that name, or of all of them.
-func (s *server) fetchNow(ctx context.Context, name string) []string {
-	var said []string
+// fetchNow asks the origin of the remote list of that name, or of all of them,
+// and says in a line each what came of it.
+func (k *keeper) fetchNow(ctx context.Context, sources []blocklist.SourceConfig, name string) (said []string, failed bool) {
 	asked := map[string]bool{}
-	for _, src := range remoteSources(s.current().sources) {
+	for _, src := range sources {
 		list := src.ListName()
 		if name != "" && list != name || asked[list] {
 			continue
 		}
 		asked[list] = true
-		changed, err := s.keeper.fetcher.Fetch(ctx, &src)
+		changed, err := k.fetcher.Fetch(ctx, &src)
 		switch {
 		case err != nil:
-			said = append(said, fmt.Sprintf("%s: not fetched: %v", list, err))
+			failed = true
+			k.fetcher.Logger.Warn("list not fetched", "list", list, "error", err)
+			said = append(said, fmt.Sprintf("not fetched: %v", err))
 		case changed:
 			said = append(said, list+": a new version was fetched")
 		default:
 			said = append(said, list+": nothing newer")
 		}
 	}
-	return said
+	return said, failed
+}
+
+// fetchLists fetches lists where no server runs.
+func fetchLists(ctx context.Context, cfg *Config, name string) (string, error) {
+	quiet := slog.New(slog.DiscardHandler) // the outcome is told
+	store, err := blocklist.OpenStore(cfg.Resolve(cfg.Lists.Path))
+	if err != nil {
+		return "", err
+	}
+	faults := newFaults(cfg)
+	k := &keeper{store: store, fetcher: &blocklist.Fetcher{Store: store, Logger: quiet, UserAgent: "weir/" + version()}}
+	sources := remoteSources(categories(cfg, faults, quiet))
+	if problems := faults.report.sorted(); len(problems) > 0 {
+		return "", &configError{problems}
+	}
+	said, failed := k.fetchNow(ctx, sources, name)
+	text := strings.Join(said, "\n")
+	switch {
+	case failed:
+		return "", errors.New(text)
+	case len(said) == 0 && name != "":
+		return "", fmt.Errorf("no list that is fetched is called %q", name)
+	case len(said) == 0:
+		return "no list is fetched from elsewhere", nil
+	}
+	return text, nil
 }
 
 // knowsList is an error if no list has that name.

@@ -143,12 +143,7 @@ func listsActionCommand(g *global, use, short string, args cobra.PositionalArgs)
 					return &exitError{exitUsage, errors.New("the name of a list is not empty")}
 				}
 			}
-			cl, err := g.dial(cmd)
-			if err != nil {
-				return err
-			}
-			defer cl.Close()
-			done, err := cl.ListAction(cmd.Context(), cmd.Name(), name)
+			done, err := listAction(cmd, g, cmd.Name(), name)
 			if err != nil {
 				return err
 			}
@@ -161,6 +156,24 @@ func listsActionCommand(g *global, use, short string, args cobra.PositionalArgs)
 	}
 	jsonFlag(c, &asJSON)
 	return c
+}
+
+// listAction asks the running server. Where there is none, lists can be fetched
+// all the same, so that a server which needs them can be started.
+func listAction(cmd *cobra.Command, g *global, action, name string) (string, error) {
+	cl, err := g.dial(cmd)
+	if err == nil {
+		defer cl.Close()
+		return cl.ListAction(cmd.Context(), action, name)
+	}
+	if action != "refresh" || !errors.Is(err, admin.ErrNoServer) || g.socket != "" {
+		return "", err
+	}
+	cfg, err := g.load(cmd.ErrOrStderr())
+	if err != nil {
+		return "", err
+	}
+	return fetchLists(cmd.Context(), cfg, name)
 }
 
 func listsCheckCommand() *cobra.Command {
