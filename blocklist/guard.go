@@ -144,8 +144,8 @@ func publicSuffix(name []byte) bool {
 	return registry && suffix == text
 }
 
-// guardPolicies holds the new versions by which a policy would block what it allows by name and did not block until
-// now. It says whether there was one.
+// guardPolicies holds the new versions by which a policy would block a name that it did not block until now, and that
+// it or another policy allows by name. It says whether there was one.
 func (l *loader) guardPolicies(x *Lists) bool {
 	concerned := map[string]*intake{} // by category and list
 	for _, in := range l.intakes {
@@ -176,9 +176,10 @@ func (l *loader) guardPolicies(x *Lists) bool {
 	}
 	held := false
 	for _, name := range names {
+		by := now.allowingByName(name)
 		for p := range now.policies {
-			if !now.allowsByName(uint16(p), name) {
-				continue
+			if by == "" {
+				break
 			}
 			f := now.read(uint16(p), name, typeA).decided
 			if f.rule == noRule || now.policies[p].rules[f.rule].verdict != Block {
@@ -194,7 +195,7 @@ func (l *loader) guardPolicies(x *Lists) bool {
 					continue
 				}
 			}
-			l.hold(in, fmt.Sprintf("would block %s, which policy %q allows by name", NameString(name), o.Policy))
+			l.hold(in, fmt.Sprintf("would block %s, which policy %q allows by name", NameString(name), by))
 			held = true
 		}
 	}
@@ -203,9 +204,14 @@ func (l *loader) guardPolicies(x *Lists) bool {
 
 const typeA = 1
 
-// allowsByName says whether an allow rule of the policy covers name by one of its domains.
-func (p *Policy) allowsByName(index uint16, name []byte) bool {
-	return slices.ContainsFunc(p.policies[index].rules, func(r rule) bool {
-		return r.cfg.Action == ActionAllow && len(r.domains) > 0 && r.covers(domain{name, Self})
-	})
+// allowingByName returns the first policy of which an allow rule covers name by one of its domains, "" for none.
+func (p *Policy) allowingByName(name []byte) string {
+	for i := range p.policies {
+		if slices.ContainsFunc(p.policies[i].rules, func(r rule) bool {
+			return r.cfg.Action == ActionAllow && len(r.domains) > 0 && r.covers(domain{name, Self})
+		}) {
+			return p.policies[i].cfg.Name
+		}
+	}
+	return ""
 }

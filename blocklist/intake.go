@@ -111,7 +111,7 @@ func (l *loader) local(in *intake) {
 		return
 	}
 	in.list.print = print
-	if old := in.old; old != nil && old.Kept == "" && print != "" && old.print == print && old.forced == in.src.format {
+	if old := in.old; old != nil && old.Kept == "" && print != "" && old.print == print && old.forced == in.src.format && in.settled() {
 		l.takeOld(in, "")
 		return
 	}
@@ -153,10 +153,10 @@ func (l *loader) remote(c *CategoryConfig, cfg *SourceConfig) *intake {
 func (l *loader) version(in *intake, digest [32]byte) {
 	k := &in.kept
 	switch {
-	case in.old != nil && in.old.Digest == digest && in.old.forced == in.src.format && !in.src.ut1:
-		l.takeOld(in, "")
 	case k.Refused == digest && k.InForce != nil && k.InForce.Digest != digest:
 		l.stay(in, "the version of the source was rejected or rolled back")
+	case in.old != nil && in.old.Digest == digest && in.old.forced == in.src.format && !in.src.ut1:
+		l.takeOld(in, "")
 	case k.Held != nil && k.Held.Digest == digest && k.Approved != digest:
 		in.list.Held = &Held{Digest: digest, Entries: k.Held.Entries, Why: k.Why, Since: k.Held.Taken}
 		l.stay(in, "held: "+k.Why)
@@ -168,11 +168,16 @@ func (l *loader) version(in *intake, digest [32]byte) {
 	}
 }
 
+// settled says whether the version in force is the one that the store wants to be: it is not after a rollback.
+func (in *intake) settled() bool {
+	return in.old != nil && (in.kept.InForce == nil || in.kept.InForce.Digest == in.old.Digest)
+}
+
 // stay keeps the version that the store has in force, instead of the origin's latest.
 func (l *loader) stay(in *intake, why string) {
 	k := &in.kept
 	switch {
-	case in.old != nil && (k.InForce == nil || k.InForce.Digest == in.old.Digest):
+	case in.settled():
 		l.takeOld(in, why)
 	case k.InForce != nil && k.InForce.File != "":
 		l.takeCopy(in, k.InForce, why)
@@ -185,7 +190,7 @@ func (l *loader) stay(in *intake, why string) {
 func (l *loader) fallBack(in *intake, err error) {
 	k := &in.kept
 	switch {
-	case in.old != nil && (k.InForce == nil || k.InForce.Digest == in.old.Digest):
+	case in.settled():
 		l.takeOld(in, err.Error())
 	case k.InForce != nil && k.InForce.File != "" && in.path != k.InForce.File:
 		l.takeCopy(in, k.InForce, err.Error())
