@@ -324,10 +324,16 @@ func (b *block) entry(r *row) string {
 	var name []byte
 	switch {
 	case r.on == OnAddress:
-		if a := b.answers(r); int(r.alias) < len(a) {
-			return b.addrs[a[r.alias]].String()
+		a := b.answers(r)
+		if int(r.alias) >= len(a) {
+			return ""
 		}
-		return ""
+		addr := b.addrs[a[r.alias]]
+		network, err := addr.Unmap().Prefix(int(r.off))
+		if r.scope == 0 || err != nil || network.IsSingleIP() {
+			return addr.String()
+		}
+		return network.String()
 	case r.scope == 0:
 		return ""
 	case r.on == OnAlias:

@@ -77,8 +77,8 @@
 //	 8 reason      query
 //	 9 observed    query: reason
 //	10 on          query: the entry was found on 0 nothing, 1 name, 2 alias, 3 address
-//	11 offset      query: where in that name the entry begins
-//	12 scope       query: 1 the name itself, 2 all below it, 3 both, 0 no entry
+//	11 offset      query: where in that name the entry begins; on an address: how long its prefix is, in bits
+//	12 scope       query: 1 the name itself or an address, 2 all below it, 3 both, 0 no entry
 //	13 which       query: which alias or address it was found on, from 0
 //	14 source      query: 0 none, 1 sinkhole, 2 local, 3 cache, 4 stale, 5 upstream, 6 error, 7 refused
 //	15 rcode       query

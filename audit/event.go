@@ -121,7 +121,7 @@ type Event struct {
 	Observed uint32 // what an observe rule would have blocked for, from Log.Intern; 0 is none
 
 	On         uint8 // what the entry was found on: OnNothing, OnName, OnAlias, OnAddress
-	EntryOff   uint8 // where the entry begins in the name or the alias, in octets
+	EntryOff   uint8 // where the entry begins in the name or the alias, in octets; OnAddress: length of its prefix, in bits
 	EntryScope uint8 // ScopeSelf, ScopeBelow or both; 0 when there is no entry
 	EntryAlias uint8 // which of Aliases (OnAlias) or of Addrs (OnAddress)
 

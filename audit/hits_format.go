@@ -63,9 +63,6 @@ func hourKey(hour int64) []byte { return binary.BigEndian.AppendUint64(nil, uint
 
 // size is the most that the list can ever take of an hour's value.
 func (l *listHits) size() int {
-	if l.ref == (ListRef{}) {
-		return 0 // its place is kept free
-	}
 	return 2*binary.MaxVarintLen32 + len(l.ref.Category) + len(l.ref.List) + 2*binary.MaxVarintLen64
 }
 

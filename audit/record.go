@@ -29,7 +29,7 @@ type Record struct {
 	Rule      string  `json:"rule,omitempty"`
 	Category  string  `json:"category,omitempty"`
 	List      string  `json:"list,omitempty"`
-	Entry     string  `json:"entry,omitempty"`      // track.example, =track.example, *.track.example or an address
+	Entry     string  `json:"entry,omitempty"`      // track.example, =track.example, *.track.example, 192.0.2.1 or 192.0.2.0/24
 	MatchedOn string  `json:"matched_on,omitempty"` // name, alias, address
 
 	Source   string   `json:"source,omitempty"` // sinkhole, local, cache, stale, upstream, error, refused

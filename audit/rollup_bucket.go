@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"strconv"
 	"strings"
@@ -87,27 +88,20 @@ func readHits(b *bbolt.Bucket, from int64) (done counted, hours []hourHits, err 
 
 // proveBucket looks at all of the bucket that a write may come to rely on, and
 // returns also the hours that are not to be kept.
-func proveBucket(b *bbolt.Bucket, keep window) (done counted, drop []int64, err error) {
+func proveBucket(file io.ReaderAt, b *bbolt.Bucket, keep window) (done counted, drop []int64, err error) {
+	if err := provePages(file, b); err != nil {
+		return done, nil, err
+	}
 	done, err = eachHour(b, func(hour int64, value []byte) error {
 		if _, err := readHour(hour, value); err != nil {
 			return err
-		}
-		if !bytes.Equal(b.Get(hourKey(hour)), value) {
-			return fmt.Errorf("hour %d is not found by its key", hour)
 		}
 		if !keep.has(hour) {
 			drop = append(drop, hour)
 		}
 		return nil
 	})
-	if err != nil {
-		return done, nil, err
-	}
-	// A page that claims to go on over others would free these with itself.
-	if s := b.Stats(); (s.LeafOverflowN+s.BranchOverflowN)*b.Tx().DB().Info().PageSize > s.LeafInuse+s.BranchInuse {
-		return done, nil, errors.New("pages are larger than what they hold")
-	}
-	return done, drop, nil
+	return done, drop, err
 }
 
 // provenHits is what a look at a store's roll-up found.
@@ -141,7 +135,7 @@ func (s *store) proveHits(bucket []byte, keep window) (p provenHits, err error) 
 			if p.found = b != nil; !p.found {
 				return nil
 			}
-			done, drop, err := proveBucket(b, keep)
+			done, drop, err := proveBucket(s.file, b, keep)
 			if err == nil && done.last != p.last {
 				err = fmt.Errorf("they end at record %d, the store at record %d", done.last, p.last)
 			}

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -277,18 +279,58 @@ func TestDamagedPagesOfHitsCostNothingElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	pages := hitsPages(t, content)
-	for _, page := range pages {
-	  for _, x := range []byte{1, 2, 0x40} {
-		for off := 0; off < 72; off++ {
-			was := bytes.Clone(content[page+off : page+off+1])
-			content[page+off] ^= x
-			t.Run(fmt.Sprintf("page%d-off%d-x%d", page/4096, off, x), func(t *testing.T) {
-			useDamaged(t, copyStore(t, content), fmt.Sprintf("page at %d, octet %d", page, off))
-			})
-			copy(content[page+off:], was)
+	for _, page := range []int{pages[0], pages[1], pages[len(pages)-1]} { // the branch, the oldest and the newest leaf
+		for _, off := range []int{0, 8, 9, 10, 11, 12, 13, 15, 16, 20, 23, 24, 28, 31, 32, 36, 40, 48, 60, 4000} {
+			for _, flip := range []byte{1, 0x40} {
+				content[page+off] ^= flip
+				useDamaged(t, copyStore(t, content), fmt.Sprintf("page at %d, octet %d", page, off))
+				content[page+off] ^= flip
+			}
 		}
-	  }
 	}
+}
+
+// What bbolt makes of a roll-up that is whole is never taken for damage, whether
+// its values are small or larger than pages, while hours come and go.
+func TestWholeHitsAreTakenAsTheyAre(t *testing.T) {
+	b := newBench(t, t.TempDir())
+	var ids []uint32
+	intern := func() {
+		ids = nil
+		for i := range 700 {
+			ids = append(ids, b.log.Intern(Reason{List: fmt.Sprintf("lists/%s/%d.txt", strings.Repeat("x", 50), i)}))
+		}
+	}
+	intern()
+	r := rand.New(rand.NewPCG(5, 6))
+	most := 0
+	for hour := range 500 {
+		b.now = b.now.Add(time.Hour)
+		b.w.seen = b.now
+		lists := 1 << r.IntN(10)
+		most = max(most, lists)
+		for range 2 {
+			e := query(0, "192.0.2.7", "www.example")
+			for i := range lists {
+				e.Time, e.Reason = b.now.UnixNano(), ids[(i*7+hour)%len(ids)]
+				b.log.Record(e)
+			}
+			b.seal()
+		}
+		if hour%50 == 49 {
+			b.close()
+			b.open()
+			intern()
+		}
+		if r := b.w.roll(b.log.store.Load()); string(r.bucket) != hitsBucket || r.recount != nil {
+			t.Fatalf("hour %d: bucket %s, counted again: %v", hour, r.bucket, r.recount != nil)
+		}
+	}
+	if hours := len(b.keptHours()); hours != 1+24*daysKept || most < 512 {
+		t.Errorf("%d hours are kept, of up to %d lists", hours, most)
+	}
+	since := b.now.Add(-daysKept * 24 * time.Hour)
+	same(t, "in the end", b.hits(since), naiveHits(t, b.log.Reader(), since))
 }
 
 // Pages that go bad under a running log are found when they are needed.

@@ -6,64 +6,74 @@ import (
 	"slices"
 )
 
-// adblockAhead is what has to be known of an adblock list before its first line is read: which rules are cancelled,
-// and which names rules with $important speak of.
+// adblockAhead is what has to be known of an adblock list beyond the line at hand: which rules are cancelled, what rules
+// with $important speak of, and, once the list has been read, what $denyallow leaves out.
 type adblockAhead struct {
 	cancelled map[string]bool // rules, by their keys
-	major     []majorRule
+	important []importantRule // until settled
 	settled   bool
-	listed    map[string][]majorSay // by wire name what major rules list
-	excepted  map[string][]majorSay // and what they take out
+	majors    adblockRules // the important ones that are not cancelled
+	minors    adblockRules // the others, at names watched
+	watched   map[string]bool
+	holes     []adblockHole
 }
 
-// majorRule is a rule with $important.
-type majorRule struct {
+// importantRule is a rule with $important.
+type importantRule struct {
 	key, name string
 	exception bool
-	majorSay
+	ruleCover
 }
 
-// majorSay is what a rule with $important covers of its name.
-type majorSay struct {
-	scope Scope
-	types part
-}
-
-func (m majorSay) same(n majorSay) bool { return m.scope == n.scope && m.types.equal(n.types) }
-
-// maxAhead bounds the rules with $important or $badfilter of one list: they stay in memory while it is read.
+// maxAhead bounds the rules with $important or $badfilter of one list, and the names that $denyallow has it watch: they
+// stay in memory while it is read.
 const maxAhead = 1 << 20
 
-// lookAheadAdblock takes notice of a line with $important or $badfilter.
+func (r *reader) aheadOf() *adblockAhead {
+	if r.ahead == nil {
+		r.ahead = &adblockAhead{
+			cancelled: map[string]bool{}, majors: adblockRules{}, minors: adblockRules{}, watched: map[string]bool{},
+		}
+	}
+	return r.ahead
+}
+
+// lookAheadAdblock takes notice of a line with $important, $badfilter or $denyallow.
 func lookAheadAdblock(r *reader, line []byte) error {
 	at := bytes.IndexByte(line, '$')
 	if at < 0 || line[0] == '!' || line[0] == '[' || line[0] == '#' ||
-		!bytes.Contains(line[at:], []byte("important")) && !bytes.Contains(line[at:], []byte("badfilter")) ||
+		!bytes.Contains(line[at:], []byte("important")) && !bytes.Contains(line[at:], []byte("badfilter")) &&
+			!bytes.Contains(line[at:], []byte("denyallow")) ||
 		cosmetic(line) {
 		return nil
 	}
 	rule := parseAdblock(line)
-	if r.ahead == nil {
-		r.ahead = &adblockAhead{cancelled: map[string]bool{}}
-	}
 	switch {
 	case rule.cancels:
-		r.ahead.cancelled[string(appendRuleKey(nil, line))] = true
-	case rule.important && rule.reason == "":
+		r.aheadOf().cancelled[string(appendRuleKey(nil, line))] = true
+	case rule.reason != "" || !rule.important && rule.denied == nil:
+		return nil
+	default:
 		name, _, reason := appendName(r.buf[:0], rule.name, &strict)
 		if reason != "" || address(rule.name) || int(name[0])+2 == len(name) {
 			return nil // read has the reason
 		}
-		types := everyType
-		if rule.typed {
-			types = rule.types
+		holes, wrong, _ := denied(name, rule.denied)
+		if wrong != nil || slices.Contains(holes, string(name)) {
+			return nil // likewise
 		}
-		r.ahead.major = append(r.ahead.major, majorRule{
-			string(appendRuleKey(nil, line)), string(name), rule.exception, majorSay{rule.scope, types},
-		})
+		a := r.aheadOf()
+		for _, hole := range holes {
+			a.watch(hole)
+		}
+		if rule.important {
+			a.important = append(a.important, importantRule{
+				string(appendRuleKey(nil, line)), string(name), rule.exception, ruleCover{rule.scope, rule.forTypes(), holes},
+			})
+		}
 	}
-	if len(r.ahead.cancelled) > maxAhead || len(r.ahead.major) > maxAhead {
-		return fmt.Errorf("has more than %d rules with $important or $badfilter; split it", maxAhead)
+	if a := r.ahead; max(len(a.cancelled), len(a.important), len(a.watched)) > maxAhead {
+		return fmt.Errorf("has more than %d rules with $important or $badfilter, or names after $denyallow; split it", maxAhead)
 	}
 	return nil
 }
@@ -92,104 +102,103 @@ func appendRuleKey(dst, line []byte) []byte {
 	return dst
 }
 
+// mayCancel says whether the list cancels any rule.
+func (a *adblockAhead) mayCancel() bool { return a != nil && len(a.cancelled) > 0 }
+
 // cancels says whether the list cancels the rule on this line.
 func (a *adblockAhead) cancels(line []byte) bool {
-	if a == nil || len(a.cancelled) == 0 {
+	if !a.mayCancel() {
 		return false
 	}
 	var room [128]byte
 	return a.cancelled[string(appendRuleKey(room[:0], line))]
 }
 
-// ruleEntry is entry for a list of which something has to be known ahead, or for a rule with $important or $dnstype:
-// the entry is made for what of its types, and of its scope, no important rule takes from it.
-func (r *reader) ruleEntry(name []byte, scope Scope, exception bool) {
-	types, important := everyType, false
-	if r.rule != nil {
-		important = r.rule.important
-		if r.rule.typed {
-			types = r.rule.types
+// settle sorts the important rules by name, once it is known which of them are cancelled.
+func (a *adblockAhead) settle() {
+	if a.settled {
+		return
+	}
+	a.settled = true
+	for _, rule := range a.important {
+		if !a.cancelled[rule.key] {
+			a.majors.add(rule.name, rule.exception, rule.ruleCover)
 		}
+	}
+	a.important = nil
+}
+
+// ruleEntry is entry for a list of which something has to be known ahead, or for a rule with $important, $dnstype or
+// $denyallow: the entry is made for what of its types, and of its scope, no important rule takes from it.
+func (r *reader) ruleEntry(name []byte, scope Scope, exception bool) {
+	cover, important := ruleCover{scope: scope, types: everyType}, false
+	if r.rule != nil {
+		cover.types, cover.holes, important = r.rule.forTypes(), r.rule.holes, r.rule.important
 	}
 	var self, below part
 	if scope&Self != 0 {
-		self = types
+		self = cover.types
 	}
 	if scope&Below != 0 {
-		below = types
+		below = cover.types
 	}
-	if !important {
-		self, below = r.ahead.left(name, self, below, exception)
+	if a := r.ahead; a != nil {
+		a.settle()
+		if !important {
+			if len(a.watched) > 0 && a.watched[string(name)] {
+				a.minors.add(string(name), exception, cover)
+			}
+			self, below = a.left(name, self, below, exception)
+		}
+		for _, hole := range cover.holes {
+			a.holes = append(a.holes, adblockHole{r.number, hole, cover.types, exception})
+		}
 	}
-	switch {
-	case self.none() && below.none():
+	if !r.giveTypes(name, self, below, exception) {
 		r.ignore(ignoredMinor)
-	case self.equal(below):
-		r.giveTypes(self, name, Self|Below, exception)
-	default:
-		r.giveTypes(self, name, Self, exception)
-		r.giveTypes(below, name, Below, exception)
 	}
 }
 
-// giveTypes gives an entry for these types, if there are any.
-func (r *reader) giveTypes(types part, name []byte, scope Scope, exception bool) {
-	if types.none() {
-		return
+// giveTypes gives an entry for some types at a name, and some below. It is false when there are none.
+func (r *reader) giveTypes(name []byte, self, below part, exception bool) bool {
+	give := func(types part, scope Scope) {
+		if types.none() {
+			return
+		}
+		if number, ok := r.partNumber(types); ok {
+			r.give(number, name, scope, exception)
+		} else {
+			r.ignore(ignoredTypes)
+		}
 	}
-	if number, ok := r.partNumber(types); ok {
-		r.give(number, name, scope, exception)
+	if self.equal(below) {
+		give(self, Self|Below)
 	} else {
-		r.ignore(ignoredTypes)
+		give(self, Self)
+		give(below, Below)
 	}
+	return !self.none() || !below.none()
 }
 
 // left returns what of the types that an entry without $important is for, at name and below, it keeps in view of the
-// rules with $important.
+// rules with $important. What is below a name that $denyallow leaves out of one of them is left for finish.
 func (a *adblockAhead) left(name []byte, self, below part, exception bool) (part, part) {
-	if a == nil {
+	if len(a.majors) == 0 {
 		return self, below
 	}
-	if !a.settled {
-		a.settle()
-	}
-	over := a.excepted
-	if exception {
-		over = a.listed
-	}
-	if len(over) == 0 {
-		return self, below
-	}
-	for _, rule := range over[string(name)] {
-		if rule.scope&Self != 0 {
-			self = self.without(rule.types)
-		}
-		if rule.scope&Below != 0 {
-			below = below.without(rule.types)
-		}
-	}
-	for above := name[1+int(name[0]):]; above[0] != 0; above = above[1+int(above[0]):] {
-		for _, rule := range over[string(above)] {
+	for at := name; at[0] != 0; at = at[1+int(at[0]):] {
+		for i := range a.majors[string(at)] {
+			rule := &a.majors[string(at)][i]
+			if rule.exception == exception || !rule.covers(name) {
+				continue
+			}
+			if rule.scope&Self != 0 && len(at) == len(name) || rule.scope&Below != 0 && len(at) < len(name) {
+				self = self.without(rule.types)
+			}
 			if rule.scope&Below != 0 {
-				self, below = self.without(rule.types), below.without(rule.types)
+				below = below.without(rule.types)
 			}
 		}
 	}
 	return self, below
-}
-
-// settle sorts the major rules by name, once it is known which of them are cancelled.
-func (a *adblockAhead) settle() {
-	a.settled = true
-	a.listed, a.excepted = map[string][]majorSay{}, map[string][]majorSay{}
-	for _, rule := range a.major {
-		over := a.listed
-		if rule.exception {
-			over = a.excepted
-		}
-		if !a.cancelled[rule.key] && !slices.ContainsFunc(over[rule.name], rule.same) {
-			over[rule.name] = append(over[rule.name], rule.majorSay)
-		}
-	}
-	a.major = nil
 }

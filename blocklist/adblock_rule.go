@@ -13,6 +13,8 @@ type adblockRule struct {
 	important bool
 	typed     bool
 	types     part   // that it is for, when typed
+	denied    []byte // value of $denyallow, or nil
+	holes     []string // what of that leaves something out of the rule
 	cancels   bool   // it says badfilter, and nothing of names
 	rewrites  bool   // it says how to block
 	reason    string // why it lists nothing; empty when it does
@@ -35,8 +37,19 @@ func parseAdblock(line []byte) (a adblockRule) {
 	}
 	if a.reason == "" {
 		a.name, a.scope, a.reason = adblockName(pattern)
+		if a.reason != "" && a.denied != nil {
+			a.reason = ignoredDeny
+		}
 	}
 	return a
+}
+
+// forTypes returns the types that the rule is for.
+func (a *adblockRule) forTypes() part {
+	if a.typed {
+		return a.types
+	}
+	return everyType
 }
 
 // option takes one option of the rule. It returns why the rule cannot be enforced, or "", and what of the option
@@ -70,7 +83,7 @@ func (a *adblockRule) option(option []byte) (reason string, wrong []byte) {
 	case "client", "ctag":
 		return ignoredClients, nil
 	case "denyallow":
-		return ignoredDeny, nil
+		a.denied = value
 	default:
 		return ignoredBrowser, nil
 	}

@@ -283,13 +283,7 @@ func (c *compiler) tabulate(index int) {
 	}
 	pol.byNetworks = make([]uint32, c.lists.networks.len())
 	for set := range pol.byNetworks {
-		pol.byNetworks[set] = pol.group(groups, func(_ int, r *rule) []choice {
-			var members []member
-			for _, by := range c.lists.networks.of(uint32(set)) {
-				members = append(members, newMember(int(by.list), false))
-			}
-			return c.choices(r, members)
-		})
+		pol.byNetworks[set] = pol.group(groups, func(_ int, r *rule) []choice { return r.firstNetwork(c.lists.networks.of(uint32(set))) })
 	}
 	pol.byRules = make([]uint32, c.inline.sets.len())
 	for set := range pol.byRules {
@@ -307,6 +301,19 @@ func (c *compiler) tabulate(index int) {
 		})
 	}
 	pol.candidates = slices.Clip(pol.candidates)
+}
+
+// firstNetwork returns the outcome of the rule on an address that these lists hold: that of the longest prefix, then of
+// the list that comes first in the rule.
+func (r *rule) firstNetwork(covers []covering) (first []choice) {
+	bits := uint8(0)
+	for _, by := range covers {
+		o := r.outcomeOf[by.list]
+		if o != 0 && (first == nil || by.bits == bits && o < first[0].outcome) {
+			first, bits = []choice{{o, everyType}}, by.bits
+		}
+	}
+	return first
 }
 
 // choice is an outcome that a rule has for a name, for some types.

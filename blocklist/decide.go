@@ -107,8 +107,7 @@ func (p *Policy) Decide(name []byte, qtype uint16, client netip.Addr) Decision {
 // DecideFacts returns what becomes of d, the verdict of this Policy's Decide on a lookup of this type, in view of the
 // answer's alias targets, as wire names, and addresses: an allow becomes a block when a block rule names an alias by
 // category or domain, or an address by a category with networks, and no allow rule before it covers that one. The
-// default never applies to them. With TrustAllowed an explicit allow of the asked name stands. Of more than 256 aliases
-// or addresses only the first 256 are read. It does not allocate.
+// default never applies to them. With TrustAllowed an explicit allow of the asked name stands. It does not allocate.
 func (p *Policy) DecideFacts(d Decision, aliases [][]byte, addrs []netip.Addr, qtype uint16) Decision {
 	if d.Verdict == Block || len(aliases)+len(addrs) == 0 {
 		return d
@@ -117,14 +116,14 @@ func (p *Policy) DecideFacts(d Decision, aliases [][]byte, addrs []netip.Addr, q
 	if pol.cfg.TrustAllowed && d.On == OnName {
 		return d
 	}
-	for i, alias := range aliases[:min(len(aliases), 256)] {
+	for i, alias := range aliases {
 		r := p.read(d.PolicyIndex, alias, qtype)
 		if f := &r.observed; d.Observed == 0 && f.value != 0 && f.rule < r.decided.rule {
-			d.Observed, d.ObservedAlias = f.outcome, uint8(i)
+			d.Observed, d.ObservedAlias = f.outcome, uint16(i)
 			d.ObservedOn, d.ObservedOff, d.ObservedScope = p.entry(f, OnAlias)
 		}
 		if f := &r.decided; f.value != 0 && pol.rules[f.rule].verdict == Block {
-			d.Outcome, d.Verdict, d.Alias = f.outcome, Block, uint8(i)
+			d.Outcome, d.Verdict, d.Alias = f.outcome, Block, uint16(i)
 			d.On, d.Off, d.Scope = p.entry(f, OnAlias)
 			return d
 		}
@@ -132,19 +131,20 @@ func (p *Policy) DecideFacts(d Decision, aliases [][]byte, addrs []netip.Addr, q
 	if p.lists.networks.len() == 1 {
 		return d // no list holds addresses
 	}
-	for i, addr := range addrs[:min(len(addrs), 256)] {
+	for i, addr := range addrs {
 		set := p.lists.networks.find(addr)
-		if set == 0 {
+		if pol.byNetworks[set] == 0 {
 			continue
 		}
 		r := reading{policy: pol, qtype: qtype, decided: found{rule: noRule}, observed: found{rule: noRule}}
-		r.take(pol.byNetworks[set], found{})
-		if f := &r.observed; d.Observed == 0 && f.rule < r.decided.rule {
-			d.Observed, d.ObservedAlias = f.outcome, uint8(i)
+		r.take(pol.always, found{})
+		r.take(pol.byNetworks[set], found{value: set})
+		if f := &r.observed; d.Observed == 0 && f.value != 0 && f.rule < r.decided.rule {
+			d.Observed, d.ObservedAlias = f.outcome, uint16(i)
 			d.ObservedOn, d.ObservedOff, d.ObservedScope = OnAddress, p.networkBits(set, f.outcome), Self
 		}
-		if f := &r.decided; f.rule != noRule && pol.rules[f.rule].verdict == Block {
-			d.Outcome, d.Verdict, d.Alias = f.outcome, Block, uint8(i)
+		if f := &r.decided; f.value != 0 && pol.rules[f.rule].verdict == Block {
+			d.Outcome, d.Verdict, d.Alias = f.outcome, Block, uint16(i)
 			d.On, d.Off, d.Scope = OnAddress, p.networkBits(set, f.outcome), Self
 			return d
 		}

@@ -188,7 +188,10 @@ func (z *zoneText) merge(ctx context.Context, put func(line []byte) error) error
 	hash := sha256.New()
 	old := lineReader{in: bufio.NewReaderSize(io.TeeReader(file, hash), sampleSize)}
 	changed := slices.Sorted(maps.Keys(z.increments))
-	for n := 0; ; n++ {
+	if _, err := old.next(); err != nil { // the SOA record, which is in no order
+		return err
+	}
+	for n := 1; ; n++ {
 		if n&0xfff == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}

@@ -19,12 +19,13 @@ type format struct {
 	alone  bool
 	read   func(r *reader, line []byte)
 
-	ahead  func(r *reader, line []byte) error // sees every line before read sees the first; nil for formats that need not
-	finish func(r *reader)                    // is called after the last line; nil likewise
+	ahead  func(r *reader, line []byte) error // sees every line with mark before read sees the first; nil for formats that need not
+	mark   byte
+	finish func(r *reader) // is called after the last line; nil likewise
 }
 
 var formats = [...]format{
-	{name: "adblock", sure: isAdblock, claims: claimsAdblock, read: readAdblock, ahead: lookAheadAdblock},
+	{name: "adblock", sure: isAdblock, claims: claimsAdblock, read: readAdblock, ahead: lookAheadAdblock, mark: '$'},
 	{name: "dnsmasq", claims: claimsDnsmasq, read: readDnsmasq},
 	{name: "unbound", claims: claimsUnbound, read: readUnbound},
 	{name: "cidr", claims: claimsCIDR, read: readCIDR, alone: true},
@@ -134,8 +135,8 @@ type reader struct {
 	number   int           // of the line
 	networks int           // that were understood
 	line     []byte
-	ignored  map[string]int
-	notes    map[string]int
+	ignored  counts
+	notes    counts
 	buf      [maxName]byte
 
 	partOf   map[string]uint16 // numbers of the list's parts
@@ -149,7 +150,7 @@ type reader struct {
 }
 
 func newReader(l *List, emit emitFunc) *reader {
-	return &reader{list: l, emit: emit, ignored: map[string]int{}, notes: map[string]int{}}
+	return &reader{list: l, emit: emit}
 }
 
 // Caps on what a List keeps of its unreadable lines.
@@ -175,11 +176,32 @@ func (r *reader) give(part uint16, name []byte, scope Scope, exception bool) {
 	}
 }
 
+// counts counts texts, mostly the one that it counted last.
+type counts struct {
+	of   map[string]*int
+	last string
+	n    *int // of last
+}
+
+func (c *counts) add(text string) {
+	if c.n == nil || text != c.last {
+		c.last, c.n = text, c.of[text]
+	}
+	if c.n == nil {
+		if c.of == nil {
+			c.of = map[string]*int{}
+		}
+		c.n = new(int)
+		c.of[text] = c.n
+	}
+	*c.n++
+}
+
 // ignore counts something understood that DNS cannot enforce or that is no listed name.
-func (r *reader) ignore(reason string) { r.ignored[reason]++ }
+func (r *reader) ignore(reason string) { r.ignored.add(reason) }
 
 // note counts an entry of which the list says more than is used.
-func (r *reader) note(text string) { r.notes[text]++ }
+func (r *reader) note(text string) { r.notes.add(text) }
 
 // comment counts a line without content of its own.
 func (r *reader) comment() { r.list.Comments++ }
@@ -279,9 +301,16 @@ func (r *reader) named(name, text []byte, at int, reason string, scope Scope, ex
 
 // cutComment cuts off a comment that begins with one of marks after a blank.
 func cutComment(line []byte, marks string) []byte {
-	for i := 1; i < len(line); i++ {
-		if (line[i-1] == ' ' || line[i-1] == '\t') && bytes.IndexByte([]byte(marks), line[i]) >= 0 {
-			return bytes.TrimRight(line[:i], " \t")
+	for i := range len(marks) {
+		for at := 0; ; at++ {
+			next := bytes.IndexByte(line[at:], marks[i])
+			if next < 0 {
+				break
+			}
+			if at += next; at > 0 && (line[at-1] == ' ' || line[at-1] == '\t') {
+				line = bytes.TrimRight(line[:at], " \t")
+				break
+			}
 		}
 	}
 	return line
@@ -293,9 +322,13 @@ func cutField(line []byte) (field, rest []byte) {
 	for i < len(line) && line[i] != ' ' && line[i] != '\t' {
 		i++
 	}
-	field, rest = line[:i], line[i:]
-	for len(rest) > 0 && (rest[0] == ' ' || rest[0] == '\t') {
-		rest = rest[1:]
+	return line[:i], trimBlanks(line[i:])
+}
+
+// trimBlanks cuts off blanks at the beginning.
+func trimBlanks(text []byte) []byte {
+	for len(text) > 0 && (text[0] == ' ' || text[0] == '\t') {
+		text = text[1:]
 	}
-	return field, rest
+	return text
 }

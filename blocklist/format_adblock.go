@@ -71,6 +71,12 @@ const (
 )
 
 func readAdblock(r *reader, line []byte) {
+	if n := len(line); n > 3 && line[0] == '|' && line[1] == '|' && line[n-1] == '^' && !r.ahead.mayCancel() { // as most are
+		if n := r.plain(line[2 : n-1]); n > 0 {
+			r.entry(r.buf[:n], Self|Below, false)
+			return
+		}
+	}
 	switch {
 	case len(line) == 0, line[0] == '!', line[0] == '[' && !bytes.HasPrefix(line, []byte("[$")):
 		r.comment()
@@ -100,16 +106,26 @@ func readAdblock(r *reader, line []byte) {
 	case rule.reason != "":
 		r.ignore(rule.reason)
 	default:
-		if rule.rewrites {
-			r.note(notedRewrite)
-		}
-		if rule.important || rule.typed {
-			r.room = rule
-			r.rule = &r.room
-		}
-		r.name(rule.name, rule.scope, rule.exception)
-		r.rule = nil
+		r.adblockRule(rule)
 	}
+}
+
+// adblockRule takes a rule that is enforced, if it speaks of a name.
+func (r *reader) adblockRule(rule adblockRule) {
+	if rule.denied != nil && rule.scope&Below != 0 {
+		if n := r.plain(rule.name); n > 0 { // else name has a reason
+			holes, wrong, reason := denied(r.buf[:n], rule.denied)
+		}
+	}
+	if rule.rewrites {
+		r.note(notedRewrite)
+	}
+	if rule.important || rule.typed || rule.holes != nil {
+		r.room = rule
+		r.rule = &r.room
+	}
+	r.name(rule.name, rule.scope, rule.exception)
+	r.rule = nil
 }
 
 // bareName says whether text is a name of two labels or more, or an address, and nothing that could be the pattern of

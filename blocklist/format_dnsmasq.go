@@ -17,14 +17,14 @@ func claimsDnsmasq(line []byte) bool {
 
 // cutDnsmasq cuts a line into its option and what stands after the first slash.
 func cutDnsmasq(line []byte) (option string, rest []byte, ok bool) {
-	for _, option := range []string{"address", "server", "local"} {
-		if after, ok := bytes.CutPrefix(line, []byte(option)); ok {
-			after = bytes.TrimLeft(after, " \t")
-			if after, ok := bytes.CutPrefix(after, []byte("=")); ok {
-				after = bytes.TrimLeft(after, " \t")
-				if after, ok := bytes.CutPrefix(after, []byte("/")); ok {
-					return option, after, true
-				}
+	for _, option := range [...]string{"address", "server", "local"} {
+		after, ok := bytes.CutPrefix(line, []byte(option))
+		if !ok {
+			continue
+		}
+		if after = trimBlanks(after); len(after) > 0 && after[0] == '=' {
+			if after = trimBlanks(after[1:]); len(after) > 0 && after[0] == '/' {
+				return option, after[1:], true
 			}
 		}
 	}

@@ -33,6 +33,10 @@ func readHosts(r *reader, line []byte) {
 		return
 	}
 	elsewhere := !addr.IsUnspecified() && !addr.IsLoopback()
+	if n := r.plain(rest); n > 0 && !elsewhere && !ownHost(rest) { // one name, as most have
+		r.entry(r.buf[:n], Self, false)
+		return
+	}
 	for len(rest) > 0 {
 		var name []byte
 		name, rest = cutField(rest)
@@ -65,7 +69,7 @@ func (r *reader) hostAddr(text []byte) (netip.Addr, bool) {
 // ownHost says whether name is one of those that hosts files give to the host itself and its links.
 func ownHost(name []byte) bool {
 	var room [24]byte
-	if len(name) > len(room) {
+	if len(name) > len(room) || bytes.IndexByte([]byte("lbi0"), lower(name[0])) < 0 {
 		return false
 	}
 	for i, c := range name {

@@ -107,29 +107,30 @@ func takeRPZ(r *reader) {
 		return
 	}
 	rec := &z.record
-	kind := rec.kept[0]
-	switch {
-	case rec.count == 0:
+	if rec.count == 0 {
 		r.unreadableField(rec.first, 0, reasonNoType)
 		return
-	case !isType(kind.text):
-		r.unreadableField(kind, 0, reasonNoType)
+	}
+	kind := &rec.kept[0]
+	number, ok := recordType(kind.text)
+	switch {
+	case !ok:
+		r.unreadableField(*kind, 0, reasonNoType)
 		return
 	case rec.count == 1:
-		r.unreadableField(kind, 0, reasonNoData)
+		r.unreadableField(*kind, 0, reasonNoData)
 		return
 	case rec.foreign:
 		r.ignore(ignoredClass)
 		return
 	}
-	data := rec.kept[1]
-	is := func(word string) bool { return bytes.EqualFold(kind.text, []byte(word)) }
-	switch {
-	case is("SOA"):
+	data := &rec.kept[1]
+	switch number {
+	case rrSOA:
 		z.begin()
 		r.ignore(ignoredZone)
 		return
-	case is("NS"), is("DNSKEY"), is("RRSIG"), is("NSEC"), is("NSEC3"), is("NSEC3PARAM"), is("ZONEMD"), is("CDS"), is("CDNSKEY"):
+	case rrNS, rrDNSKEY, rrRRSIG, rrNSEC, rrNSEC3, rrNSEC3PARAM, rrZONEMD, rrCDS, rrCDNSKEY:
 		r.ignore(ignoredZone)
 		return
 	}
@@ -152,24 +153,24 @@ func takeRPZ(r *reader) {
 		return
 	}
 	exception, note := false, notedLocalData
-	switch {
-	case is("CNAME"):
+	switch number {
+	case rrCNAME:
 		var action string
 		if action, reason = z.action(data.text, name); rec.count > 2 && reason == "" {
-			data, reason = rec.kept[2], "more than one name after CNAME"
+			data, reason = &rec.kept[2], "more than one name after CNAME"
 		}
 		if action == ignoredTCPOnly && reason == "" {
 			r.ignore(action)
 			return
 		}
 		exception, note = action == "", action
-	case is("A"), is("AAAA"):
-		if addr, err := netip.ParseAddr(string(data.text)); err != nil || addr.Zone() != "" || addr.Is4() != is("A") {
+	case rrA, rrAAAA:
+		if addr, ok := parseAddr(data.text); !ok || addr.Is4() != (number == rrA) {
 			reason = "no address of the record's type"
 		}
 	}
 	if reason != "" {
-		r.unreadableField(data, 0, reason)
+		r.unreadableField(*data, 0, reason)
 		return
 	}
 	var network netip.Prefix
@@ -186,14 +187,14 @@ func takeRPZ(r *reader) {
 	if note != "" {
 		r.note(note)
 	}
-	number := r.number
+	last := r.number
 	r.number = rec.begin
 	if ignored != "" {
 		r.netEntry(network, exception, ignored)
 	} else {
 		r.named(name, z.owner.text, 0, "", z.owner.scope, exception)
 	}
-	r.number = number
+	r.number = last
 }
 
 // action returns what a CNAME to target says of its owner: one of the notes, ignoredTCPOnly, or "" for an exception.

@@ -36,10 +36,8 @@ func readUnbound(r *reader, line []byte) {
 	}
 	name, rest := cutField(rest)
 	kind, _ := cutField(rest)
-	if len(name) >= 2 && (name[0] == '"' || name[0] == '\'') && name[len(name)-1] == name[0] {
-		name = name[1 : len(name)-1]
-	}
-	switch string(bytes.Trim(kind, `"'`)) {
+	name = unquote(name)
+	switch string(unquote(kind)) {
 	case "always_null", "always_nxdomain", "always_refuse", "always_nodata", "always_deny", "static", "refuse", "deny",
 		"inform_deny", "redirect", "inform_redirect":
 		r.name(name, Self|Below, false)
@@ -50,4 +48,12 @@ func readUnbound(r *reader, line []byte) {
 	default:
 		r.ignore("local-zone type that blocks nothing")
 	}
+}
+
+// unquote takes the quotes off a word that has them on both sides.
+func unquote(word []byte) []byte {
+	if n := len(word); n >= 2 && (word[0] == '"' || word[0] == '\'') && word[n-1] == word[0] {
+		return word[1 : n-1]
+	}
+	return word
 }

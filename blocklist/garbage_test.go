@@ -1,6 +1,7 @@
 package blocklist
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -11,7 +12,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 // small is a list of two names in each format, of which the first line that is content lists the first.
@@ -202,4 +206,29 @@ func BenchmarkGarbage(b *testing.B) {
 			b.Fatal("garbage is a list")
 		}
 	}
+}
+
+// TestEachLineWith holds that it gives the lines with the mark that eachLine gives, however the text comes.
+func TestEachLineWith(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.StringOfN(rapid.SampledFrom([]rune("a$\n")), 0, 100, -1).Draw(t, "text")
+		text += rapid.SampledFrom([]string{"", strings.Repeat("x", 40), strings.Repeat("x", 40) + "$\n$", "\n"}).Draw(t, "end")
+		open := func() *bufio.Reader {
+			return bufio.NewReaderSize(iotest.OneByteReader(strings.NewReader(text)), 16)
+		}
+		if rapid.Bool().Draw(t, "blocks") {
+			open = func() *bufio.Reader { return bufio.NewReaderSize(strings.NewReader(text), 16) }
+		}
+		var want, got []string
+		err := eachLine(context.Background(), open(), func(_ int, line []byte, long bool) error {
+			if !long && bytes.IndexByte(line, '$') >= 0 {
+				want = append(want, string(line))
+			}
+			return nil
+		})
+		err2 := eachLineWith(context.Background(), open(), '$', func(line []byte) error { got = append(got, string(line)); return nil })
+		if err != nil || err2 != nil || !slices.Equal(got, want) {
+			t.Fatalf("%q: %q, want %q; %v, %v", text, got, want, err, err2)
+		}
+	})
 }

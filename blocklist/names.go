@@ -2,7 +2,9 @@ package blocklist
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"net/netip"
 )
 
@@ -120,13 +122,33 @@ func plainName(buf *[maxName]byte, text []byte) int {
 	if len(text) > maxName-2 {
 		return 0
 	}
-	label := 0 // where in buf the last label's length octet is
-	for i, c := range text {
-		if l := strict[c]; l != 0 {
-			buf[i+1] = l
+	label, i := 0, 0 // where in buf the last label's length octet is; how far text is read
+	for ; i+8 <= len(text); i += 8 {
+		w := binary.LittleEndian.Uint64(text[i:])
+		if w&(0x80*each) != 0 {
+			return 0
+		}
+		w |= within(w, 'A', 'Z') >> 2 // which is the bit between upper and lower case
+		dots := within(w, '.', '.')
+		if dots|within(w, 'a', 'z')|within(w, '0', '9')|within(w, '-', '-')|within(w, '_', '_') != 0x80*each {
+			return 0
+		}
+		binary.LittleEndian.PutUint64(buf[i+1:], w)
+		for ; dots != 0; dots &= dots - 1 {
+			dot := i + bits.TrailingZeros64(dots)>>3
+			if n := dot - label; n < 1 || n > 63 {
+				return 0
+			}
+			buf[label] = byte(dot - label)
+			label = dot + 1
+		}
+	}
+	for ; i < len(text); i++ {
+		if c := strict[text[i]]; c != 0 {
+			buf[i+1] = c
 			continue
 		}
-		if n := i - label; c != '.' || n < 1 || n > 63 {
+		if n := i - label; text[i] != '.' || n < 1 || n > 63 {
 			return 0
 		}
 		buf[label] = byte(i - label)
@@ -138,6 +160,14 @@ func plainName(buf *[maxName]byte, text []byte) int {
 	buf[label] = byte(len(text) - label)
 	buf[len(text)+1] = 0
 	return len(text) + 2
+}
+
+// each has a one in every octet of a word.
+const each = 0x0101010101010101
+
+// within sets the high bit of each octet of w that is lo to hi, and no other bit. No octet may have its high bit set.
+func within(w uint64, lo, hi byte) uint64 {
+	return (w + uint64(0x80-lo)*each) & (uint64(0x80+hi)*each - w) & (0x80 * each)
 }
 
 func emptyOrRoot(text []byte) string {

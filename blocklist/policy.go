@@ -53,14 +53,14 @@ type Decision struct {
 	PolicyIndex uint16 // which of the policies was read, in the order of Compile's cfg
 	Verdict     Verdict
 	On          MatchedOn
-	Off         uint8 // the entry that matched is name[Off:], or alias[Off:], with Scope; with OnAddress its bits
-	Scope       Scope // 0 when no entry matched
-	Alias       uint8 // with OnAlias and OnAddress: index of the alias or address
+	Off         uint8  // the entry that matched is name[Off:], or alias[Off:], with Scope; with OnAddress its bits
+	Scope       Scope  // 0 when no entry matched
+	Alias       uint16 // with OnAlias and OnAddress: index of the alias or address
 
 	ObservedOn    MatchedOn // the same five for Observed
 	ObservedOff   uint8
 	ObservedScope Scope
-	ObservedAlias uint8
+	ObservedAlias uint16
 }
 
 // Policy is every client's policy, compiled against the lists. It is immutable and safe for concurrent use.

@@ -130,12 +130,7 @@ func readText(ctx context.Context, open func() (io.Reader, error), f *format, r 
 	}
 	r.list.Format = f.name
 	if f.ahead != nil {
-		err := eachLine(ctx, in, func(_ int, line []byte, long bool) error {
-			if long {
-				return nil
-			}
-			return f.ahead(r, bytes.TrimSpace(line))
-		})
+		err := eachLineWith(ctx, in, f.mark, func(line []byte) error { return f.ahead(r, bytes.TrimSpace(line)) })
 		if err != nil {
 			return err
 		}
@@ -163,9 +158,13 @@ func readLines(ctx context.Context, in *bufio.Reader, f *format, r *reader) erro
 		err = r.err
 	}
 	l.Lines = r.number
-	l.addIgnored(r.ignored)
-	for text, n := range r.notes {
-		l.Notes = append(l.Notes, Note{text, n})
+	ignored := map[string]int{}
+	for reason, n := range r.ignored.of {
+		ignored[reason] = *n
+	}
+	l.addIgnored(ignored)
+	for text, n := range r.notes.of {
+		l.Notes = append(l.Notes, Note{text, *n})
 	}
 	slices.SortFunc(l.Notes, func(a, b Note) int { return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Text, b.Text)) })
 	if err != nil {
@@ -200,6 +199,52 @@ func eachLine(ctx context.Context, in *bufio.Reader, do func(number int, line []
 		}
 		if number&0xfff == 0 && ctx.Err() != nil {
 			return ctx.Err()
+		}
+	}
+}
+
+// eachLineWith gives the lines of in that have mark in them to do, but for those that are longer than in's buffer. It
+// is many times as fast as eachLine where they are few.
+func eachLineWith(ctx context.Context, in *bufio.Reader, mark byte, do func(line []byte) error) error {
+	for number := 1; ; {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		block, _ := in.Peek(in.Buffered())
+		block = block[:bytes.LastIndexByte(block, '\n')+1]
+		if len(block) == 0 { // the buffer ends in the midst of a line
+			line, err := in.ReadSlice('\n')
+			long := err == bufio.ErrBufferFull
+			for err == bufio.ErrBufferFull {
+				_, err = in.ReadSlice('\n')
+			}
+			if err != nil && err != io.EOF {
+				return lineError(number, err)
+			}
+			if !long && bytes.IndexByte(line, mark) >= 0 {
+				if err := do(line); err != nil {
+					return err
+				}
+			}
+			if number++; err == io.EOF {
+				return nil
+			}
+			continue
+		}
+		for rest := block; ; {
+			at := bytes.IndexByte(rest, mark)
+			if at < 0 {
+				break
+			}
+			begin, end := bytes.LastIndexByte(rest[:at], '\n')+1, at+bytes.IndexByte(rest[at:], '\n')+1
+			if err := do(rest[begin:end]); err != nil {
+				return err
+			}
+			rest = rest[end:]
+		}
+		number += bytes.Count(block, newline)
+		if _, err := in.Discard(len(block)); err != nil {
+			return err
 		}
 	}
 }

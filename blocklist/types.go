@@ -121,6 +121,9 @@ func (r *reader) partNumber(p part) (number uint16, ok bool) {
 // typeOf returns the number of a record type: one that has a name, in upper or lower case, or TYPE and its number
 // (RFC 3597 §5).
 func typeOf(text []byte) (number uint16, ok bool) {
+	if string(text) == "CNAME" { // as in most zone files
+		return rrCNAME, true
+	}
 	var room [16]byte
 	if len(text) > len(room) {
 		return 0, false
@@ -141,6 +144,23 @@ func typeOf(text []byte) (number uint16, ok bool) {
 	}
 	return 0, false
 }
+
+// Types that zone files are read for.
+const (
+	rrA          = 1
+	rrNS         = 2
+	rrCNAME      = 5
+	rrSOA        = 6
+	rrAAAA       = 28
+	rrRRSIG      = 46
+	rrNSEC       = 47
+	rrDNSKEY     = 48
+	rrNSEC3      = 50
+	rrNSEC3PARAM = 51
+	rrCDS        = 59
+	rrCDNSKEY    = 60
+	rrZONEMD     = 63
+)
 
 // typeNames are the record types of the IANA registry "Domain Name System (DNS) Parameters".
 var typeNames = map[string]uint16{

@@ -142,21 +142,22 @@ func fieldEnd(line []byte, i int) (end int, closed bool) {
 		i++
 	}
 	for ; i < len(line); i++ {
-		switch line[i] {
-		case '\\':
+		switch c := line[i]; {
+		case !endsField[c]:
+		case c == '\\':
 			i++
-		case '"':
-			if quoted {
-				return i + 1, true
-			}
+		case c == '"' && quoted:
+			return i + 1, true
+		case !quoted:
 			return i, true
-		case ' ', '\t', '\r', '\v', '\f', ';', '(', ')':
-			if !quoted {
-				return i, true
-			}
 		}
 	}
 	return len(line), !quoted
+}
+
+// endsField holds what may end a field, and the backslash, which keeps it from that.
+var endsField = [256]bool{
+	'\\': true, '"': true, ' ': true, '\t': true, '\r': true, '\v': true, '\f': true, ';': true, '(': true, ')': true,
 }
 
 // add takes the next field of the record.
@@ -224,7 +225,8 @@ func (z *zone) directive(r *reader) {
 			r.unreadableField(rec.first, 0, "not one name after $ORIGIN")
 			return
 		}
-		origin, at, reason := z.resolve(rec.kept[0].text)
+		var origin zoneName
+		at, reason := z.resolve(&origin, rec.kept[0].text)
 		if z.lost = reason != ""; z.lost {
 			r.unreadableField(rec.kept[0], at, reason)
 			return
@@ -261,17 +263,16 @@ func (z *zone) setOwner(r *reader) bool {
 		text, scope = []byte("@"), Below
 	case string(text) == "*.":
 		text, scope = []byte("."), Below
-	case bytes.HasPrefix(text, []byte("*.")):
+	case len(text) > 1 && text[0] == '*' && text[1] == '.':
 		text, skip, scope = text[2:], 2, Below
 	}
-	name, at, reason := z.resolve(text)
-	if reason != "" {
+	if at, reason := z.resolve(&z.owner.name, text); reason != "" {
 		z.record.wrong = true
 		r.unreadableField(rec.first, at+skip, reason)
 		return false
 	}
 	z.owner.text = append(z.owner.text[:0], text...)
-	z.owner.name, z.owner.scope, z.owner.known = name, scope, true
+	z.owner.scope, z.owner.known = scope, true
 	return true
 }
 
@@ -283,40 +284,47 @@ func (z *zone) begin() {
 }
 
 // resolve reads a name, in view of the origin.
-func (z *zone) resolve(text []byte) (name zoneName, at int, reason string) {
+func (z *zone) resolve(name *zoneName, text []byte) (at int, reason string) {
 	const reasonLost = "relative name after an $ORIGIN that could not be read"
 	switch {
 	case string(text) == "@" && z.lost:
-		return name, 0, reasonLost
+		return 0, reasonLost
 	case string(text) == "@":
-		return z.origin, 0, ""
+		*name = z.origin
+		return 0, ""
 	case string(text) == ".":
-		return zoneName{absolute: true, length: 1}, 0, ""
+		name.absolute, name.length, name.octets[0] = true, 1, 0
+		return 0, ""
 	}
-	wire, at, reason := appendName(name.octets[:0], text, &strict)
-	if reason != "" {
-		return name, at, reason
+	if name.length = plainName(&name.octets, text); name.length == 0 {
+		wire, at, reason := appendName(name.octets[:0], text, &strict)
+		if reason != "" {
+			return at, reason
+		}
+		name.length = len(wire)
 	}
-	name.length, name.absolute = len(wire), absolute(text)
-	if name.absolute {
-		return name, 0, ""
+	if name.absolute = absolute(text); name.absolute {
+		return 0, ""
 	}
 	if z.lost {
-		return name, 0, reasonLost
+		return 0, reasonLost
 	}
 	origin := z.origin.wire()
 	if name.length-1+len(origin) > maxName {
-		return name, len(text), reasonLongName
+		return len(text), reasonLongName
 	}
 	name.length += copy(name.octets[name.length-1:], origin) - 1
 	name.absolute = z.origin.absolute
-	return name, 0, ""
+	return 0, ""
 }
 
 // absolute says whether the name ends with a dot that is no part of a label.
 func absolute(text []byte) bool {
-	rest, dot := bytes.CutSuffix(text, []byte("."))
-	return dot && (len(rest)-len(bytes.TrimRight(rest, `\`)))%2 == 0
+	if len(text) == 0 || text[len(text)-1] != '.' {
+		return false
+	}
+	rest := text[:len(text)-1]
+	return (len(rest)-len(bytes.TrimRight(rest, `\`)))%2 == 0
 }
 
 // trigger appends the owner without the name of the zone to dst, as a wire name. The root means the zone itself.
@@ -348,9 +356,12 @@ func isTTL(text []byte) bool {
 
 // isClass says whether the field is a class, and whether that is IN.
 func isClass(text []byte) (class, in bool) {
-	for _, known := range [...]string{"IN", "CH", "HS", "CS", "ANY", "NONE"} {
-		if bytes.EqualFold(text, []byte(known)) {
-			return true, known == "IN"
+	if len(text) == 2 && lower(text[0]) == 'i' && lower(text[1]) == 'n' {
+		return true, true
+	}
+	for _, known := range [...]string{"CH", "HS", "CS", "ANY", "NONE"} {
+		if len(text) == len(known) && bytes.EqualFold(text, []byte(known)) {
+			return true, false
 		}
 	}
 	number, class := cutFold(text, "CLASS")
@@ -374,16 +385,17 @@ func digits(text []byte) bool {
 	return len(text) > 0
 }
 
-// isType says whether the field is a type of record that has data, but not by its number where takeRPZ knows the type by
-// its name.
-func isType(text []byte) bool {
-	number, ok := typeOf(text)
+// recordType returns the number of a type of record that has data. It is false for one that is given by its number where
+// takeRPZ knows it by its name.
+func recordType(text []byte) (number uint16, ok bool) {
+	number, ok = typeOf(text)
 	switch number {
 	case 41, 128, 249, 250, 251, 252, 253, 254, 255: // OPT, NXNAME, and what only questions and signatures have
-		return false
-	case 1, 2, 5, 6, 28, 46, 47, 48, 50, 51, 59, 60, 63:
+		return 0, false
+	case rrA, rrNS, rrCNAME, rrSOA, rrAAAA, rrRRSIG, rrNSEC, rrDNSKEY, rrNSEC3, rrNSEC3PARAM, rrCDS,
+		rrCDNSKEY, rrZONEMD:
 		_, numbered := cutFold(text, "TYPE")
-		return !numbered
+		return number, !numbered
 	}
-	return ok
+	return number, ok
 }

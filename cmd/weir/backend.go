@@ -58,7 +58,7 @@ func (s *server) Find(name string) ([]admin.Holding, error) { return s.current()
 
 // Explain implements admin.Backend.
 func (s *server) Explain(name, qtype, client string) (admin.Explanation, error) {
-	return s.current().explain(name, qtype, client)
+	return s.current().explain(name, qtype, client, s.resolver)
 }
 
 // Audit implements admin.Backend.

@@ -15,6 +15,7 @@ import (
 
 	"weir/blocklist"
 	"weir/cmd/internal/admin"
+	"weir/resolver"
 )
 
 func explainCommand(g *global) *cobra.Command {
@@ -74,7 +75,7 @@ func explainAnywhere(cmd *cobra.Command, g *global, name, qtype, client string) 
 		return admin.Explanation{}, told(err, cmd.ErrOrStderr(), "nothing can be explained")
 	}
 	defer b.close()
-	return b.explain(name, qtype, client)
+	return b.explain(name, qtype, client, nil)
 }
 
 // parseQuestion reads what a question to explain is about.
@@ -91,13 +92,17 @@ func parseQuestion(name, qtype, client string) (wire []byte, typ uint16, addr ne
 	return wire, typ, addr.WithZone(""), nil
 }
 
-// explain accounts for one question step by step.
-func (b *built) explain(name, qtype, client string) (admin.Explanation, error) {
+// explain accounts for one question step by step. running, which may be nil, is the resolver whose memory may hold the
+// answer.
+func (b *built) explain(name, qtype, client string, running *resolver.Resolver) (admin.Explanation, error) {
 	wire, typ, addr, err := parseQuestion(name, qtype, client)
 	if err != nil {
 		return admin.Explanation{}, err
 	}
 	a := b.state.Explain(wire, typ, addr)
+	if running != nil {
+		a = running.Explain(b.state, wire, typ, addr)
+	}
 	e := admin.Explanation{
 		Verdict: "allowed", Name: blocklist.NameString(wire), Type: dns.Type(typ).String(),
 		Client: a.Client.String(), Revision: b.state.Revision,
@@ -137,6 +142,10 @@ func (b *built) explain(name, qtype, client string) (admin.Explanation, error) {
 		}
 		step("rule", subject, where, "%s", detail)
 	}
+	if a.Fact != "" {
+		step("rule", strings.TrimSpace(a.Outcome.Action.String()+" "+a.Outcome.Category), a.Outcome.Pos,
+			"entry %s, for %s in the answer that memory holds", entryText(a.Entry), a.Fact)
+	}
 	if a.Outcome.Rule == 0 && a.Zone == "" {
 		step("default", a.Outcome.Verdict.String(), a.Outcome.Pos, "no rule decides")
 	}
@@ -167,7 +176,11 @@ func (b *built) explain(name, qtype, client string) (admin.Explanation, error) {
 
 // entryText says in words what an entry covers.
 func entryText(entry string) string {
+	address, _, _ := strings.Cut(entry, "/")
+	_, err := netip.ParseAddr(address)
 	switch {
+	case err == nil: // or a network
+		return entry
 	case strings.HasPrefix(entry, "="):
 		return entry[1:] + " (itself only)"
 	case strings.HasPrefix(entry, "*."):

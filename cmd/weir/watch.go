@@ -198,7 +198,7 @@ func (w *watcher) tell() {
 		w.logger.Debug("no list file changed")
 		return
 	}
-	w.logger.Info("list files changed", "first", reason)
+	w.logger.Info("list file changed", "file", reason)
 	w.changed()
 }
 
