@@ -15,6 +15,7 @@ type adblockAhead struct {
 	majors    adblockRules // the important ones that are not cancelled
 	minors    adblockRules // the others, at names watched
 	watched   map[string]bool
+	dug       int // holes
 	holes     []adblockHole
 }
 
@@ -58,21 +59,24 @@ func lookAheadAdblock(r *reader, line []byte) error {
 		if reason != "" || address(rule.name) || int(name[0])+2 == len(name) {
 			return nil // read has the reason
 		}
-		holes, wrong, _ := denied(name, rule.denied)
-		if wrong != nil || slices.Contains(holes, string(name)) {
+		if _, _, reason := rule.dig(name); reason != "" {
+			return nil // likewise
+		}
+		if _, ok := r.partNumber(rule.forTypes()); !ok {
 			return nil // likewise
 		}
 		a := r.aheadOf()
-		for _, hole := range holes {
+		a.dug += len(rule.holes)
+		for _, hole := range rule.holes {
 			a.watch(hole)
 		}
 		if rule.important {
 			a.important = append(a.important, importantRule{
-				string(appendRuleKey(nil, line)), string(name), rule.exception, ruleCover{rule.scope, rule.forTypes(), holes},
+				string(appendRuleKey(nil, line)), string(name), rule.exception, ruleCover{rule.scope, rule.forTypes(), rule.holes},
 			})
 		}
 	}
-	if a := r.ahead; max(len(a.cancelled), len(a.important), len(a.watched)) > maxAhead {
+	if a := r.ahead; a != nil && max(len(a.cancelled), len(a.important), len(a.watched), a.dug) > maxAhead {
 		return fmt.Errorf("has more than %d rules with $important or $badfilter, or names after $denyallow; split it", maxAhead)
 	}
 	return nil

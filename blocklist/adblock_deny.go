@@ -73,33 +73,34 @@ func (g *ruleGroup) covers(name []byte) bool {
 	return without < g.others
 }
 
-// denied reads the value of $denyallow of a rule at a wire name. Of the names on it, it returns those below the rule's,
-// without those that are below others; if the rule's name itself is among them, or below one, that alone, as nothing is
-// left of the rule then. wrong is the first word that is no name, or nil.
-func denied(name, value []byte) (holes []string, wrong []byte, reason string) {
-	for rest, more := value, value != nil; more; {
+// dig finds the holes of a rule for the wire name. When reason is not empty, nothing is left of the rule, or, where wrong
+// is not nil, that word of its $denyallow is no name because of what stands at offset at.
+func (a *adblockRule) dig(name []byte) (wrong []byte, at int, reason string) {
+	var holes []string
+	for rest, more := a.denied, a.denied != nil; more; {
 		var word []byte
 		word, rest, more = bytes.Cut(rest, []byte("|"))
 		hole, at, reason := appendName(nil, word, &strict)
 		switch {
 		case reason != "":
-			return nil, word[at:], reason
-		case isBelow(name, hole) || string(name) == string(hole):
-			return []string{string(name)}, nil, ""
-		case isBelow(hole, name):
+			return word, at, reason
+		case string(name) == string(hole) || isBelow(name, hole):
+			return nil, 0, ignoredDenyAll
+		case a.scope&Below != 0 && isBelow(hole, name):
 			holes = append(holes, string(hole))
 		}
 	}
 	slices.Sort(holes)
 	holes = slices.Compact(holes)
-	return slices.DeleteFunc(slices.Clone(holes), func(hole string) bool {
+	a.holes = slices.DeleteFunc(slices.Clone(holes), func(hole string) bool { // that are in another
 		for above := hole[1+int(hole[0]):]; len(above) > len(name); above = above[1+int(above[0]):] {
 			if _, found := slices.BinarySearch(holes, above); found {
 				return true
 			}
 		}
 		return false
-	}), nil, ""
+	})
+	return nil, 0, ""
 }
 
 // watch has the rules of a name, and of the names above it, kept.

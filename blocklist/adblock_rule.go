@@ -12,13 +12,13 @@ type adblockRule struct {
 	exception bool
 	important bool
 	typed     bool
-	types     part   // that it is for, when typed
-	denied    []byte // value of $denyallow, or nil
+	types     part     // that it is for, when typed
+	denied    []byte   // value of $denyallow, or nil
 	holes     []string // what of that leaves something out of the rule
-	cancels   bool   // it says badfilter, and nothing of names
-	rewrites  bool   // it says how to block
-	reason    string // why it lists nothing; empty when it does
-	wrong     []byte // the part of the line that cannot be read, for that reason; nil for none
+	cancels   bool     // it says badfilter, and nothing of names
+	rewrites  bool     // it says how to block
+	reason    string   // why it lists nothing; empty when it does
+	wrong     []byte   // the part of the line that cannot be read, for that reason; nil for none
 }
 
 func parseAdblock(line []byte) (a adblockRule) {
@@ -83,7 +83,9 @@ func (a *adblockRule) option(option []byte) (reason string, wrong []byte) {
 	case "client", "ctag":
 		return ignoredClients, nil
 	case "denyallow":
-		a.denied = value
+		if a.denied = value; value == nil {
+			a.denied = option[len(option):]
+		}
 	default:
 		return ignoredBrowser, nil
 	}

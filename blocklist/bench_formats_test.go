@@ -12,7 +12,7 @@ import (
 func listText(format string, n int) []byte {
 	line := map[string]string{
 		"adblock": "||%s^", "dnsmasq": "address=/%s/#", "unbound": `local-zone: "%s." always_null`, "hosts": "0.0.0.0 %s",
-		"rpz": "%s CNAME .", "domains": "%s", "cidr": "%[2]d.%[3]d.%[4]d.0/24",
+		"rpz": "%s CNAME .", "domains": "%s",
 	}[format]
 	var text bytes.Buffer
 	if format == "rpz" {
@@ -28,6 +28,23 @@ func listText(format string, n int) []byte {
 		}
 	}
 	return text.Bytes()
+}
+
+// TestReadingAllocatesNothing holds that what a list of plain names takes does not grow with its lines.
+func TestReadingAllocatesNothing(t *testing.T) {
+	for i := range formats {
+		form := formats[i]
+		text := listText(form.name, 2000)
+		if n := testing.AllocsPerRun(3, func() {
+			r := newReader(&List{}, func(int, uint16, []byte, Scope, bool) error { return nil })
+			r.network = func(int, netip.Prefix, bool) error { return nil }
+			if err := readBytes(text, &form, r); err != nil {
+				t.Fatal(err)
+			}
+		}); n > 50 {
+			t.Errorf("%s: %v allocations for 2000 lines", form.name, n)
+		}
+	}
 }
 
 // BenchmarkRead reads lists of each format without keeping what they hold, and reports the time of a line.

@@ -25,7 +25,7 @@ type format struct {
 }
 
 var formats = [...]format{
-	{name: "adblock", sure: isAdblock, claims: claimsAdblock, read: readAdblock, ahead: lookAheadAdblock, mark: '$'},
+	{name: "adblock", sure: isAdblock, claims: claimsAdblock, read: readAdblock, ahead: lookAheadAdblock, mark: '$', finish: finishAdblock},
 	{name: "dnsmasq", claims: claimsDnsmasq, read: readDnsmasq},
 	{name: "unbound", claims: claimsUnbound, read: readUnbound},
 	{name: "cidr", claims: claimsCIDR, read: readCIDR, alone: true},

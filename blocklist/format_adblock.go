@@ -112,10 +112,22 @@ func readAdblock(r *reader, line []byte) {
 
 // adblockRule takes a rule that is enforced, if it speaks of a name.
 func (r *reader) adblockRule(rule adblockRule) {
-	if rule.denied != nil && rule.scope&Below != 0 {
-		if n := r.plain(rule.name); n > 0 { // else name has a reason
-			holes, wrong, reason := denied(r.buf[:n], rule.denied)
+	if rule.denied != nil {
+		if name, _, reason := appendName(r.buf[:0], rule.name, &strict); reason == "" { // else there is a reason below
+			wrong, at, reason := rule.dig(name)
+			switch {
+			case wrong != nil:
+				r.unreadable(wrong, at, reason)
+				return
+			case reason != "":
+				r.ignore(reason)
+				return
+			}
 		}
+	}
+	if _, ok := r.partNumber(rule.forTypes()); !ok {
+		r.ignore(ignoredTypes)
+		return
 	}
 	if rule.rewrites {
 		r.note(notedRewrite)

@@ -143,18 +143,20 @@ func TestFilesThatAreNoLists(t *testing.T) {
 }
 
 func TestVeryLongLine(t *testing.T) {
-	for _, end := range []string{"\nafter.example\n", "\n", ""} {
-		text := "before.example\n" + strings.Repeat("x", 10<<20) + end
-		l, entries, err := readEntries([]byte(text), nil)
-		want := []string{"1 before.example"}
-		if strings.Contains(end, "after") {
-			want = append(want, "3 after.example")
-		}
-		if err != nil || !slices.Equal(entries, want) || l.Unreadable != 1 || l.Problems[0].Line != 2 {
-			t.Errorf("end %q: %v, %v, %+v", end, entries, err, l.Problems)
-		}
-		if len(l.Problems[0].Text) > 2*maxProblemText {
-			t.Errorf("%d octets kept of the line", len(l.Problems[0].Text))
+	for _, begin := range []string{"before.example\n", "||before.example^$important\n"} {
+		for _, end := range []string{"\nafter.example\n", "\n", ""} {
+			text := begin + strings.Repeat("x", 10<<20) + end
+			l, entries, err := readEntries([]byte(text), nil)
+			want := []string{"1 before.example"}
+			if strings.Contains(end, "after") {
+				want = append(want, map[string]string{"domains": "3 after.example", "adblock": "3 =after.example"}[l.Format])
+			}
+			if err != nil || !slices.Equal(entries, want) || l.Unreadable != 1 || l.Problems[0].Line != 2 {
+				t.Errorf("end %q: %v, %v, %+v", end, entries, err, l.Problems)
+			}
+			if len(l.Problems[0].Text) > 2*maxProblemText {
+				t.Errorf("%d octets kept of the line", len(l.Problems[0].Text))
+			}
 		}
 	}
 }

@@ -131,6 +131,9 @@ func (n *nodeReader) next(c *cursor) (bool, error) {
 		case 0:
 			begin, _ := m.place(uint64(n.slot / 8))
 			n.r = bitReader{in: m.nodes, pos: begin * 8}
+			if n.slot&0x3ffff == 0 && m.keep != nil {
+				forgetPages(m.keep.data) // who walks through all of a file need not keep it in memory
+			}
 		case 4:
 			n.r.align()
 		}

@@ -16,6 +16,12 @@ type suffixHash struct {
 	arena []byte
 }
 
+// The eight slots of a word.
+const (
+	narrowOnes = 0x0101010101010101
+	narrowUsed = 0x80 * narrowOnes
+)
+
 // depths are the numbers of labels of the shallowest and the deepest name; nothing else is looked for.
 type depths struct{ min, max int }
 
@@ -41,10 +47,10 @@ func buildSuffixHash(names [][]byte, value func(i int) uint32, s seed) layout {
 		h := s.name(name, &offs, n)
 		high, _ := bits.Mul64(h, uint64(groups))
 		g := int(high)
-		for l.tags[g]&tagUsed == tagUsed {
+		for l.tags[g]&narrowUsed == narrowUsed {
 			g = (g + 1) % groups
 		}
-		slot := bits.TrailingZeros64(^l.tags[g]&tagUsed) >> 3
+		slot := bits.TrailingZeros64(^l.tags[g]&narrowUsed) >> 3
 		l.tags[g] |= (h&0x7f | 0x80) << (8 * slot)
 		l.refs[g<<3|slot] = uint32(len(l.arena))
 		l.arena = append(binary.AppendUvarint(l.arena, uint64(value(i))), name...)
@@ -53,12 +59,12 @@ func buildSuffixHash(names [][]byte, value func(i int) uint32, s seed) layout {
 }
 
 func (l *suffixHash) find(h uint64, suffix []byte) uint32 {
-	wanted := (h&0x7f | 0x80) * tagOnes
+	wanted := (h&0x7f | 0x80) * narrowOnes
 	high, _ := bits.Mul64(h, uint64(len(l.tags)))
 	for g := int(high); ; {
 		tags := l.tags[g]
 		differ := tags ^ wanted
-		for equal := (differ - tagOnes) &^ differ & tagUsed; equal != 0; equal &= equal - 1 {
+		for equal := (differ - narrowOnes) &^ differ & narrowUsed; equal != 0; equal &= equal - 1 {
 			at := int(l.refs[g<<3|bits.TrailingZeros64(equal)>>3])
 			v, size := wireNumber(l.arena[at:])
 			at += size
@@ -66,7 +72,7 @@ func (l *suffixHash) find(h uint64, suffix []byte) uint32 {
 				return v
 			}
 		}
-		if tags&tagUsed != tagUsed {
+		if tags&narrowUsed != narrowUsed {
 			return 0
 		}
 		if g++; g == len(l.tags) {

@@ -14,6 +14,8 @@ func mapFile(file *os.File, octets int64) ([]byte, error) {
 	return data, err
 }
 
+func forgetPages([]byte) {}
+
 func unmapFile([]byte) {}
 
 func inode(string) string { return "" }

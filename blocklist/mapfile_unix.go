@@ -19,6 +19,9 @@ func mapFile(file *os.File, octets int64) ([]byte, error) {
 	return data, nil
 }
 
+// forgetPages takes the mapped pages out of memory. They come back as they are used.
+func forgetPages(data []byte) { _ = unix.Madvise(data, unix.MADV_DONTNEED) }
+
 func unmapFile(data []byte) { _ = unix.Munmap(data) }
 
 // inode returns what tells a file from another one of the same size and time at its place.

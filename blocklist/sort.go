@@ -46,11 +46,15 @@ type sortKey struct {
 
 type runAt struct{ from, to int64 }
 
-// runMemory is the arena of a sorter: with its keys it makes a little more than twice that.
-const runMemory = 6 << 20
+// runMemory is the arena of a sorter; its keys, and room to sort them, take one and a half times as much.
+const runMemory = 5 << 20
 
 func (s *sorter) add(hash uint64, said saying, name []byte) {
-	if len(s.arena)+2*maxName > s.limit && s.dir != "" && s.failed == nil {
+	if s.arena == nil && s.dir != "" { // then it need not grow, and leaves no garbage
+		s.arena = make([]byte, 0, s.limit)
+		s.order = make([]sortKey, 0, s.limit/20)
+	}
+	if (len(s.arena)+2*maxName > s.limit || len(s.order) == cap(s.order)) && s.dir != "" && s.failed == nil {
 		s.failed = s.spill()
 	}
 	s.order = append(s.order, sortKey{hash, uint32(len(s.arena))})

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -124,6 +125,7 @@ func (s *server) copyLists(ctx context.Context) {
 	if err := s.current().lists.KeepCopies(ctx, s.keeper.store); err != nil && ctx.Err() == nil {
 		s.logger.Warn("the text of a list is not kept: it cannot be rolled back to", "error", err)
 	}
+	debug.FreeOSMemory()
 }
 
 // remoteSources returns the sources that are fetched.

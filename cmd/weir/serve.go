@@ -71,12 +71,7 @@ func serve(ctx context.Context, g *global, talk io.Writer) error {
 	}
 
 	s := &server{path: path, logger: logger, started: time.Now(), loaded: time.Now(), keeper: openKeeper(cfg, logger)}
-	s.keeper.watch(cfg)
-	if s.now, err = build(ctx, cfg, site{
-		revision: 1, self: cfg.Server.Listen, logger: logger, keeper: s.keeper, workers: runtime.GOMAXPROCS(0),
-	}); err != nil {
-		return told(err, talk, "nothing was started")
-	}
+	// The log comes before the lists: reading those leaves memory that would have to be cleared for it, and then is taken.
 	onFull, onError := audit.Serve, audit.StartFresh
 	if cfg.Audit.OnFull == "refuse" {
 		onFull = audit.Refuse
@@ -89,6 +84,13 @@ func serve(ctx context.Context, g *global, talk io.Writer) error {
 	})
 	if err != nil {
 		return &exitError{exitBusy, openHint(err)}
+	}
+	s.keeper.watch(cfg)
+	if s.now, err = build(ctx, cfg, site{
+		revision: 1, self: cfg.Server.Listen, logger: logger, keeper: s.keeper, workers: runtime.GOMAXPROCS(0),
+	}); err != nil {
+		_ = s.log.Close()
+		return told(err, talk, "nothing was started")
 	}
 	s.resolver = resolver.New(resolver.Config{
 		Listen: cfg.Server.Listen, UDPSockets: cfg.Server.UDPSockets,

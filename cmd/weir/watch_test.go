@@ -415,6 +415,54 @@ func TestWatchSet(t *testing.T) {
 	}
 }
 
+// TestWatchFolders asserts that the folders of what is watched are watched, and no others, and one that comes back too.
+func TestWatchFolders(t *testing.T) {
+	leaks(t)
+	w := watchDir(t, "folder lists\nwrite lists/a.txt one\nwrite b.txt two", "lists", "b.txt")
+	w.do("move lists away\nmove away lists")
+	if n := w.tells(); n != 0 {
+		t.Errorf("a folder that went and came back: told %d times, want 0", n)
+	}
+	w.do("same lists/a.txt")
+	if n := w.tells(); n != 1 {
+		t.Errorf("a change in it after that: told %d times, want 1", n)
+	}
+	count := func() int {
+		t.Helper()
+		w.set("b.txt")
+		_, text, _ := strings.Cut(w.saw("looked at list files"), "watched=")
+		text, _, _ = strings.Cut(text, " ")
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if n, want := count(), strings.Count(w.dir, "/")+1; n != want { // each of its names, and the root
+		t.Errorf("%d folders are watched for a file in %s, want %d", n, w.dir, want)
+	}
+}
+
+// TestWatchBegins asserts that a change is told that came after a folder was read and before its watch began.
+func TestWatchBegins(t *testing.T) {
+	leaks(t)
+	w := newWatched(t)
+	w.do("folder lists\nwrite lists/a.txt one\nwrite b.txt two")
+	w.add = func(events *fsnotify.Watcher, folder string) error {
+		if folder == filepath.Join(w.dir, "lists") {
+			w.do("write lists/c.txt three")
+		}
+		return events.Add(folder)
+	}
+	w.set("b.txt")
+	w.start()
+	w.set("lists")
+	w.saw("looked at list files")
+	if n := w.tells(); n != 1 {
+		t.Errorf("told %d times, want 1", n)
+	}
+}
+
 // TestWatchWhileTold asserts that what changes while a change is told is told after it.
 func TestWatchWhileTold(t *testing.T) {
 	leaks(t)
