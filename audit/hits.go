@@ -3,6 +3,7 @@ package audit
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -23,7 +24,8 @@ type Hits struct {
 
 // ErrCounting is returned by Log.Hits, with the counts so far, while older hours
 // are still being counted from the segments: after an update from a version that
-// did not count, and after damage.
+// did not count, and after damage, which is found when the next hour begins at
+// the latest.
 var ErrCounting = errors.New("the hits of older records are still being counted")
 
 // Hits returns how many queries each list decided, and for how many it was
@@ -55,12 +57,12 @@ func (r *Reader) Hits(since time.Time) (map[ListRef]Hits, error) {
 		switch missing, err := rest.pending(st); {
 		case err != nil:
 			return nil, err
+		case !missing:
+			return sum, nil
 		case kept.damage != nil:
-			return sum, kept.damage // which the writer will find too, at the latest when the next hour begins
-		case missing:
-			return sum, ErrCounting
+			return sum, fmt.Errorf("%w: %w", ErrCounting, kept.damage)
 		}
-		return sum, nil
+		return sum, ErrCounting
 	}
 	rest.window = around(kept.newest)
 	rest.window.from = max(rest.window.from, from)

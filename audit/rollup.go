@@ -61,9 +61,6 @@ func (r *rollup) check(hour int64) error {
 	case begin, lost:
 		r.begin(p.last)
 	}
-	if r.recount != nil {
-		r.recount.window = around(hour)
-	}
 	return p.damage
 }
 
@@ -193,24 +190,17 @@ func (w *writer) recount() {
 			r.giveUp()
 			return
 		}
-		if c.left == 0 {
-			if c.damage != nil {
-				w.log.cfg.Logger.Warn("damaged audit segments were left out of the hits of lists", "error", c.damage)
-			}
-			w.saveHits()
+		if c.left > 0 {
+			continue
+		}
+		if c.damage != nil {
+			w.log.cfg.Logger.Warn("damaged audit segments were left out of the hits of lists", "error", c.damage)
+		}
+		if err := w.commitTo(r.store, nil); err != nil {
+			w.log.cfg.Logger.Warn("hits of lists were not written, they will be with the next commit", "error", err)
 		}
 	}
 	w.rest = recountRest * time.Since(began)
-}
-
-// saveHits commits what was counted again, for which no segment may come soon.
-func (w *writer) saveHits() {
-	if w.rollup == nil || w.rollup.off || w.rollup.recount == nil {
-		return
-	}
-	if err := w.commitTo(w.rollup.store, nil); err != nil {
-		w.log.cfg.Logger.Warn("hits of lists were not written, they will be with the next commit", "error", err)
-	}
 }
 
 // A hitsError says that the roll-up kept a commit from being made.

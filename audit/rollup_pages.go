@@ -35,7 +35,7 @@ func provePages(file io.ReaderAt, b *bbolt.Bucket) error {
 		return nil // the bucket is still so small that it is a value in the page of another
 	}
 	tx := b.Tx()
-	t := tree{file: file, size: tx.DB().Info().PageSize, end: tx.Size(), seen: make(map[uint64]bool)}
+	t := tree{file: file, size: tx.DB().Info().PageSize, end: tx.Size()}
 	return t.page(root, nil, nil, 0)
 }
 
@@ -43,7 +43,6 @@ type tree struct {
 	file io.ReaderAt
 	size int   // of a page
 	end  int64 // of the file's pages
-	seen map[uint64]bool
 }
 
 // page proves a page and all below it. Their keys must not be less than from, and
@@ -107,8 +106,7 @@ func (t *tree) page(id uint64, from, before []byte, depth int) error {
 	return nil
 }
 
-// read returns a page with those that it goes on over, none of which may have
-// been read before.
+// read returns a page with those that it goes on over.
 func (t *tree) read(id uint64) ([]byte, error) {
 	if id < 2 || id >= uint64(t.end)/uint64(t.size) {
 		return nil, errors.New("there is no such page")
@@ -127,12 +125,6 @@ func (t *tree) read(id uint64) ([]byte, error) {
 		return nil, errors.New("it is neither a branch nor a leaf")
 	case int64(more)*int64(t.size) > maxPage:
 		return nil, errors.New("it says that it is larger than any can be")
-	}
-	for i := id; i <= id+uint64(more); i++ {
-		if t.seen[i] {
-			return nil, errors.New("it belongs to two others")
-		}
-		t.seen[i] = true
 	}
 	content := make([]byte, (int(more)+1)*t.size)
 	_, err := t.file.ReadAt(content, at)

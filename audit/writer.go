@@ -95,11 +95,7 @@ func (w *writer) run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			err := w.seal(true)
-			if err == nil {
-				w.saveHits()
-			}
-			return err
+			return w.seal(true)
 		case <-recount:
 			recount = nil
 			w.recount()

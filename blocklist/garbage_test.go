@@ -146,14 +146,9 @@ func TestGarbageIsBounded(t *testing.T) {
 	}
 	var before, after runtime.MemStats
 	form, _ := formatNamed("domains")
-	begin := time.Now()
-	if _, _, err := readGarbage(&form, lines/16); err == nil {
-		t.Fatal("garbage is a list")
-	}
-	part := time.Since(begin)
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	begin = time.Now()
+	begin := time.Now()
 	l, entries, err := readGarbage(&form, lines)
 	took := time.Since(begin)
 	runtime.ReadMemStats(&after)
@@ -163,8 +158,8 @@ func TestGarbageIsBounded(t *testing.T) {
 	if entries > 0 || l.Lines != lines || l.Unreadable != lines || len(l.Problems) != maxProblems {
 		t.Errorf("%d entries, %+v", entries, l)
 	}
-	if took > 100*part && took > time.Second {
-		t.Errorf("%d lines in %v, a sixteenth of them in %v", lines, took, part)
+	if took > 30*time.Second { // where time goes with the square, it is hours
+		t.Errorf("%d lines in %v", lines, took)
 	}
 	if grown := after.TotalAlloc - before.TotalAlloc; grown > 4<<20 {
 		t.Errorf("%d octets of memory were taken", grown)

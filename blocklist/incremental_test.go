@@ -19,6 +19,7 @@ type state struct {
 	dir, state string
 	categories []CategoryConfig
 	policies   []PolicyConfig
+	store      *Store
 	now        time.Time
 }
 
@@ -29,13 +30,18 @@ func newState(t testing.TB, files map[string]string, categories ...CategoryConfi
 func (s *state) load(old *Lists) *Lists {
 	s.t.Helper()
 	lists, err := Load(context.Background(), LoadConfig{
-		Categories: s.categories, Dir: s.dir, State: s.state, Old: old, Policies: s.policies, Now: func() time.Time { return s.now },
+		Categories: s.categories, Dir: s.dir, State: s.state, Store: s.store, Old: old, Policies: s.policies, Now: func() time.Time { return s.now },
 	})
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	if err := lists.Commit(); err != nil {
 		s.t.Fatal(err)
+	}
+	if s.store != nil {
+		if err := lists.KeepCopies(context.Background(), s.store); err != nil {
+			s.t.Fatal(err)
+		}
 	}
 	return lists
 }

@@ -26,6 +26,7 @@ var layouts = []struct {
 	name  string
 	build func(names [][]byte, value func(i int) uint32, s seed) layout
 }{
+	{"matcher", buildMatcherLayout},
 	{"suffix", buildSuffixHash},
 	{"suffix-groups", buildSuffixGroups},
 	{"trie", buildHashTrie},

@@ -14,8 +14,8 @@ import (
 	"testing"
 )
 
-// layouts_*_test.go measures ways to lay out a set of wire names, each with a small value, against each other. None
-// of them is in use; BenchmarkLayouts says what each would cost. Here are the names that they are measured with.
+// layouts_*_test.go measures ways to lay out a set of wire names, each with a small value, against each other and the
+// Matcher. BenchmarkLayouts says what each costs. Here are the names that they are measured with.
 
 // namesFor returns n different names as block lists hold them, in wire form: first those of the domain lists in the
 // file or folder that the environment variable WEIR_NAMES names, then made-up ones. The first names of a longer
