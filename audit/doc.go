@@ -13,7 +13,8 @@
 //
 // A [Reader] searches and verifies a store, beside the writer or after it;
 // [Log.Follow] hands out records as they are committed; [NewEncoder] writes them
-// in a format for others.
+// in a format for others. [Log.Hits] tells how many queries each list decided,
+// from a roll-up by the hour that the writer keeps beside the segments.
 //
 // # Files
 //
@@ -21,9 +22,9 @@
 // and audit.db.damaged-TIME, a store that was found damaged and moved aside.
 // They are readable by their owner only.
 //
-// audit.db is a bbolt file with one bucket, "segments". A key is the sequence
+// audit.db is a bbolt file with two buckets. In "segments" a key is the sequence
 // number of the segment's first record, 8 octets; a value is one segment.
-// Segments are never changed after their commit.
+// Segments are never changed after their commit. "hits" is the roll-up.
 //
 // # Segment
 //
@@ -93,6 +94,39 @@
 //	24 text        change: text
 //	25 lost        gap: events lost
 //	26 from        gap: zigzag nanoseconds from the first lost event to the last, which is the record's time
+//
+// # Hits
+//
+// The bucket "hits" counts, for each UTC hour, how many queries each list decided
+// (the list and the category of their reason) and for how many it was observed.
+// The writer counts while it seals, and one transaction commits a segment and its
+// counts. A key is the number of the hour since 1970, 8 octets. A value is
+//
+//	offset size
+//	     0    4  "HITS"
+//	     4    2  version of the format, 1
+//	     6    8  number of the hour, as in the key
+//	    14    n  how many lists, then per list: the length and octets of its category,
+//	             the length and octets of its name, decided, observed; all numbers are varints
+//	  14+n    4  CRC-32C of all octets before
+//
+// Lists are in order of category, then name, and named as in a [Record]. A value
+// has at most 64 KiB, room for a thousand lists and more: those that come when it
+// is full are counted together, as a list without category and name. The value
+// of the key "counted" says which records are in the counts:
+//
+//	     0    6  as above
+//	     6    8  records before this sequence number are still to be counted; 0: none are
+//	    14    8  sequence number of the last record that was counted
+//	    22    4  CRC-32C of all octets before
+//
+// When a new hour begins, hours more than 8 days from it are removed. The counts
+// prove nothing, the segments do: [Reader.Verify] does not look at them. A bucket
+// that is missing, damaged, or does not end where the segments do (a version that
+// does not count has written) is counted again from the segments of 8 days, the
+// newest first, by the goroutine of [Log.Run], a little at a time between commits;
+// meanwhile [Log.Hits] says so. A damaged bucket is left as it is, and one called
+// "hits.2", "hits.3" and so on takes its place.
 //
 // # Head file
 //

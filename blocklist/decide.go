@@ -212,7 +212,7 @@ func (p *Policy) readExceptions(pol *policy, name []byte, qtype uint16) reading 
 	for i, h := range hits {
 		for _, m := range p.lists.matcher.sets.of(h.set) {
 			by := &p.lists.holders[m.list()]
-			if !m.exception() && by.part.has(qtype) && !p.lists.anyHas(hits[:i], by.list, qtype) {
+			if !m.exception() && by.part.has(qtype) && !p.lists.excepted(h.set, by.list, qtype) && !p.lists.anyHas(hits[:i], by.list, qtype) {
 				r.take(pol.byHolder[m.list()], found{value: h.value, off: h.off})
 			}
 		}
@@ -221,6 +221,16 @@ func (p *Policy) readExceptions(pol *policy, name []byte, qtype uint16) reading 
 		r.take(pol.byRules[h.set], found{value: h.value, off: h.off, inline: true})
 	}
 	return r
+}
+
+// excepted says whether list has an exception for the type in a set. It wins over what the list has there for others.
+func (l *Lists) excepted(set uint32, list *List, qtype uint16) bool {
+	for _, m := range l.matcher.sets.of(set) {
+		if by := &l.holders[m.list()]; m.exception() && by.list == list && by.part.has(qtype) {
+			return true
+		}
+	}
+	return false
 }
 
 // anyHas says whether list has an entry for the type, exception or not, at one of hits.

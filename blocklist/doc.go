@@ -1,21 +1,35 @@
 // Package blocklist decides whether a name may be looked up. Lists give facts, policies give verdicts.
 //
-// Load resolves the sources of each category to files, unpacks what is compressed, finds out the format of each, and
-// reads them a line at a time. Each file becomes a List, which counts by reason every line that lists nothing; a
-// file that cannot be read to its end gives no List at all. CheckFile does the same for one file and tells all
-// that is wrong with it. The names of all lists go through a
-// Builder into one Matcher, where each distinct name stands once with the set of lists that hold it.
+// The way of a list from its origin to a verdict:
 //
-// Compile turns the operator's policies into tables over that matcher: from each set of lists to the rules that it
-// makes candidates. Domains that stand in rules go into a second, small matcher, so that a change of policy leaves the
-// big one as it is. Policy.Decide picks the policy by the client's address, hashes the name label by label from
-// the right, each parent's hash leading to the child's, probes both matchers at each label, and reads the table at each
-// hit; the first rule in order that matches decides. Policy.DecideFacts does the same for the alias targets of an
-// answer. Neither allocates. Policy.Explain tells the same story in words, down to the line of the list.
+//	sources.go, source.go   what the operator wrote, and the files that a path, a directory or a glob leads to
+//	fetch*.go, signature.go remote lists: HTTP and zone transfers, when they are asked, and what proves them
+//	store*.go               the folder of copies: of each list the version in force, the one before, the one held
+//	load.go, intake.go      which version of each list is taken, and from where
+//	read.go, format*.go     a file's text, a line at a time, to entries and counts; zone.go, unpack*.go, names.go help
+//	sort.go, merge.go       entries in the order of their names' hashes, each name once; intern.go numbers what is said
+//	compose.go, guard.go    what stays and what is new side by side, and whether the difference may come into force
+//	code.go, lay.go         the names' own code, and their layout
+//	matcher.go, compiled.go the matcher, and the file that it is mapped from at the next start
+//	commit.go               what is noted on disk once the lists are in force
+//	compile.go, decide.go   policies as tables over the matcher, and one lookup in them; networks.go for addresses
+//	explain.go, lists.go    the same in words, down to the line of the list
 //
-// An entry covers the name itself, the names below, or both (Scope). Within one list the most specific entry counts
-// alone, and an exception entry takes a name out of its own list and no other. A name on no list is never
-// blocked: hashes only rule names out, and every yes is confirmed octet by octet.
+// Load reads the sources of each category. A list that has not changed is not read again: its entries come from the
+// lists in force, or at a start from the compiled form. A list that cannot be read, or that the change guard holds,
+// stays as it was. What is read is sorted in runs of bounded size, so that a load takes the same memory for a million
+// names as for five. CheckFile reads one file and tells all that is wrong with it.
+//
+// Compile turns the operator's policies into tables over the matcher: from each set of lists to the rules that it makes
+// candidates. Domains that stand in rules go into a second, small matcher, so that a change of policy leaves the big
+// one as it is. Policy.Decide picks the policy by the client's address, hashes the name label by label from the right,
+// each parent's hash leading to the child's, probes both matchers at each label that has names of so many, and reads the
+// table at each hit; the first rule in order that matches decides. Policy.DecideFacts does the same for the alias
+// targets of an answer and, in the lists' networks, for its addresses. Neither allocates.
+//
+// An entry covers the name itself, the names below, or both (Scope), for all types of question or for some. Within one
+// list the most specific entry counts alone, and an exception entry takes a name out of its own list and no other. A
+// name on no list is never blocked: hashes only rule names out, and every yes is confirmed octet by octet.
 //
 // Names are wire names throughout: lower-case, uncompressed, ended by the root, at most 255 octets (RFC 1035 §3.1). A
 // dot that is part of a label stays part of it. Text becomes a wire name in AppendWireName, and shows again in

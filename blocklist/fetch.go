@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -32,7 +33,8 @@ type Fetcher struct {
 	UserAgent string           // empty is "weir"
 
 	once      sync.Once
-	transport http.RoundTripper // its own
+	transport http.RoundTripper                                                 // its own
+	dial      func(ctx context.Context, network, addr string) (net.Conn, error) // for transfers; nil is net.Dialer's
 
 	schedule
 }

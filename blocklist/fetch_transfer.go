@@ -20,7 +20,7 @@ import (
 
 // transfer asks a primary for a zone.
 func (f *Fetcher) transfer(ctx context.Context, r *remote, st *listState) (*arrival, error) {
-	t := &transfer{ctx: ctx, remote: r}
+	t := &transfer{ctx: ctx, remote: r, dial: f.dial}
 	if st.origin.asked == r.asked && st.Latest != nil {
 		t.since, t.serial = st.Latest, st.origin.serial
 		a, err := f.takeZone(t, st)
@@ -29,7 +29,7 @@ func (f *Fetcher) transfer(ctx context.Context, r *remote, st *listState) (*arri
 			return a, err
 		}
 		f.logger().Debug("no increments", "list", Redacted(st.Name), "error", err)
-		t = &transfer{ctx: ctx, remote: r, size: t.size}
+		t = &transfer{ctx: ctx, remote: r, dial: f.dial, size: t.size}
 	}
 	return f.takeZone(t, st)
 }
@@ -74,6 +74,7 @@ type otherWayError struct{ error }
 type transfer struct {
 	ctx context.Context
 	*remote
+	dial   func(ctx context.Context, network, addr string) (net.Conn, error)
 	since  *Copy  // ask for what has changed since; nil is for all
 	serial uint32 // of since
 
@@ -88,7 +89,11 @@ type transfer struct {
 
 // run asks, and gives each record to take until that is done.
 func (t *transfer) run(take func(dns.RR) (done bool, err error)) error {
-	conn, err := (&net.Dialer{Timeout: connectTimeout}).DialContext(t.ctx, "tcp", t.server.String())
+	dial := t.dial
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: connectTimeout}).DialContext
+	}
+	conn, err := dial(t.ctx, "tcp", t.server.String())
 	if err == nil {
 		defer conn.Close()
 		stop := context.AfterFunc(t.ctx, func() { conn.Close() })

@@ -65,6 +65,8 @@ func (z *zoneText) take(rr dns.RR) (done bool, err error) {
 		}
 		z.increments, z.to = map[string]increment{}, soa.Serial
 		return false, nil
+	case z.records == 2 && z.since != nil && soa != nil && soa.Serial != z.soa.Serial:
+		return false, &otherWayError{fmt.Errorf("increments begin at serial %d, and the copy has %d", soa.Serial, z.serial)}
 	case z.increments != nil && soa != nil:
 		return z.turn(soa)
 	case soa != nil && soa.Serial != z.soa.Serial:
@@ -105,6 +107,8 @@ func (z *zoneText) check(rr dns.RR) (soa *dns.SOA, err error) {
 		return nil, fmt.Errorf("is sent a record of class %s at %s; it is not used", dns.Class(h.Class), h.Name)
 	case h.Rrtype == dns.TypeOPT || 128 <= h.Rrtype && h.Rrtype <= 255: // RFC 6895 §3.1
 		return nil, fmt.Errorf("is sent a record of type %s at %s, which no zone has; it is not used", dns.Type(h.Rrtype), h.Name)
+	case h.Rdlength == 0 && slices.Contains(zoneTypes, h.Rrtype): // as in updates (RFC 2136)
+		return nil, fmt.Errorf("is sent a record of type %s at %s that has no data; it is not used", dns.Type(h.Rrtype), h.Name)
 	}
 	soa, _ = rr.(*dns.SOA)
 	if soa != nil && h.Name != z.apex {
@@ -187,44 +191,37 @@ func (z *zoneText) merge(ctx context.Context, put func(line []byte) error) error
 	defer file.Close()
 	hash := sha256.New()
 	old := lineReader{in: bufio.NewReaderSize(io.TeeReader(file, hash), sampleSize)}
-	changed := slices.Sorted(maps.Keys(z.increments))
-	if _, err := old.next(); err != nil { // the SOA record, which is in no order
+	if _, err := old.next(); err != nil { // the SOA record, which is not in order
 		return err
 	}
+	changed := slices.Sorted(maps.Keys(z.increments))
 	for n := 1; ; n++ {
 		if n&0xfff == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
 		ok, err := old.next()
-		if err != nil {
-			return err
-		}
-		for len(changed) > 0 && (!ok || changed[0] <= string(old.line)) {
-			line := changed[0]
+		for err == nil && len(changed) > 0 && (!ok || changed[0] <= string(old.line)) {
+			line, inc := changed[0], z.increments[changed[0]]
 			changed = changed[1:]
 			present := ok && line == string(old.line)
-			inc := z.increments[line]
 			if inc.first == present {
 				return other("an increment does not fit the copy: %s", plain(line))
 			}
 			if inc.last {
-				if err := put([]byte(line)); err != nil {
-					return err
-				}
+				err = put([]byte(line))
 			}
-			if present {
-				if ok, err = old.next(); err != nil {
-					return err
-				}
+			if err == nil && present {
+				ok, err = old.next()
 			}
+		}
+		if err != nil {
+			return err
 		}
 		if !ok {
 			break
 		}
-		if n > 0 { // the first is the SOA record
-			if err := put(old.line); err != nil {
-				return err
-			}
+		if err := put(old.line); err != nil {
+			return err
 		}
 	}
 	if [32]byte(hash.Sum(nil)) != z.since.Digest {
@@ -233,17 +230,30 @@ func (z *zoneText) merge(ctx context.Context, put func(line []byte) error) error
 	return nil
 }
 
-// zoneTypes are the types whose data is written in their own form, all others as RFC 3597 §5 has it.
-var zoneTypes = []uint16{
-	dns.TypeA, dns.TypeAAAA, dns.TypeCNAME, dns.TypeDNAME, dns.TypeNS, dns.TypeSOA, dns.TypeTXT, dns.TypeMX, dns.TypeSRV, dns.TypePTR,
+// zoneTypes are the types whose data is written in their own form, all others as RFC 3597 §5 has it. Their data is one
+// field, so if it is not empty it is whole; of most others miekg/dns takes a beginning for all of it.
+var zoneTypes = []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeCNAME, dns.TypeDNAME, dns.TypeNS, dns.TypePTR, dns.TypeTXT}
+
+// provenTypes are written likewise, if what is read from that is the same record: the reader of lists knows some of
+// them by name alone.
+var provenTypes = []uint16{
+	dns.TypeSOA, dns.TypeMX, dns.TypeSRV,
 	dns.TypeDS, dns.TypeDNSKEY, dns.TypeCDS, dns.TypeCDNSKEY, dns.TypeRRSIG, dns.TypeNSEC, dns.TypeNSEC3, dns.TypeNSEC3PARAM, dns.TypeZONEMD,
 }
 
 // zoneLine returns a record as a line of a zone file, without its end.
 func zoneLine(rr dns.RR) (string, error) {
 	line := ""
-	if slices.Contains(zoneTypes, rr.Header().Rrtype) {
+	if kind := rr.Header().Rrtype; slices.Contains(zoneTypes, kind) {
 		line = rr.String()
+	} else if slices.Contains(provenTypes, kind) {
+		line = rr.String()
+		if again, err := dns.NewRR(line); err != nil || again == nil || !sameWire(rr, again) {
+			line = ""
+		}
+	}
+	if line == "" && rr.Header().Rrtype == dns.TypeSOA {
+		return "", errors.New("is sent a SOA record that is damaged; it is not used")
 	}
 	if line == "" || strings.ContainsFunc(line, func(c rune) bool { return c < ' ' && c != '\t' || c > '~' }) {
 		generic := new(dns.RFC3597)
@@ -256,6 +266,13 @@ func zoneLine(rr dns.RR) (string, error) {
 		line = `\036` + line[1:]
 	}
 	return line, nil
+}
+
+func sameWire(a, b dns.RR) bool {
+	one, two := make([]byte, dns.Len(a)+1), make([]byte, dns.Len(a)+1)
+	n, errA := dns.PackRR(a, one, 0, nil, false)
+	m, errB := dns.PackRR(b, two, 0, nil, false)
+	return errA == nil && errB == nil && bytes.Equal(one[:n], two[:m])
 }
 
 // lineReader reads lines, of whatever length.

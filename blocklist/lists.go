@@ -137,12 +137,16 @@ func (l *Lists) Find(name []byte) []Holding {
 		if !by.part.every() {
 			h.Types = by.part.String()
 		}
-		for _, deeper := range all {
-			if deeper.List == h.List && deeper.Off < h.Off && h.part.without(deeper.part).none() {
+		all = append(all, h)
+	}
+	for i := range all {
+		h := &all[i]
+		for _, over := range all {
+			wins := over.Off < h.Off || over.Off == h.Off && over.Exception && !h.Exception
+			if over.List == h.List && wins && h.part.without(over.part).none() {
 				h.Effective = false
 			}
 		}
-		all = append(all, h)
 	}
 	return all
 }

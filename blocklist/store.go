@@ -309,6 +309,7 @@ func (s *Store) change(name string, do func(l *storedList, st *listState) error)
 	}
 	next := l.state.clone()
 	if err = do(l, next); err == nil {
+		next.share()
 		err = effect(l.write(next))
 	}
 	if l.text != nil {

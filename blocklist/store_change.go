@@ -16,17 +16,13 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Settle says which version of a list the matcher holds now, nil for none, and which is held back, and why. What was
+// Settle says which version of a list the matcher holds now, and which is held back, and why; nil, or a version without
+// a digest, is none. What was
 // in force before becomes the previous version if it is another one. An approval that inForce makes use of ends.
 func (s *Store) Settle(name string, inForce, held *Copy, why string) error {
 	err := s.change(name, func(l *storedList, st *listState) error {
-		next, err := l.known(st, inForce)
-		if err != nil {
-			return err
-		}
-		if st.Held, err = l.known(st, held); err != nil {
-			return err
-		}
+		next := l.known(st, inForce)
+		st.Held = l.known(st, held)
 		if old := st.InForce; old != nil && (next == nil || next.Digest != old.Digest) {
 			st.Previous = old
 		}
@@ -41,12 +37,9 @@ func (s *Store) Settle(name string, inForce, held *Copy, why string) error {
 }
 
 // known returns c with the file that the store has of it, if it has one, and not with another.
-func (l *storedList) known(st *listState, c *Copy) (*Copy, error) {
-	if c == nil {
-		return nil, nil
-	}
-	if c.Digest == none {
-		return nil, errors.New("version without a digest")
+func (l *storedList) known(st *listState, c *Copy) *Copy {
+	if c == nil || c.Digest == none {
+		return nil
 	}
 	found := *c
 	found.File, found.Packed, found.size = "", false, 0
@@ -57,7 +50,7 @@ func (l *storedList) known(st *listState, c *Copy) (*Copy, error) {
 	if has != nil && has.Digest == c.Digest {
 		found.File, found.Packed, found.size = has.File, has.Packed, has.size
 	}
-	return &found, nil
+	return &found
 }
 
 // said adds the list to an error.
@@ -153,10 +146,8 @@ func (s *Store) keep(name string, c *Copy, text io.Reader) error {
 		if err := l.publish(d, &found); err != nil {
 			return effect(err)
 		}
-		for _, same := range st.copies() {
-			if (*same).Digest == c.Digest {
-				(*same).File, (*same).Packed, (*same).size = found.File, found.Packed, found.size
-			}
+		if same := st.find(c.Digest); same != nil {
+			same.File, same.Packed, same.size = found.File, found.Packed, found.size
 		}
 		if l.fresh == nil {
 			l.fresh = map[string]*Copy{}
@@ -233,7 +224,7 @@ func (o *opened) Close() error { return o.close() }
 // to load: the one before, or one that was refused. next is when to ask again. The caller discards the draft.
 func (s *Store) arrived(name string, d *draft, c Copy, from originState, next time.Time) (changed bool, err error) {
 	err = s.change(name, func(l *storedList, st *listState) error {
-		has := st.find(c.Digest)
+		has, now := st.find(c.Digest), c.Taken
 		switch {
 		case c.Digest == st.Refused:
 		case has != nil && has.File != "":
@@ -248,7 +239,6 @@ func (s *Store) arrived(name string, d *draft, c Copy, from originState, next ti
 			}
 			changed = true
 		}
-		now := c.Taken
 		st.Latest = &c
 		st.answered(now, from, next)
 		return nil
@@ -273,8 +263,7 @@ func (st *listState) answered(now time.Time, from originState, next time.Time) {
 
 // failed takes note that asking the origin failed. It counts even when it cannot be written down.
 func (s *Store) failed(name, failure string, next time.Time) error {
-	failures := s.state(name).Failures + 1
-	note := func(st *listState) { st.Failure, st.Failures, st.Next = plain(failure), failures, next }
+	note := func(st *listState) { st.Failure, st.Failures, st.Next = plain(failure), st.Failures+1, next }
 	err := s.change(name, func(_ *storedList, st *listState) error {
 		note(st)
 		return nil

@@ -1,6 +1,7 @@
 package blocklist
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -92,6 +93,21 @@ func (st *listState) find(digest [32]byte) *Copy {
 		}
 	}
 	return found
+}
+
+// share gives all mentions of one version its file, and the count of its names where only that in force or held has it.
+func (st *listState) share() {
+	for _, c := range st.copies() {
+		for _, same := range st.copies() {
+			if (*same).Digest != (*c).Digest {
+				continue
+			}
+			if (*same).File == "" {
+				(*same).File, (*same).Packed, (*same).size = (*c).File, (*c).Packed, (*c).size
+			}
+			(*same).Entries = cmp.Or((*same).Entries, (*c).Entries)
+		}
+	}
 }
 
 // drop takes the file from every mention of the version, so that it goes.

@@ -102,7 +102,10 @@ func TestTypedRulesDecide(t *testing.T) {
 ||all.example^
 @@||x.all.example^$dnstype=TXT
 @@||ok.all.example^
+||ok.all.example^$dnstype=A|HTTPS
 ||not.ok.all.example^$dnstype=A|HTTPS
+||tie.example^
+@@||tie.example^$dnstype=TXT
 ||not.example^$dnstype=~A
 ||deny.example^$denyallow=ok.deny.example,dnstype=A
 `})
@@ -114,6 +117,7 @@ func TestTypedRulesDecide(t *testing.T) {
 	for name, blocked := range map[string]string{
 		"aaaa.example": "AAAA", "x.aaaa.example": "AAAA",
 		"all.example": "A AAAA TXT HTTPS MX", "x.all.example": "A AAAA HTTPS MX", "y.x.all.example": "A AAAA HTTPS MX",
+		"tie.example": "A AAAA HTTPS MX", "x.tie.example": "A AAAA HTTPS MX",
 		"ok.all.example": "", "x.ok.all.example": "", "not.ok.all.example": "A HTTPS",
 		"not.example": "AAAA TXT HTTPS MX", "x.deny.example": "A", "ok.deny.example": "",
 	} {
