@@ -115,10 +115,10 @@
 // is full are counted together, as a list without category and name. The value
 // of the key "counted" says which records are in the counts:
 //
-//	     0    6  as above
-//	     6    8  records before this sequence number are still to be counted; 0: none are
-//	    14    8  sequence number of the last record that was counted
-//	    22    4  CRC-32C of all octets before
+//	 0    6  as above
+//	 6    8  records before this sequence number are still to be counted; 0: none are
+//	14    8  sequence number of the last record that was counted
+//	22    4  CRC-32C of all octets before
 //
 // When a new hour begins, hours more than 8 days from it are removed. The counts
 // prove nothing, the segments do: [Reader.Verify] does not look at them. A bucket

@@ -110,7 +110,7 @@ func (s *store) hits(from int64) (kept keptHits, err error) {
 			if b == nil {
 				return nil
 			}
-			done, hours, err := readHits(b, from)
+			done, hours, err := s.readHits(b, from)
 			if err != nil {
 				return damaged(s.path, "hits of lists", err)
 			}

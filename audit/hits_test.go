@@ -314,6 +314,34 @@ func TestAFailedCommitIsCountedOnce(t *testing.T) {
 	same(t, "in the end", b.hits(b.now), map[ListRef]Hits{ads: {400 * 17, 0}, malware: {400 * 17, 0}, odd: {400 * 16, 0}})
 }
 
+// So does one of which the disk said that it failed, though it did not.
+func TestACommitThatOnlySeemedToFailIsCountedOnce(t *testing.T) {
+	for _, first := range []bool{true, false} {
+		b := newBench(t, t.TempDir())
+		if !first {
+			b.record(b.now, 1, 0)
+			b.seal()
+		}
+		b.record(b.now, 1, 0)
+		b.w.take(false)
+		st := b.log.store.Load()
+		if err := st.append(b.w.pending, b.w.roll(st).plan(b.w.pending)); err != nil {
+			t.Fatal(err)
+		}
+		b.seal()
+		for range 2 {
+			b.record(b.now, 2, 1)
+			b.seal()
+			b.now = b.now.Add(time.Hour)
+		}
+		b.recountAll()
+		same(t, "in the end", b.hits(epoch), naiveHits(t, b.log.Reader(), epoch))
+		if n := b.hits(epoch)[malware].Decided; n != 2 {
+			t.Errorf("%d events are there of 2", n)
+		}
+	}
+}
+
 func TestHitsBesideTheWriter(t *testing.T) {
 	dir := t.TempDir()
 	l, stop := start(t, Config{Dir: dir, Interval: time.Millisecond, Slabs: 4, SlabBytes: minSlabBytes})

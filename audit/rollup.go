@@ -2,6 +2,7 @@ package audit
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -80,7 +81,8 @@ func (r *rollup) giveUp() {
 // A hitsUpdate is what one commit does to the roll-up.
 type hitsUpdate struct {
 	bucket  []byte
-	fresh   bool // the bucket is to be made
+	fresh   bool   // the bucket is to be made
+	behind  uint64 // the last record that it counts so far
 	drop    []int64
 	add     []hourHits
 	counted counted
@@ -98,7 +100,7 @@ func (r *rollup) plan(segments []sealed) *hitsUpdate {
 			}
 		}
 	}
-	u := &hitsUpdate{bucket: r.bucket, fresh: !r.made, drop: r.drop, counted: counted{last: r.last}, current: r.current}
+	u := &hitsUpdate{bucket: r.bucket, fresh: !r.made, behind: r.last, drop: r.drop, counted: counted{last: r.last}, current: r.current}
 	for i := range segments {
 		add(segments[i].hits)
 		u.counted.last = segments[i].header.last()
@@ -210,15 +212,9 @@ func (e *hitsError) Unwrap() error { return e.error }
 
 // write adds the update to the transaction, which is of no use after an error.
 func (u *hitsUpdate) write(tx *bbolt.Tx) error {
-	var err error
-	b := tx.Bucket(u.bucket)
-	switch {
-	case u.fresh:
-		if b, err = tx.CreateBucket(u.bucket); err != nil {
-			return err
-		}
-	case b == nil:
-		return errors.New("their bucket is gone")
+	b, err := u.open(tx)
+	if err != nil {
+		return err
 	}
 	for _, hour := range u.drop {
 		if err := b.Delete(hourKey(hour)); err != nil {
@@ -241,4 +237,20 @@ func (u *hitsUpdate) write(tx *bbolt.Tx) error {
 		u.current = sum // the last is the newest
 	}
 	return b.Put([]byte(countedKey), u.counted.append(nil))
+}
+
+func (u *hitsUpdate) open(tx *bbolt.Tx) (*bbolt.Bucket, error) {
+	if u.fresh {
+		return tx.CreateBucket(u.bucket)
+	}
+	b := tx.Bucket(u.bucket)
+	if b == nil {
+		return nil, errors.New("their bucket is gone")
+	}
+	done, err := readCounted(b.Get([]byte(countedKey)))
+	if err == nil && done.last != u.behind {
+		// A commit that said it had failed, but whose pages are there all the same.
+		err = fmt.Errorf("they end at record %d instead of %d", done.last, u.behind)
+	}
+	return b, err
 }

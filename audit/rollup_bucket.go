@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"strconv"
 	"strings"
@@ -44,8 +43,11 @@ func hitsName(n int) []byte {
 
 func nextHits(bucket []byte) []byte { return hitsName(hitsNumber(bucket) + 1) }
 
-// eachHour calls f with the hours in the bucket and their values.
-func eachHour(b *bbolt.Bucket, f func(hour int64, value []byte) error) (done counted, err error) {
+// hoursOf calls f with the hours in one of the store's buckets and their values.
+func (s *store) hoursOf(b *bbolt.Bucket, f func(hour int64, value []byte) error) (done counted, err error) {
+	if err := provePages(s.file, b); err != nil {
+		return done, err
+	}
 	var before []byte
 	found := false
 	c := b.Cursor()
@@ -74,8 +76,8 @@ func eachHour(b *bbolt.Bucket, f func(hour int64, value []byte) error) (done cou
 }
 
 // readHits returns the hours beginning with from.
-func readHits(b *bbolt.Bucket, from int64) (done counted, hours []hourHits, err error) {
-	done, err = eachHour(b, func(hour int64, value []byte) error {
+func (s *store) readHits(b *bbolt.Bucket, from int64) (done counted, hours []hourHits, err error) {
+	done, err = s.hoursOf(b, func(hour int64, value []byte) error {
 		if hour < from {
 			return nil
 		}
@@ -86,13 +88,9 @@ func readHits(b *bbolt.Bucket, from int64) (done counted, hours []hourHits, err 
 	return done, hours, err
 }
 
-// proveBucket looks at all of the bucket that a write may come to rely on, and
-// returns also the hours that are not to be kept.
-func proveBucket(file io.ReaderAt, b *bbolt.Bucket, keep window) (done counted, drop []int64, err error) {
-	if err := provePages(file, b); err != nil {
-		return done, nil, err
-	}
-	done, err = eachHour(b, func(hour int64, value []byte) error {
+// checkHits proves all values, and returns the hours that are not to be kept.
+func (s *store) checkHits(b *bbolt.Bucket, keep window) (done counted, drop []int64, err error) {
+	done, err = s.hoursOf(b, func(hour int64, value []byte) error {
 		if _, err := readHour(hour, value); err != nil {
 			return err
 		}
@@ -135,7 +133,7 @@ func (s *store) proveHits(bucket []byte, keep window) (p provenHits, err error) 
 			if p.found = b != nil; !p.found {
 				return nil
 			}
-			done, drop, err := proveBucket(s.file, b, keep)
+			done, drop, err := s.checkHits(b, keep)
 			if err == nil && done.last != p.last {
 				err = fmt.Errorf("they end at record %d, the store at record %d", done.last, p.last)
 			}

@@ -182,3 +182,24 @@ func TestMappingEndsWithItsMatcher(t *testing.T) {
 		t.Fatal(got)
 	}
 }
+
+// TestLoadSurvivesFileCutShort cuts the mapped file under lists in force: the next load fails, and the process lives.
+func TestLoadSurvivesFileCutShort(t *testing.T) {
+	s := newState(t, map[string]string{"a.txt": many(0, 2000), "b.txt": "b.example\n"}, CategoryConfig{Name: "x", Sources: Sources("a.txt", "b.txt")})
+	s.now = s.now.Add(time.Hour)
+	lists := s.load(nil)
+	if lists.matcher.keep == nil {
+		t.Skip("files are not mapped here")
+	}
+	if err := os.Truncate(filepath.Join(s.state, "names"), 0); err != nil {
+		t.Fatal(err)
+	}
+	s.write("b.txt", "c.example\n")
+	_, err := Load(t.Context(), LoadConfig{Categories: s.categories, Dir: s.dir, State: s.state, Old: lists})
+	if err == nil || !strings.Contains(err.Error(), "damaged") {
+		t.Fatal(err)
+	}
+	if got := says(s.load(nil), "c.example"); got != "x/b.txt:c.example:true" { // a start
+		t.Error(got)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 )
 
 // oldMark distinguishes, in the numbers of sayings, what the version in force of a list says.
@@ -84,7 +85,7 @@ func (l *loader) compose(ctx context.Context, how string) (*Lists, error) {
 		for _, in := range l.intakes {
 			in.changes = changes{}
 		}
-		err := m.run(ctx, l.cursors())
+		err := l.mergeInto(ctx, m)
 		if err != nil {
 			m.close()
 			return nil, fmt.Errorf("load lists: %w", err)
@@ -126,6 +127,21 @@ func (l *loader) compose(ctx context.Context, how string) (*Lists, error) {
 		x.Compiled += ": " + how
 	}
 	return x, nil
+}
+
+// mergeInto merges what was read and the lists in force. Those may be mapped from a file that somebody has cut short.
+func (l *loader) mergeInto(ctx context.Context, m *merge) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case interface{ Addr() uintptr }: // see debug.SetPanicOnFault
+			err = fmt.Errorf("%w: no memory at %#x; a restart makes them again", errDamaged, r.Addr())
+		default:
+			panic(r)
+		}
+	}()
+	return m.run(ctx, l.cursors())
 }
 
 // compile is compose's way to a matcher that is mapped from a file.

@@ -112,18 +112,17 @@ func serve(ctx context.Context, g *global, talk io.Writer) error {
 	}
 	s.log.Change(fmt.Sprintf("start: weir %s, revision 1, digest %x", version(), s.now.digest[:8]))
 	s.settled(nil, s.now)
-	debug.FreeOSMemory() // what reading the lists took
+	debug.FreeOSMemory()               // what reading the lists took
+	signals := make(chan os.Signal, 4) // before the greeting: who reads it may send one
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(signals)
 	s.greet(talk)
-	return s.run(ctx, adm)
+	return s.run(ctx, adm, signals)
 }
 
 // run owns every goroutine of the server and ends them in order: the lists'
 // keeper, listeners and misses in flight, the admin interface, the audit log.
-func (s *server) run(ctx context.Context, adm *admin.Server) error {
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
-	defer signal.Stop(signals)
-
+func (s *server) run(ctx context.Context, adm *admin.Server, signals <-chan os.Signal) error {
 	type part struct {
 		run  func(context.Context) error
 		stop context.CancelFunc
