@@ -86,6 +86,13 @@ func (b *built) load(ctx context.Context, faults *faults, sum io.Writer, at site
 	if b.state.Policy, err = blocklist.Compile(load.Policies, lists); err != nil {
 		faults.add(err)
 	}
+	for _, c := range b.sources {
+		for _, src := range c.Sources {
+			if src.TSIG != nil { // its secret may come from a file
+				fmt.Fprintf(sum, "tsig %q %q %q\n", src.TSIG.Name, src.TSIG.Algorithm, src.TSIG.Secret)
+			}
+		}
+	}
 	for _, l := range lists.All() {
 		fmt.Fprintf(sum, "list %q %q %x %v\n", l.Category, l.Name, l.Digest, l.Missing)
 	}

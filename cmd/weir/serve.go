@@ -253,6 +253,7 @@ func (s *server) replace(ctx context.Context, cfg *Config) (admin.Reload, error)
 		revision: old.state.Revision + 1, self: s.resolver.Addrs(), logger: s.logger, keeper: s.keeper, old: old.lists, workers: 1,
 	})
 	if err != nil {
+		s.keeper.watch(old.cfg)
 		return admin.Reload{}, s.refused(err)
 	}
 	if next.digest == old.digest {
