@@ -262,11 +262,11 @@ func TestFetchRefusesWhatIsNoList(t *testing.T) {
 		"broken":       {func(out http.ResponseWriter, _ *http.Request) { out.WriteHeader(503) }, []string{"503 Service Unavailable", "later"}},
 		"odd status":   {func(out http.ResponseWriter, _ *http.Request) { out.WriteHeader(299) }, []string{"299"}},
 		"no answer":    {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, []string{"EOF"}},
-		"loop":         {http.RedirectHandler("/list.txt", 302).ServeHTTP, []string{"5 redirects", "/list.txt"}},
+		"loop":         {http.RedirectHandler("/list.txt", http.StatusFound).ServeHTTP, []string{"5 redirects", "/list.txt"}},
 		"no location":  {func(out http.ResponseWriter, _ *http.Request) { out.WriteHeader(301) }, []string{"redirect to what is no URL"}},
-		"odd location": {http.RedirectHandler("http://%zz:secret@x", 301).ServeHTTP, []string{"redirect to what is no URL"}},
-		"odd scheme":   {http.RedirectHandler("file:///etc/passwd", 301).ServeHTTP, []string{"redirect to what is no URL"}},
-		"ftp":          {http.RedirectHandler("ftp://ftp.example/list", 301).ServeHTTP, []string{"ftp://ftp.example/list", "not of http or https"}},
+		"odd location": {http.RedirectHandler("http://%zz:secret@x", http.StatusMovedPermanently).ServeHTTP, []string{"redirect to what is no URL"}},
+		"odd scheme":   {http.RedirectHandler("file:///etc/passwd", http.StatusMovedPermanently).ServeHTTP, []string{"redirect to what is no URL"}},
+		"ftp":          {http.RedirectHandler("ftp://ftp.example/list", http.StatusMovedPermanently).ServeHTTP, []string{"ftp://ftp.example/list", "not of http or https"}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			w.t = t

@@ -23,12 +23,13 @@ type keeper struct {
 	fetcher *blocklist.Fetcher // nil without a store
 	watcher *watcher           // nil: files are not watched
 	due     chan struct{}      // capacity 1: a list may have changed
+	copies  chan struct{}      // capacity 1: other lists are in force
 }
 
 // openKeeper opens the folder of lists. If that cannot be used, lists are read
 // all the same: what is remote is missing, and nothing is kept.
 func openKeeper(cfg *Config, logger *slog.Logger) *keeper {
-	k := &keeper{due: make(chan struct{}, 1)}
+	k := &keeper{due: make(chan struct{}, 1), copies: make(chan struct{}, 1)}
 	path := cfg.Resolve(cfg.Lists.Path)
 	store, err := blocklist.OpenStore(path)
 	if err != nil {
@@ -52,6 +53,17 @@ func (k *keeper) again() {
 	select {
 	case k.due <- struct{}{}:
 	default: // that is so already
+	}
+}
+
+// reloaded has the keeper see what a reload has brought.
+func (k *keeper) reloaded() {
+	if k.fetcher != nil {
+		k.fetcher.Wake()
+	}
+	select {
+	case k.copies <- struct{}{}:
+	default: // it will see anyway
 	}
 }
 
@@ -108,10 +120,11 @@ func (s *server) keep(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-k.copies:
 		case <-k.due:
-		}
-		if _, err := s.refresh(ctx); err != nil && ctx.Err() == nil {
-			s.kept(err)
+			if _, err := s.refresh(ctx); err != nil && ctx.Err() == nil {
+				s.kept(err)
+			}
 		}
 		s.copyLists(ctx)
 	}

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -227,9 +228,7 @@ func (s *server) Reload(ctx context.Context) (admin.Reload, error) {
 		return admin.Reload{}, s.refused(err)
 	}
 	done, err := s.replace(ctx, cfg)
-	if s.keeper.fetcher != nil {
-		s.keeper.fetcher.Wake()
-	}
+	s.keeper.reloaded()
 	return done, err
 }
 
@@ -249,8 +248,12 @@ func (s *server) refused(err error) error {
 func (s *server) replace(ctx context.Context, cfg *Config) (admin.Reload, error) {
 	old := s.current()
 	s.keeper.watch(cfg)
-	next, err := build(ctx, cfg, site{
-		revision: old.state.Revision + 1, self: s.resolver.Addrs(), logger: s.logger, keeper: s.keeper, old: old.lists, workers: 1,
+	var next *built
+	var err error
+	humbly(func() {
+		next, err = build(ctx, cfg, site{
+			revision: old.state.Revision + 1, self: s.resolver.Addrs(), logger: s.logger, keeper: s.keeper, old: old.lists, workers: 1,
+		})
 	})
 	if err != nil {
 		s.keeper.watch(old.cfg)
@@ -277,12 +280,13 @@ func (s *server) replace(ctx context.Context, cfg *Config) (admin.Reload, error)
 	s.log.Change(fmt.Sprintf("reload: revision %d, digest %x: %s", next.state.Revision, next.digest[:8], strings.Join(changes, "; ")))
 	s.resolver.Swap(next.state)
 	s.settled(old.lists, next)
+	done := admin.Reload{Revision: next.state.Revision, Changes: slices.Concat(changes, news(old.lists, next.lists))}
 	s.logger.Info("reloaded", "revision", next.state.Revision, "changes", len(changes))
 	for _, c := range changes {
 		s.logger.Info("reload: " + c)
 	}
-	debug.FreeOSMemory()
-	return admin.Reload{Revision: next.state.Revision, Changes: append(changes, news(old.lists, next.lists)...)}, nil
+	debug.FreeOSMemory() // with the old names, which nothing refers to any more
+	return done, nil
 }
 
 // settled notes on disk which lists are in force now, and tells what is new about
