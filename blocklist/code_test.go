@@ -175,10 +175,10 @@ func TestSortersRunsAreOne(t *testing.T) {
 			}
 		}
 		for _, sorter := range sorters {
+			from = append(from, sorter.cursors()...)
 			if sorter.failed != nil {
 				t.Fatal(sorter.failed)
 			}
-			from = append(from, sorter.cursors()...)
 			defer sorter.close()
 		}
 		m := &merge{interner: newInterner(), dir: sorters[0].dir}
@@ -195,7 +195,7 @@ func TestSortersRunsAreOne(t *testing.T) {
 	plain := build(&sorter{})
 	r = rand.New(rand.NewPCG(5, 6))
 	dir := t.TempDir()
-	runs := build(&sorter{dir: dir, limit: 4096}, &sorter{dir: dir, limit: 8192})
+	runs := build(&sorter{dir: dir, limit: 4096}, &sorter{dir: dir, limit: 8192, ahead: true})
 	if plain.names != runs.names {
 		t.Fatalf("%d names, want %d", runs.names, plain.names)
 	}
@@ -203,6 +203,26 @@ func TestSortersRunsAreOne(t *testing.T) {
 		a, b := plain.Lists(name), runs.Lists(name)
 		if !slices.Equal(a, b) || len(a) == 0 {
 			t.Fatalf("%q: %v, want %v", name, b, a)
+		}
+	}
+}
+
+// TestSorterWithoutRoom has nowhere to write runs: nothing is lost.
+func TestSorterWithoutRoom(t *testing.T) {
+	for _, ahead := range []bool{false, true} {
+		s := &sorter{dir: t.TempDir() + "/gone", limit: 4096, ahead: ahead}
+		seed := randomSeed()
+		names := namesFor(t, 3000)
+		for _, name := range names {
+			var offs [128]uint8
+			s.add(seed.name(name, &offs, labels(name, &offs)), newSaying(0, Self, false), name)
+		}
+		m := &merge{interner: newInterner()}
+		if err := m.run(t.Context(), s.cursors()); err != nil {
+			t.Fatal(err)
+		}
+		if m.names != len(names) || s.failed == nil {
+			t.Errorf("ahead %v: %d names of %d, %v", ahead, m.names, len(names), s.failed)
 		}
 	}
 }

@@ -138,7 +138,7 @@ func (l *loader) read(ctx context.Context) error {
 	work := make(chan *intake)
 	var wait sync.WaitGroup
 	for range max(1, l.Workers) {
-		s := &sorter{dir: l.scratch(), limit: runMemory}
+		s := &sorter{dir: l.scratch(), limit: runMemory, ahead: l.Workers > 1}
 		l.sorters = append(l.sorters, s)
 		wait.Go(func() {
 			for in := range work {

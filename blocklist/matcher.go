@@ -89,7 +89,7 @@ const (
 	tagOnes  = 0x0001000100010001
 	lastSlot = 1 << 63 // is used
 	// slotsFilled is how many of a hundred slots are filled: fewer make misses quicker, more make the table smaller.
-	slotsFilled = 75
+	slotsFilled = 78
 )
 
 // tagOf returns the tag of a hash.

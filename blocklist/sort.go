@@ -24,49 +24,88 @@ func newSaying(list int, scope Scope, exception bool) saying {
 
 // sorter brings what lists say in the order of names' hashes, however much it is: what exceeds its memory goes, sorted,
 // to a temporary file as one more run, and all runs are read side by side afterwards.
-//
-// In memory and in runs an entry is its list and what it says, as a uvarint, then its wire name; the file has its hash
-// before it.
 type sorter struct {
-	dir    string // of the temporary file; empty keeps all in memory
-	limit  int    // octets of arena after which a run is written
-	arena  []byte
-	order  []sortKey
-	spare  []sortKey
-	file   *os.File
-	size   int64
-	runs   []runAt // in the file
-	failed error   // why there is no file: all stays in memory from then on
+	dir   string // of the temporary file; empty keeps all in memory
+	limit int    // octets of names after which a run is written
+	// ahead takes twice the memory, and goes on taking while a run is sorted and written by another goroutine.
+	ahead bool
+
+	now, last *batch     // last is the one that is written, or was
+	writing   chan error // the end of writing last; nil when nothing is
+	failed    error      // why there is no file: all stays in memory from then on
+
+	file *os.File // what follows belongs to the writing
+	size int64
+	runs []runAt
+}
+
+// batch is as much as is sorted in memory. An entry is its list and what it says, as a uvarint, then its wire name; in
+// the file its hash comes first.
+type batch struct {
+	arena []byte
+	order []sortKey
+	spare []sortKey
 }
 
 type sortKey struct {
-	hash uint64
-	at   uint32 // in arena
+	hash     uint64
+	from, to uint32 // in arena
 }
 
 type runAt struct{ from, to int64 }
 
-// runMemory is the arena of a sorter; its keys, and room to sort them, take one and a half times as much.
+// runMemory is the arena of a batch; its keys, and room to sort them, take one and a half times as much.
 const runMemory = 5 << 20
 
 func (s *sorter) add(hash uint64, said saying, name []byte) {
-	if s.arena == nil && s.dir != "" { // then it need not grow, and leaves no garbage
-		s.arena = make([]byte, 0, s.limit)
-		s.order = make([]sortKey, 0, s.limit/20)
+	if s.now == nil {
+		s.now = &batch{}
+		if s.dir != "" { // then it need not grow, and leaves no garbage
+			s.now.arena, s.now.order = make([]byte, 0, s.limit), make([]sortKey, 0, s.limit/20)
+		}
 	}
-	if (len(s.arena)+2*maxName > s.limit || len(s.order) == cap(s.order)) && s.dir != "" && s.failed == nil {
-		s.failed = s.spill()
+	b := s.now
+	if s.dir != "" && s.failed == nil && (len(b.arena)+2*maxName > s.limit || len(b.order) == cap(b.order)) {
+		s.spill()
+		b = s.now
 	}
-	s.order = append(s.order, sortKey{hash, uint32(len(s.arena))})
-	s.arena = binary.AppendUvarint(s.arena, uint64(said.list)<<4|uint64(said.what))
-	s.arena = append(s.arena, name...)
+	from := uint32(len(b.arena))
+	b.arena = binary.AppendUvarint(b.arena, uint64(said.list)<<4|uint64(said.what))
+	b.arena = append(b.arena, name...)
+	b.order = append(b.order, sortKey{hash, from, uint32(len(b.arena))})
 }
 
 // full says whether the arena is at the end of what an offset can say.
-func (s *sorter) full() bool { return uint64(len(s.arena)) > 1<<32-1<<16 }
+func (s *sorter) full() bool { return s.now != nil && uint64(len(s.now.arena)) > 1<<32-1<<16 }
 
-// spill writes what is in memory as a run.
-func (s *sorter) spill() error {
+// spill has what is in memory written as a run.
+func (s *sorter) spill() {
+	if s.wait(); s.failed != nil {
+		return
+	}
+	if !s.ahead {
+		s.failed = s.write(s.now)
+		return
+	}
+	if s.last == nil {
+		s.last = &batch{arena: make([]byte, 0, s.limit), order: make([]sortKey, 0, s.limit/20)}
+	}
+	s.now, s.last = s.last, s.now
+	writing := make(chan error, 1)
+	go func(b *batch) { writing <- s.write(b) }(s.last) // wait waits for it
+	s.writing = writing
+}
+
+// wait waits for the end of writing.
+func (s *sorter) wait() {
+	if s.writing != nil {
+		s.failed = <-s.writing
+		s.writing = nil
+	}
+}
+
+// write writes a batch as a run, and leaves it empty.
+func (s *sorter) write(b *batch) error {
 	if s.file == nil {
 		file, err := temporary(s.dir)
 		if err != nil {
@@ -74,31 +113,23 @@ func (s *sorter) spill() error {
 		}
 		s.file = file
 	}
-	s.sort()
+	b.sort()
 	out := bufio.NewWriterSize(io.NewOffsetWriter(s.file, s.size), 256<<10)
 	from := s.size
-	var buf [8]byte
-	for i := range s.order {
-		k := &s.order[i]
-		end := s.entryEnd(k.at)
-		binary.LittleEndian.PutUint64(buf[:], k.hash)
-		_, _ = out.Write(buf[:])
-		_, _ = out.Write(s.arena[k.at:end])
-		s.size += int64(8 + end - int(k.at))
+	var hash [8]byte
+	for _, k := range b.order {
+		binary.LittleEndian.PutUint64(hash[:], k.hash)
+		_, _ = out.Write(hash[:])
+		_, _ = out.Write(b.arena[k.from:k.to])
+		s.size += int64(8 + k.to - k.from)
 	}
 	if err := out.Flush(); err != nil {
 		s.size = from
 		return fmt.Errorf("temporary file: %w", err)
 	}
 	s.runs = append(s.runs, runAt{from, s.size})
-	s.arena, s.order = s.arena[:0], s.order[:0]
+	b.arena, b.order = b.arena[:0], b.order[:0]
 	return nil
-}
-
-// entryEnd returns where the entry of the arena ends.
-func (s *sorter) entryEnd(at uint32) int {
-	_, n := binary.Uvarint(s.arena[at:])
-	return int(at) + n + nameLen(s.arena[int(at)+n:])
 }
 
 // nameLen returns the octets of the wire name that data begins with, or 0 when it does not hold a whole one.
@@ -137,12 +168,12 @@ func readRecord(in *bufio.Reader) (hash uint64, number uint32, name []byte, size
 
 // sort orders the keys by their hashes: by their highest bits in three rounds, then, for the few that agree in those, one
 // by one.
-func (s *sorter) sort() {
-	n := len(s.order)
-	if cap(s.spare) < n {
-		s.spare = make([]sortKey, cap(s.order))
+func (b *batch) sort() {
+	n := len(b.order)
+	if cap(b.spare) < n {
+		b.spare = make([]sortKey, cap(b.order))
 	}
-	from, to := s.order, s.spare[:n]
+	from, to := b.order, b.spare[:n]
 	const digit = 11
 	for shift := 64 - 3*digit; shift < 64; shift += digit {
 		var starts [1 << digit]uint32
@@ -161,7 +192,7 @@ func (s *sorter) sort() {
 		}
 		from, to = to, from
 	}
-	s.order, s.spare = from, to
+	b.order, b.spare = from, to
 	for i := 1; i < n; i++ {
 		for j := i; j > 0 && from[j].hash < from[j-1].hash; j-- {
 			from[j], from[j-1] = from[j-1], from[j]
@@ -169,12 +200,15 @@ func (s *sorter) sort() {
 	}
 }
 
-// cursors returns all that was added, as sequences in order. The sorter must not be used any more.
+// cursors returns all that was added, as sequences in order. Nothing may be added any more.
 func (s *sorter) cursors() []*cursor {
+	s.wait()
 	var all []*cursor
-	if len(s.order) > 0 {
-		s.sort()
-		all = append(all, &cursor{memory: s})
+	for _, b := range []*batch{s.now, s.last} {
+		if b != nil && len(b.order) > 0 {
+			b.sort()
+			all = append(all, &cursor{memory: b})
+		}
 	}
 	for _, run := range s.runs {
 		in := io.NewSectionReader(s.file, run.from, run.to-run.from)
@@ -185,6 +219,7 @@ func (s *sorter) cursors() []*cursor {
 
 // close gives up the temporary file.
 func (s *sorter) close() {
+	s.wait()
 	if s.file != nil {
 		_ = s.file.Close() // it has no name
 	}
@@ -210,7 +245,7 @@ type cursor struct {
 	name []byte   // good until next
 	says []saying // likewise
 
-	memory *sorter // of a run in memory
+	memory *batch // of a run in memory
 	at     int
 	in     *bufio.Reader // of a run in a file
 	nodes  *nodeReader   // of a matcher
@@ -229,9 +264,9 @@ func (c *cursor) next() (bool, error) {
 		}
 		k := c.memory.order[c.at]
 		c.at++
-		said, n := binary.Uvarint(c.memory.arena[k.at:])
-		name := c.memory.arena[int(k.at)+n:]
-		c.hash, c.name = k.hash, name[:nameLen(name)]
+		entry := c.memory.arena[k.from:k.to]
+		said, n := binary.Uvarint(entry)
+		c.hash, c.name = k.hash, entry[n:]
 		c.said[0] = saying{uint32(said >> 4), uint8(said & 15)}
 		c.says = c.said[:]
 		return true, nil
