@@ -202,7 +202,8 @@ func readCompiled(file *os.File) (*Lists, error) {
 	if _, err := io.CopyBuffer(onlyWriter{io.Discard}, io.LimitReader(in, int64(nodes+places)), buf); err != nil {
 		return nil, err
 	}
-	m := &Matcher{seed: seed{number(0), number(1)}, tags: make([]uint64, tags/8)}
+	m := &Matcher{seed: seed{number(0), number(1)}}
+	m.newTags(int(tags / 8))
 	for at := 0; at < len(m.tags); {
 		n := min(len(buf), 8*(len(m.tags)-at))
 		if _, err := io.ReadFull(in, buf[:n]); err != nil {
@@ -295,7 +296,8 @@ func listsOf(m *Matcher, text []byte, places uint64) (*Lists, error) {
 	}
 	m.sets = sets{f.Start, f.Members}
 	groups := uint64(len(m.tags) / 2)
-	sound := m.groups > 0 && m.groups < groups && places == placeSize*groups && m.tags[2*groups-1]&lastSlot == 0 &&
+	sound := m.groups > 0 && m.groups+1 < groups && places == placeSize*groups &&
+		(m.tags[2*groups-1]|m.tags[2*groups-3])&lastSlot == 0 &&
 		len(f.Values) > 0 && len(f.Named) == len(f.Values) && len(f.Start) > 1 && f.Start[0] == 0 &&
 		int(f.Start[len(f.Start)-1]) == len(f.Members) && !m.has(0)
 	for i := 1; sound && i < len(f.Start); i++ {

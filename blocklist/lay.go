@@ -19,7 +19,7 @@ func layOut(m *merge, seed seed, out io.Writer) (*Matcher, error) {
 	for len(x.named) < len(x.values) {
 		x.named = append(x.named, 0)
 	}
-	x.tags = make([]uint64, 2*x.groups, 2*x.groups+16)
+	x.newTags(2 * int(x.groups))
 	x.places = make([]byte, 0, placeSize*(x.groups+2))
 
 	l := &layer{m: x}
@@ -93,10 +93,10 @@ func (l *layer) begin(g int) error {
 	return nil
 }
 
-// end closes the layout: behind the last group stands an empty one, so that each search ends.
+// end closes the layout: behind the last group stand two empty ones, so that each search ends.
 func (l *layer) end() error {
 	groups := max(int(l.m.groups), (l.next+7)/8)
-	if err := l.begin(groups); err != nil {
+	if err := l.begin(groups + 1); err != nil {
 		return err
 	}
 	l.w.out = append(l.w.out, make([]byte, codePad)...)

@@ -20,7 +20,7 @@ import (
 //	values what the lists say of a node, interned: two sets of lists, for the node's own name and for those below
 //
 // A name's group is picked by the high bits of its hash, full groups overflow into the next one, and a group with an
-// empty slot ends the search; so a miss touches one line of tags, rarely two, and nothing else. Only tags have to be in
+// empty slot ends the search; so a miss touches one line of tags, now and then two, and nothing else. Only tags have to be in
 // memory for that; places and nodes may be a file, mapped, of which hits touch a page each.
 type Matcher struct {
 	seed   seed
@@ -83,6 +83,19 @@ func (s *sets) has(set uint32, list int) (exception, ok bool) {
 	return false, false
 }
 
+// newTags gives the matcher n empty words of tags.
+func (m *Matcher) newTags(n int) {
+	const large = 1 << 17 // words, from which on it is worth it
+	if n < large {
+		m.tags = make([]uint64, n, n+16)
+		return
+	}
+	var free func()
+	if m.tags, free = largePages(n); free != nil {
+		runtime.AddCleanup(m, func(free func()) { free() }, free)
+	}
+}
+
 // The four slots of a word.
 const (
 	tagUsed  = 0x8000800080008000
@@ -102,19 +115,27 @@ func home(h, groups uint64) uint64 {
 }
 
 // find returns the number of the value of the node whose wire name is name and hash h, 0 when there is none.
+//
+// It always looks at two groups, though the second counts only if the first is full: whether it is cannot be foreseen,
+// and a wrong guess costs more than the look. The last two groups are never full.
 func (m *Matcher) find(h uint64, name []byte) uint32 {
 	wanted := tagOf(h) * tagOnes
-	for g := home(h, m.groups); ; g++ {
-		low, high := m.tags[2*g], m.tags[2*g+1]
+	for g := home(h, m.groups); ; g += 2 {
+		tags := m.tags[2*g : 2*g+4 : 2*g+4]
 		// Every slot with the wanted tag gets its high bit, and now and then a slot after it: confirm tells.
-		a, b := low^wanted, high^wanted
+		a, b, c, d := tags[0]^wanted, tags[1]^wanted, tags[2]^wanted, tags[3]^wanted
 		a, b = (a-tagOnes)&^a&tagUsed, (b-tagOnes)&^b&tagUsed
-		if a|b != 0 {
+		c, d = (c-tagOnes)&^c&tagUsed, (d-tagOnes)&^d&tagUsed
+		if a|b|c|d != 0 {
 			if v := m.confirm(g, slots(a)|slots(b)<<4, name); v != 0 {
 				return v
 			}
+			if v := m.confirm(g+1, slots(c)|slots(d)<<4, name); v != 0 {
+				return v
+			}
 		}
-		if high&lastSlot == 0 {
+		if tags[1]&tags[3]&lastSlot == 0 {
+			runtime.KeepAlive(m) // and what its tags lie in
 			return 0
 		}
 	}

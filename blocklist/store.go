@@ -1,7 +1,6 @@
 package blocklist
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -34,15 +33,6 @@ type Store struct {
 	mu       sync.Mutex
 	lists    map[string]*storedList // by name
 	problems []string
-}
-
-// storedList is a list as the Store knows it.
-type storedList struct {
-	dir   string
-	state *listState
-	text  []byte           // of the state as the file has it; nil when there is none
-	file  fs.FileInfo      // when it was read or written
-	fresh map[string]*Copy // kept since the last Settle, by path; no state need name them yet
 }
 
 // OpenStore opens the store in dir and makes what is missing of it. It removes what a crash left behind. A
@@ -180,22 +170,6 @@ func (s *Store) inspect(l *storedList) {
 	}
 }
 
-// sweep removes the files that nothing names.
-func (l *storedList) sweep() error {
-	used := map[string]bool{}
-	for _, c := range l.state.copies() {
-		used[(*c).File] = true
-	}
-	for path := range l.fresh {
-		used[path] = true
-	}
-	entries, err := os.ReadDir(l.dir)
-	if err != nil {
-		return err
-	}
-	return sweepLists(l.dir, entries, used)
-}
-
 func (s *Store) now() time.Time {
 	if s.Now != nil {
 		return s.Now()
@@ -261,18 +235,6 @@ func (s *Store) list(name string) (*storedList, error) {
 	return l, nil
 }
 
-// makeFolder makes the folder of the list.
-func (l *storedList) makeFolder() error {
-	err := os.Mkdir(l.dir, 0o700)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(l.dir))
-}
-
 // draft makes a draft of a version of a list.
 func (s *Store) draft(name string) (*draft, error) {
 	s.mu.Lock()
@@ -319,53 +281,4 @@ func (s *Store) change(name string, do func(l *storedList, st *listState) error)
 		}
 	}
 	return err
-}
-
-// write makes next the state of the list.
-func (l *storedList) write(next *listState) error {
-	text, err := next.encode()
-	if err != nil {
-		return err
-	}
-	if bytes.Equal(text, l.text) {
-		l.state = next
-		return nil
-	}
-	if err := l.makeFolder(); err != nil {
-		return err
-	}
-	d, err := newDraft(l.dir)
-	if err != nil {
-		return err
-	}
-	defer d.discard()
-	if _, err := d.Write(text); err != nil {
-		return err
-	}
-	path := filepath.Join(l.dir, stateFile)
-	if err := d.publish(path); err != nil {
-		return err
-	}
-	l.state, l.text = next, text
-	l.file, err = os.Stat(path)
-	return err
-}
-
-// publish gives the draft of a version its name. The store is locked.
-func (l *storedList) publish(d *draft, c *Copy) error {
-	path := fileOf(l.dir, c.Digest)
-	for _, other := range l.state.copies() {
-		if (*other).File == path && (*other).Digest != c.Digest {
-			return fmt.Errorf("%s is another version whose digest begins the same, which only an attack achieves", path)
-		}
-	}
-	info, err := d.Stat()
-	if err != nil {
-		return err
-	}
-	if err := d.publish(path); err != nil {
-		return err
-	}
-	c.File, c.size = path, info.Size()
-	return nil
 }

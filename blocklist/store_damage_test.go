@@ -198,6 +198,16 @@ func TestForget(t *testing.T) {
 		t.Errorf("what somebody put there: %v, %v", got, err)
 	}
 
+	// A clock that was wrong does not make it longer.
+	fetchInto(t, s, "late", "late")
+	now = now.Add(1000 * 24 * time.Hour)
+	must(t, s.Forget(map[string]bool{"kept": true}))
+	now = now.Add(-1000 * 24 * time.Hour)
+	must(t, s.Forget(map[string]bool{"kept": true}))
+	now = now.Add(forgotten)
+	must(t, s.Forget(map[string]bool{"kept": true}))
+	left("kept")
+
 	// A folder without a state goes when it is old and no list's.
 	fetchInto(t, s, "orphan", "orphan")
 	must(t, os.Remove(filepath.Join(s.dir, folderOf("orphan"), stateFile)))

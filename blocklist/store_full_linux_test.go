@@ -1,6 +1,7 @@
 package blocklist
 
 import (
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -60,6 +61,9 @@ func TestFullDisk(t *testing.T) {
 			t.Errorf("%s: %+v", what, k)
 		}
 	}
+	server := httptest.NewServer(text(big))
+	defer server.Close()
+	f := &Fetcher{Store: s}
 	says := []string{"file too large", "make room there", "stays in force", dir}
 
 	for _, room := range []uint64{0, 1, 100, 4096} {
@@ -67,6 +71,9 @@ func TestFullDisk(t *testing.T) {
 		err := s.Keep(name, version(big), strings.NewReader(big))
 		refuses(t, err, says...)
 		same("keep")
+		_, err = f.Fetch(t.Context(), &SourceConfig{From: server.URL, Name: name})
+		refuses(t, err, says...)
+		same("fetch")
 		if room < 100 { // there is not even room for a state
 			refuses(t, s.Settle(name, nil, nil, ""), says...)
 			refuses(t, s.Reject(name), says...)

@@ -471,6 +471,9 @@ func TestStoresShareAFolder(t *testing.T) {
 			t.Errorf("store %d: %+v", i, k)
 		}
 	}
+	if k := s.Kept("all"); k.Failures != stores*rounds {
+		t.Errorf("%d failures were counted, want %d", k.Failures, stores*rounds)
+	}
 	if len(s.Problems()) > 0 || len(filesBelow(t, dir)) != 3*stores+1 {
 		t.Errorf("%q, %q", s.Problems(), filesBelow(t, dir))
 	}

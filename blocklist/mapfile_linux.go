@@ -1,0 +1,5 @@
+package blocklist
+
+import "golang.org/x/sys/unix"
+
+func adviseLarge(data []byte) { _ = unix.Madvise(data, unix.MADV_HUGEPAGE) }
