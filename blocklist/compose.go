@@ -30,7 +30,7 @@ func (l *loader) unchanged() bool {
 }
 
 // same returns the lists in force with what is new to tell of them.
-func (l *loader) same(how string) *Lists {
+func (l *loader) same() *Lists {
 	x := &Lists{matcher: l.Old.matcher, nets: l.Old.nets, networks: l.Old.networks, pending: l.pending("")}
 	now := map[*List]*List{}
 	for i, in := range l.intakes {
@@ -48,7 +48,6 @@ func (l *loader) same(how string) *Lists {
 	if x.matcher.keep == nil {
 		x.Compiled = "in memory"
 	}
-	_ = how // nothing was wrong with it
 	return x
 }
 
@@ -68,9 +67,9 @@ func (l *loader) categories() []Category {
 }
 
 // build merges what was read with what stays, lets the change guard judge the difference, and lays out the matcher.
-func (l *loader) build(ctx context.Context, how string) (*Lists, error) {
+func (l *loader) build(ctx context.Context, trouble string) (*Lists, error) {
 	for {
-		x, err := l.compose(ctx, how)
+		x, err := l.compose(ctx, trouble)
 		if err != nil || !l.guardPolicies(x) {
 			return x, err
 		}
@@ -78,7 +77,7 @@ func (l *loader) build(ctx context.Context, how string) (*Lists, error) {
 	}
 }
 
-func (l *loader) compose(ctx context.Context, how string) (*Lists, error) {
+func (l *loader) compose(ctx context.Context, trouble string) (*Lists, error) {
 	var m *merge
 	for {
 		m = &merge{interner: newInterner(), dir: l.scratch(), each: l.each}
@@ -106,13 +105,10 @@ func (l *loader) compose(ctx context.Context, how string) (*Lists, error) {
 	if dir := l.scratch(); dir != "" {
 		x, err := l.compile(m, lists)
 		if err == nil {
-			x.Compiled = "built"
-			if how != "" {
-				x.Compiled += ": " + how
-			}
+			x.Compiled, x.Trouble = "built", trouble
 			return x, nil
 		}
-		how = err.Error()
+		trouble = err.Error()
 	}
 	matcher, err := layOut(m, l.seed, nil)
 	if err != nil {
@@ -122,10 +118,7 @@ func (l *loader) compose(ctx context.Context, how string) (*Lists, error) {
 	if err := x.addNetworks(l.networks()); err != nil {
 		return nil, fmt.Errorf("load lists: %w", err)
 	}
-	x.pending, x.Compiled = l.pending(""), "in memory"
-	if how != "" {
-		x.Compiled += ": " + how
-	}
+	x.pending, x.Compiled, x.Trouble = l.pending(""), "in memory", trouble
 	return x, nil
 }
 

@@ -16,9 +16,10 @@ type Lists struct {
 	networks   *networks // the same, to look up
 	pending    *pending  // what Commit or Discard has to do
 
-	// Compiled says where the compiled form is: "mapped" from before, "built" anew, or "in memory"; the last two may
-	// be followed by ": " and the reason.
+	// Compiled says where the names are: "mapped" as compiled before, "built" anew, or "in memory".
 	Compiled string
+	// Trouble says why they are not where they could be; empty for no reason.
+	Trouble string
 }
 
 // holder is what holds names, as the matcher knows it: a list, or of a list the entries that are for some types only.

@@ -44,11 +44,11 @@ func Load(ctx context.Context, cfg LoadConfig) (*Lists, error) {
 	}
 	l := &loader{LoadConfig: cfg}
 	defer l.close()
-	how := "" // the compiled form came to be what it is
+	trouble := "" // with the compiled form
 	if l.Old == nil && l.State != "" {
 		old, err := openCompiled(l.compiled())
 		if err != nil {
-			how = err.Error()
+			trouble = err.Error()
 		}
 		l.Old = old
 	}
@@ -66,9 +66,9 @@ func Load(ctx context.Context, cfg LoadConfig) (*Lists, error) {
 		return nil, errors.Join(l.errs...)
 	}
 	if l.unchanged() {
-		return l.same(how), nil
+		return l.same(), nil
 	}
-	return l.build(ctx, how)
+	return l.build(ctx, trouble)
 }
 
 // loader is the work of one Load.

@@ -107,9 +107,9 @@ func (b *built) tell(old *blocklist.Lists, logger *slog.Logger) {
 			known[l.Category+" "+l.Name+string(l.Digest[:])] = true
 		}
 	}
-	switch how, why, wrong := strings.Cut(b.lists.Compiled, ": "); {
-	case wrong:
-		logger.Warn("compiled names "+how, "reason", why)
+	switch how := b.lists.Compiled; {
+	case b.lists.Trouble != "":
+		logger.Warn("compiled names "+how, "reason", b.lists.Trouble)
 	case old == nil && how == "mapped":
 		logger.Info("compiled names mapped, no list has changed", "names", b.lists.Matcher().Names())
 	}
