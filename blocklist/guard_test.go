@@ -2,6 +2,9 @@ package blocklist
 
 import (
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -116,4 +119,54 @@ func TestGuardTakesWhatAnOperatorWants(t *testing.T) {
 	if err := store.Approve(name); err == nil {
 		t.Error("approved what is not held")
 	}
+}
+
+// TestRefusedRemoteVersionStaysOut rejects and rolls back versions of a fetched list: what is left of them, a digest
+// without a text, is not taken for a list that was never fetched.
+func TestRefusedRemoteVersionStaysOut(t *testing.T) {
+	texts := make(chan string, 1)
+	texts <- many(0, 100)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		text := <-texts
+		texts <- text
+		_, _ = io.WriteString(w, text)
+	}))
+	defer server.Close()
+	src := SourceConfig{From: server.URL + "/list.txt", Name: "feed"}
+	s := newState(t, nil, CategoryConfig{Name: "x", Sources: []SourceConfig{src}, MaxShrink: 0.5})
+	var err error
+	if s.store, err = OpenStore(s.state); err != nil {
+		t.Fatal(err)
+	}
+	f := &Fetcher{Store: s.store}
+	fetch := func(text string) {
+		t.Helper()
+		<-texts
+		texts <- text
+		if _, err := f.Fetch(t.Context(), &src); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(what string, entries int, kept string) {
+		t.Helper()
+		if l := s.load(nil).lists[0]; l.Entries != entries || !strings.HasPrefix(l.Kept, kept) || kept == "" && l.Kept != "" {
+			t.Fatalf("%s: %d names, want %d; kept %q, want %q", what, l.Entries, entries, l.Kept, kept)
+		}
+	}
+	fetch(many(0, 100))
+	check("first", 100, "")
+	fetch(many(0, 10))
+	check("held", 100, "held: ")
+	if err := s.store.Reject("feed"); err != nil {
+		t.Fatal(err)
+	}
+	check("rejected", 100, "the version of the source was rejected")
+	fetch(many(0, 120))
+	check("another", 120, "")
+	if err := s.store.Rollback("feed"); err != nil {
+		t.Fatal(err)
+	}
+	check("rolled back", 100, "the version of the source was rejected or rolled back")
+	fetch(many(0, 120))
+	check("the same again", 100, "the version of the source was rejected or rolled back")
 }

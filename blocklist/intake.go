@@ -136,6 +136,10 @@ func (l *loader) remote(c *CategoryConfig, cfg *SourceConfig) *intake {
 	if latest == nil {
 		latest = in.kept.InForce
 	}
+	if latest != nil && latest.File == "" && latest.Digest == in.kept.Refused { // its text went with the refusal
+		l.version(in, latest.Digest)
+		return in
+	}
 	if latest == nil || latest.File == "" {
 		why := errors.New("was not fetched yet")
 		if in.kept.Failure != "" {

@@ -280,7 +280,9 @@ func (c *checker) sameName(s *Source, named map[string]*Source) {
 func (c *Config) effective(s *Source) Source {
 	e := *s
 	if s.scheme() != "" {
-		e.Refresh = cmp.Or(s.Refresh, c.Lists.Refresh)
+		if s.scheme() != "axfr" { // a zone says itself how often, in its SOA record
+			e.Refresh = cmp.Or(s.Refresh, c.Lists.Refresh)
+		}
 		e.Timeout = cmp.Or(s.Timeout, c.Lists.Timeout)
 		e.MaxSize = cmp.Or(s.MaxSize, c.Lists.MaxSize)
 	}

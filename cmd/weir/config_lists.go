@@ -17,7 +17,7 @@ type Lists struct {
 	Path string `toml:"path" default:"weir-data/lists"`
 	// Watch reads local lists again when their files change.
 	Watch bool `toml:"watch" default:"true"`
-	// Refresh is how often URLs and zone transfers are asked.
+	// Refresh is how often URLs are asked; zones go by their SOA records.
 	Refresh time.Duration `toml:"refresh" default:"24h" min:"5m" max:"720h"`
 	// Timeout bounds one download or transfer.
 	Timeout time.Duration `toml:"timeout" default:"30s" min:"1s" max:"1h"`

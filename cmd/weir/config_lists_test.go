@@ -86,13 +86,13 @@ func TestCategories(t *testing.T) {
 				Minisign: "RWQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", Ed25519: "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=",
 			},
 			{
-				From: "axfr://192.0.2.53/rpz.example", Refresh: far, Timeout: half, MaxSize: wide, Pos: at("20"),
+				From: "axfr://192.0.2.53/rpz.example", Timeout: half, MaxSize: wide, Pos: at("20"),
 				TSIG: &blocklist.TSIG{Name: "inline", Algorithm: "hmac-sha512", Secret: "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IQ=="},
 			},
 		}},
 		{Name: "tables", MaxShrink: 0.4, Pos: at("25"), Sources: []blocklist.SourceConfig{
 			{
-				From: "axfr://192.0.2.54/rpz.example", Refresh: far, Timeout: half, MaxSize: wide, Pos: at("25"),
+				From: "axfr://192.0.2.54/rpz.example", Timeout: half, MaxSize: wide, Pos: at("25"),
 				TSIG: &blocklist.TSIG{Name: "filed", Algorithm: "hmac-sha256", Secret: "Zm9ydHktdHdvIG9jdGV0cyBhcmUgZW5vdWdoIGZvciBhIGtleQ=="},
 			},
 		}},
