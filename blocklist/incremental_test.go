@@ -281,3 +281,33 @@ func TestLoadSteps(t *testing.T) {
 		}
 	})
 }
+
+// TestListVanishesBetweenStatAndOpen takes the file away once it was decided to read it.
+func TestListVanishesBetweenStatAndOpen(t *testing.T) {
+	s := newState(t, map[string]string{"a.txt": "one.example\n"}, CategoryConfig{Name: "x", Sources: Sources("a.txt")})
+	s.now = s.now.Add(time.Hour)
+	lists := s.load(nil)
+	s.write("a.txt", "two.example\n")
+	l := &loader{LoadConfig: LoadConfig{Categories: s.categories, Dir: s.dir, Old: lists, Now: func() time.Time { return s.now }}, seed: lists.matcher.seed}
+	l.category(&l.Categories[0], nil)
+	in := l.intakes[0]
+	if in.use != fromFile {
+		t.Fatal("the new file would not be read")
+	}
+	if err := os.Remove(in.path); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.read(t.Context()); err != nil || len(l.errs) > 0 {
+		t.Fatal(err, l.errs)
+	}
+	if in.use != fromOld || !strings.Contains(in.list.Kept, "no such file") {
+		t.Fatalf("%d, kept %q", in.use, in.list.Kept)
+	}
+	x, err := l.build(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := says(x, "one.example"); got != "x/a.txt:one.example:true" {
+		t.Error(got)
+	}
+}
