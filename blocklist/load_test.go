@@ -225,3 +225,23 @@ func TestLoadOfNothing(t *testing.T) {
 		t.Fatal("there are lists")
 	}
 }
+
+// TestUT1Aliases reads a category by its other names: a symbolic link, and what is left of one where there are none.
+func TestUT1Aliases(t *testing.T) {
+	dir := lay(t, map[string]string{
+		"ut1/publicite/domains": "track.example\n", "ut1/publicite/usage": "black\n", "ut1/ads": "publicite", "ut1/words": "publicity",
+	})
+	if err := os.Symlink("publicite", filepath.Join(dir, "ut1/pub")); err != nil {
+		t.Fatal(err)
+	}
+	for _, alias := range []string{"ut1/ads", "ut1/pub", "ut1/publicite"} {
+		lists := load(t, dir, CategoryConfig{Name: "x", Sources: Sources(alias)})
+		if got := says(lists, "www.track.example"); got != "x/"+alias+":track.example:true" || lists.All()[0].Format != "ut1" {
+			t.Errorf("%s: %s", alias, got)
+		}
+	}
+	all := load(t, dir, CategoryConfig{Name: "x", Sources: Sources("ut1/*")}).All()
+	if len(all) != 2 || all[0].Name != "ut1/ads" || all[0].Entries != 1 || all[1].Name != "ut1/words" {
+		t.Errorf("%d lists, the first %+v", len(all), all[0])
+	}
+}

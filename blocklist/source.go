@@ -79,6 +79,9 @@ func displayName(glob, dir, match string) string {
 // resolvePath is resolve for one existing path.
 func resolvePath(name, path string, info fs.FileInfo) ([]source, error) {
 	if info.Mode().IsRegular() {
+		if dir := aliasOf(path, info); dir != "" {
+			return []source{{name: name, path: dir, ut1: true}}, nil
+		}
 		return []source{{name: name, path: path}}, nil
 	}
 	if !info.IsDir() {
@@ -121,6 +124,24 @@ func resolvePath(name, path string, info fs.FileInfo) ([]source, error) {
 func noList(base string) bool {
 	return strings.HasPrefix(base, ".") || strings.HasPrefix(base, "README") || strings.HasPrefix(base, "LICENSE") ||
 		base == "global_usage"
+}
+
+// aliasOf returns the UT1 directory beside the file that the file names, "" for none. UT1's aliases are symbolic links,
+// and where a system or a copy knows none, files that hold what the link would lead to.
+func aliasOf(path string, info fs.FileInfo) string {
+	if info.Size() == 0 || info.Size() > maxName {
+		return ""
+	}
+	text, err := os.ReadFile(path)
+	target := strings.TrimSpace(string(text))
+	if err != nil || target == "" || strings.ContainsAny(target, "./\\\n") {
+		return ""
+	}
+	dir := filepath.Join(filepath.Dir(path), target)
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() || !isUT1(dir) {
+		return ""
+	}
+	return dir
 }
 
 // isUT1 says whether the directory is one category of a UT1 collection: it has a domains file, or a usage file
