@@ -9,7 +9,7 @@
 //	read.go, format*.go     a file's text, a line at a time, to entries and counts; zone.go, unpack*.go, names.go help
 //	sort.go, merge.go       entries in the order of their names' hashes, each name once; intern.go numbers what is said
 //	compose.go, guard.go    what stays and what is new side by side, and whether the difference may come into force
-//	code.go, lay.go         the names' own code, and their layout
+//	code.go, huffman.go, lay.go  the names' own code, and their layout
 //	matcher.go, compiled.go the matcher, and the file that it is mapped from at the next start
 //	commit.go               what is noted on disk once the lists are in force
 //	compile.go, decide.go   policies as tables over the matcher, and one lookup in them; networks.go for addresses
