@@ -59,6 +59,7 @@ type reading struct {
 	qtype    uint16
 	decided  found
 	observed found
+	touched  uint64 // keeps the compiler from leaving out what only warms the memory
 }
 
 // take reads one group of candidates; at says by which entry they match.
@@ -172,10 +173,22 @@ func (p *Policy) read(index uint16, name []byte, qtype uint16) reading {
 	lists, inline := p.lists.matcher, p.inline
 	var offs [128]uint8
 	n := labels(name, &offs)
+	deepest := min(n, max(lists.deep, inline.deep))
 	h := lists.seed[0]
-	for d := 1; d <= min(n, max(lists.deep, inline.deep)); d++ {
+	// All hashes come first, and a look at the place of each: memory is then asked for all at once.
+	var hashes [8]uint64
+	for d := 1; d <= min(deepest, len(hashes)); d++ {
+		h = lists.seed.label(h, name, int(offs[n-d]), int(offs[n-d+1]))
+		hashes[d-1] = h
+		r.touched ^= lists.tags[2*home(h, lists.groups)]
+	}
+	for d := 1; d <= deepest; d++ {
 		off := int(offs[n-d])
-		h = lists.seed.label(h, name, off, int(offs[n-d+1]))
+		if d <= len(hashes) {
+			h = hashes[d-1]
+		} else {
+			h = lists.seed.label(h, name, off, int(offs[n-d+1]))
+		}
 		if lists.has(d) {
 			if v := lists.find(h, name[off:]); v != 0 {
 				set := lists.values[v].below
