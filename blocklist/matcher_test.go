@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
@@ -291,4 +292,29 @@ func FuzzMatcher(f *testing.F) {
 			t.Fatalf("%q:\n%s", name, diff)
 		}
 	})
+}
+
+// TestDeepNamesAreProbedOnlyWhereNamesAre bounds what a name of 127 labels costs: a probe for each number of labels that
+// a listed name has.
+func TestDeepNamesAreProbedOnlyWhereNamesAre(t *testing.T) {
+	deep := []byte(strings.Repeat("\x01a", 127) + "\x00")
+	b := NewBuilder()
+	for _, off := range []int{2 * (127 - 2), 2 * (127 - 40)} {
+		if err := b.Add(0, deep[off:], Self|Below, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := b.Build()
+	probes := 0
+	for d := range 128 {
+		if m.has(d) {
+			probes++
+		}
+	}
+	if probes != 2 || m.deep != 40 {
+		t.Errorf("%d probes down to %d labels, want 2 down to 40", probes, m.deep)
+	}
+	if got := m.Lists(deep); len(got) != 2 || got[0].Off != 2*(127-40) {
+		t.Errorf("%+v", got)
+	}
 }
