@@ -87,6 +87,12 @@ func (l *loader) compose(ctx context.Context, trouble string) (*Lists, error) {
 		err := l.mergeInto(ctx, m)
 		if err != nil {
 			m.close()
+		}
+		if err != nil && m.dir != "" && ctx.Err() == nil && !errors.Is(err, errDamaged) {
+			l.cramped, trouble = true, err.Error() // then in memory
+			continue
+		}
+		if err != nil {
 			return nil, fmt.Errorf("load lists: %w", err)
 		}
 		if !l.guard() {

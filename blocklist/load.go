@@ -78,6 +78,7 @@ type loader struct {
 	intakes []*intake
 	all     []Category
 	errs    []error
+	cramped bool // there is no room for temporary files
 
 	mu      sync.Mutex // guards what follows while lists are read
 	holders []holder
@@ -180,7 +181,7 @@ func (l *loader) read(ctx context.Context) error {
 
 // scratch returns the folder for temporary files, "" for none.
 func (l *loader) scratch() string {
-	if l.ReadOnly {
+	if l.ReadOnly || l.cramped {
 		return ""
 	}
 	return l.State
