@@ -135,7 +135,7 @@ func (l *loader) mergeInto(ctx context.Context, m *merge) (err error) {
 		switch r := recover().(type) {
 		case nil:
 		case interface{ Addr() uintptr }: // see debug.SetPanicOnFault
-			err = fmt.Errorf("%w: no memory at %#x; a restart makes them again", errDamaged, r.Addr())
+			err = fmt.Errorf("%w: no memory at %#x, as if the file was cut short", errDamaged, r.Addr())
 		default:
 			panic(r)
 		}

@@ -68,7 +68,12 @@ func Load(ctx context.Context, cfg LoadConfig) (*Lists, error) {
 	if l.unchanged() {
 		return l.same(), nil
 	}
-	return l.build(ctx, trouble)
+	x, err := l.build(ctx, trouble)
+	if errors.Is(err, errDamaged) && cfg.Old != nil { // its file was cut short: the lists themselves are still there
+		cfg.Old = nil
+		return Load(ctx, cfg)
+	}
+	return x, err
 }
 
 // loader is the work of one Load.

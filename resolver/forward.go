@@ -244,7 +244,7 @@ func catchFaults() { debug.SetPanicOnFault(true) }
 func (r *Resolver) caught(v any, s *scratch, msg []byte, from *origin) []byte {
 	r.panics.Add(1)
 	if f, ok := v.(interface{ Addr() uintptr }); ok { // see debug.SetPanicOnFault
-		v = fmt.Sprintf("no memory at %#x; was the file of the compiled names cut short? a restart makes it again", f.Addr())
+		v = fmt.Sprintf("no memory at %#x; was the file of the compiled names cut short? a reload makes it again", f.Addr())
 	}
 	r.logger.Error("a query could not be answered", "client", from.client, "panic", v,
 		"packet", fmt.Sprintf("%x", msg[:min(len(msg), 512)]), "stack", string(debug.Stack()))
