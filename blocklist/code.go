@@ -171,11 +171,16 @@ func (r *bitReader) matches(c *code, want []byte) bool {
 		if symbol == 0 {
 			return true
 		}
-		for _, o := range want[off+1 : off+1+symbol] {
-			e := c.label.table[r.window()&c.label.mask]
-			r.pos += uint64(e & 15)
-			if byte(e>>4) != o {
-				return false
+		for label := want[off+1 : off+1+symbol]; len(label) > 0; {
+			w := r.window()
+			for range min(4, len(label)) { // four words of twelve bits fit a window
+				e := c.label.table[w&c.label.mask]
+				w >>= e & 15
+				r.pos += uint64(e & 15)
+				if byte(e>>4) != label[0] {
+					return false
+				}
+				label = label[1:]
 			}
 		}
 		off += 1 + symbol

@@ -187,9 +187,12 @@ func TestMappingEndsWithItsMatcher(t *testing.T) {
 func TestLoadSurvivesFileCutShort(t *testing.T) {
 	s := newState(t, map[string]string{"a.txt": many(0, 2000), "b.txt": "b.example\n"}, CategoryConfig{Name: "x", Sources: Sources("a.txt", "b.txt")})
 	s.now = s.now.Add(time.Hour)
+	if runtime.GOOS != "linux" {
+		t.Skip("other systems may not map files")
+	}
 	lists := s.load(nil)
 	if lists.matcher.keep == nil {
-		t.Skip("files are not mapped here")
+		t.Fatal("the compiled form is not mapped")
 	}
 	if err := os.Truncate(filepath.Join(s.state, "names"), 0); err != nil {
 		t.Fatal(err)

@@ -128,7 +128,17 @@ func startNSD(t *testing.T, zones ...string) *daemon {
 	path, dir := tool(t, "nsd"), t.TempDir()
 	writeFile(t, dir, "zone", zoneText)
 	return startDaemon(t, zones[0], func(port uint16) *exec.Cmd {
-		conf := fmt.Sprintf(`server:
+		conf := nsdServer(dir, port)
+		for _, z := range zones {
+			conf += fmt.Sprintf("zone:\n\tname: %q\n\tzonefile: zone\n", z)
+		}
+		return exec.Command(path, "-d", "-c", writeFile(t, dir, "nsd.conf", conf))
+	})
+}
+
+// nsdServer is the part of NSD's configuration that is not about zones; their files are in dir.
+func nsdServer(dir string, port uint16) string {
+	return fmt.Sprintf(`server:
 	ip-address: 127.0.0.1@%d
 	username: ""
 	chroot: ""
@@ -145,11 +155,6 @@ func startNSD(t *testing.T, zones ...string) *daemon {
 remote-control:
 	control-enable: no
 `, port, dir, filepath.Join(dir, "pid"), filepath.Join(dir, "xfrd.state"), filepath.Join(dir, "zones"))
-		for _, z := range zones {
-			conf += fmt.Sprintf("zone:\n\tname: %q\n\tzonefile: zone\n", z)
-		}
-		return exec.Command(path, "-d", "-c", writeFile(t, dir, "nsd.conf", conf))
-	})
 }
 
 // startUnbound resolves zones by asking nsd, and has nobody else to ask.

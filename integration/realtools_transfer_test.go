@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,30 +32,16 @@ func TestRealTransfer(t *testing.T) {
 	path, dir, port := tool(t, "nsd"), t.TempDir(), freePort(t)
 	writeFile(t, dir, "rpz.zone", policyZone(1, "blocked.test", "*.blocked.test"))
 	nsd := startDaemon(t, "rpz.example", func(own uint16) *exec.Cmd {
-		conf := fmt.Sprintf(`server:
-	ip-address: 127.0.0.1@%d
-	username: ""
-	chroot: ""
-	zonesdir: %q
-	database: ""
-	pidfile: %[3]q
-	xfrdfile: %[4]q
-	xfrdir: %[2]q
-	zonelistfile: %[5]q
-	server-count: 1
-	rrl-ratelimit: 0
-remote-control:
-	control-enable: no
-key:
+		conf := nsdServer(dir, own) + fmt.Sprintf(`key:
 	name: "transfer-key"
 	algorithm: hmac-sha256
-	secret: %[6]q
+	secret: %q
 zone:
 	name: "rpz.example"
 	zonefile: "rpz.zone"
 	provide-xfr: 127.0.0.1 transfer-key
-	notify: 127.0.0.1@%[7]d NOKEY
-`, own, dir, filepath.Join(dir, "pid"), filepath.Join(dir, "xfrd.state"), filepath.Join(dir, "zones"), transferSecret, port)
+	notify: 127.0.0.1@%d NOKEY
+`, transferSecret, port)
 		return exec.Command(path, "-d", "-c", writeFile(t, dir, "nsd.conf", conf))
 	})
 	config := func(secret string) string {
