@@ -28,15 +28,6 @@ type holder struct {
 	part part
 }
 
-// whole returns the holders of lists whose entries are for every type.
-func whole(lists []*List) []holder {
-	var all []holder
-	for _, l := range lists {
-		all = append(all, holder{l, everyType})
-	}
-	return all
-}
-
 // newLists joins lists to the matcher that was built of them, and counts the distinct names of lists and categories.
 // The matcher's numbers are those of holders.
 func newLists(matcher *Matcher, holders []holder, lists []*List, categories []Category) *Lists {

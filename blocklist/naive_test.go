@@ -308,3 +308,12 @@ func checkExplanation(t *rapid.T, e Explanation, want said) {
 		t.Fatalf("entry %q, want one of the name itself", last.Entry)
 	}
 }
+
+// whole returns the holders of lists whose entries are for every type.
+func whole(lists []*List) []holder {
+	var all []holder
+	for _, l := range lists {
+		all = append(all, holder{l, everyType})
+	}
+	return all
+}

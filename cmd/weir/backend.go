@@ -19,7 +19,7 @@ func (s *server) Status() admin.Status {
 		Version: version(), PID: os.Getpid(), Config: b.cfg.File,
 		Revision: b.state.Revision, Digest: fmt.Sprintf("%x", b.digest),
 		Started: s.started.UTC(), Loaded: loaded.UTC(),
-		Names: b.lists.Matcher().Names(), NameMemory: b.lists.Matcher().Bytes(),
+		Names: b.lists.Matcher().Names(), NameMemory: b.lists.Matcher().Bytes(), NameMapped: b.lists.Matcher().MappedBytes(),
 		Resolver: s.resolver.Stats(), Audit: s.log.Stats(),
 	}
 	for _, a := range s.resolver.Addrs() {

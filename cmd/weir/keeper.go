@@ -130,13 +130,21 @@ func (s *server) keep(ctx context.Context) error {
 	}
 }
 
-// copyLists keeps the text of the lists in force.
+// copyLists keeps the text of the lists in force, and lets go, after a while, of
+// what is kept of lists that the configuration names no more.
 func (s *server) copyLists(ctx context.Context) {
 	if s.keeper.store == nil {
 		return
 	}
 	if err := s.current().lists.KeepCopies(ctx, s.keeper.store); err != nil && ctx.Err() == nil {
 		s.logger.Warn("the text of a list is not kept: it cannot be rolled back to", "error", err)
+	}
+	named := map[string]bool{}
+	for _, l := range s.current().lists.All() {
+		named[l.Name] = true
+	}
+	if err := s.keeper.store.Forget(named); err != nil && ctx.Err() == nil {
+		s.logger.Warn("the folder of lists keeps what no list needs", "error", err)
 	}
 	debug.FreeOSMemory()
 }

@@ -67,7 +67,7 @@ func printStatus(out io.Writer, st admin.Status) error {
 		{"listen", strings.Join(st.Listen, " ")},
 		{"revision", fmt.Sprintf("%d, digest %.16s, since %s, from %s", st.Revision, st.Digest, local(st.Loaded), shown(st.Config))},
 		{"policies", strings.Join(st.Policies, " ")},
-		{"names", fmt.Sprintf("%d in %d KiB", st.Names, st.NameMemory>>10)},
+		{"names", fmt.Sprintf("%d in %d KiB, %d KiB mapped", st.Names, st.NameMemory>>10, st.NameMapped>>10)},
 	}
 	for _, c := range st.Categories {
 		rows = append(rows, []string{"", fmt.Sprintf("%-20s %s from %s", c.Name, plural(c.Names, "name"), plural(c.Lists, "list"))})

@@ -42,6 +42,7 @@ type Status struct {
 	Listen     []string       `json:"listen"`
 	Names      int            `json:"names"`       // distinct listed names
 	NameMemory int            `json:"name_memory"` // octets that the matcher takes
+	NameMapped int            `json:"name_mapped"` // octets of it that are a mapped file, in memory as far as hits touch them
 	Categories []Category     `json:"categories"`
 	Policies   []string       `json:"policies"`
 	Attention  []string       `json:"attention,omitempty"` // lists that are not what their origins have
