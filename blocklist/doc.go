@@ -13,6 +13,7 @@
 //	matcher.go, compiled.go the matcher, and the file that it is mapped from at the next start
 //	commit.go               what is noted on disk once the lists are in force
 //	compile.go, decide.go   policies as tables over the matcher, and one lookup in them; networks.go for addresses
+//	schedule*.go            when a rule is in force: hours of local time on days of the week
 //	explain.go, lists.go    the same in words, down to the line of the list
 //
 // Load reads the sources of each category. A list that has not changed is not read again: its entries come from the
@@ -33,5 +34,5 @@
 //
 // Names are wire names throughout: lower-case, uncompressed, ended by the root, at most 255 octets (RFC 1035 §3.1). A
 // dot that is part of a label stays part of it. Text becomes a wire name in AppendWireName, and shows again in
-// NameString. List, Matcher, Lists and Policy are immutable once built, and safe for concurrent use.
+// NameString. List, Matcher, Lists, Policy and Schedule are immutable once built, and safe for concurrent use.
 package blocklist
