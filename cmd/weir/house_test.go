@@ -113,6 +113,18 @@ func TestHotPathImportsNoDecoder(t *testing.T) {
 	t.Error("answer.go is gone")
 }
 
+// TestTimeZonesAreInTheBinary holds that schedules work where no time zone database is installed.
+func TestTimeZonesAreInTheBinary(t *testing.T) {
+	for path, file := range sources(t)["weir/cmd/weir"] {
+		for _, spec := range file.Imports {
+			if spec.Path.Value == `"time/tzdata"` && !strings.HasSuffix(path, "_test.go") {
+				return
+			}
+		}
+	}
+	t.Error("cmd/weir does not import time/tzdata")
+}
+
 func TestTopLevelStaysAsItIs(t *testing.T) {
 	entries, err := os.ReadDir(root)
 	if err != nil {

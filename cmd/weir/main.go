@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // schedules name time zones, and a machine may have none; its own come first
 
 	"github.com/spf13/cobra"
 
