@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 // BenchmarkNames measures what lists of a million and of five million names take, from text and from the compiled form,
@@ -61,7 +62,7 @@ func BenchmarkNames(b *testing.B) {
 			})
 			p, err := Compile([]PolicyConfig{
 				{Name: "all", Any: true, Rules: []RuleConfig{{Action: ActionBlock, Categories: []string{"ads"}}}},
-			}, lists)
+			}, lists, time.Time{})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -89,7 +90,7 @@ func BenchmarkNames(b *testing.B) {
 							at = 0
 						}
 						end := at + 1 + int(c.names[at])
-						if p.Decide(c.names[at+1:end], 1, client).Verdict != c.want {
+						if p.Decide(ask(c.names[at+1:end], 1, client)).Verdict != c.want {
 							b.Fatalf("wrong verdict on %q", c.names[at+1:end])
 						}
 						at = end

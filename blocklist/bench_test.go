@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"testing"
+	"time"
 )
 
 // bigPolicy is a policy over lists of n random names in four lists of two categories, with inline domains as in
@@ -37,12 +38,12 @@ func bigPolicy(t testing.TB, n int, exceptions bool) (p *Policy, hits, misses []
 	lists := []*List{{Name: "a", Category: "one"}, {Name: "b", Category: "one"}, {Name: "c", Category: "two"}, {Name: "d", Category: "two"}}
 	categories := []Category{{Name: "one", Lists: lists[:2]}, {Name: "two", Lists: lists[2:]}}
 	p, err := Compile([]PolicyConfig{
-		{Name: "staff", Clients: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("10.20.0.0/16")}, Rules: []RuleConfig{
+		{Name: "staff", Clients: Members{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("10.20.0.0/16")}}, Rules: []RuleConfig{
 			{Action: ActionAllow, Domains: []string{"*.corp.example", "=proxy.example"}},
 			{Action: ActionBlock, Categories: []string{"two", "one"}},
 		}},
 		{Name: "rest", Any: true, Default: Block},
-	}, newLists(b.Build(), whole(lists), lists, categories))
+	}, newLists(b.Build(), whole(lists), lists, categories), time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,15 +57,15 @@ func TestDecideAllocatesNothing(t *testing.T) {
 		p, hits, misses := bigPolicy(t, 4096, exceptions)
 		i := 0
 		if n := testing.AllocsPerRun(1000, func() {
-			d := p.Decide(hits[i%len(hits)], 1, client)
+			d := p.Decide(ask(hits[i%len(hits)], 1, client))
 			if d.Verdict != Block {
 				t.Fatal("a listed name is allowed")
 			}
-			d = p.Decide(misses[i%len(misses)], 1, client)
-			if d = p.DecideFacts(d, misses[:2], nil, 1); d.Verdict != Allow {
+			d = p.Decide(ask(misses[i%len(misses)], 1, client))
+			if d = p.judged(d, ask(misses[0], 1, client), misses[:2]); d.Verdict != Allow {
 				t.Fatal("an unlisted name is blocked")
 			}
-			if d = p.DecideFacts(d, hits[:2], nil, 1); d.Verdict != Block {
+			if d = p.judged(d, ask(misses[0], 1, client), hits[:2]); d.Verdict != Block {
 				t.Fatal("a listed alias is allowed")
 			}
 			i++
@@ -85,7 +86,7 @@ func BenchmarkDecide(b *testing.B) {
 			b.Run(what, func(b *testing.B) {
 				b.ReportAllocs()
 				for i := 0; b.Loop(); i++ {
-					if p.Decide(names[i&1023], 1, client).Verdict != want {
+					if p.Decide(ask(names[i&1023], 1, client)).Verdict != want {
 						b.Fatal("wrong verdict")
 					}
 				}
@@ -100,7 +101,7 @@ func BenchmarkDecide(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				j := i & 1022
-				if p.DecideFacts(Decision{}, misses[j:j+2], nil, 1).Verdict != Allow {
+				if p.judged(Decision{}, ask(misses[0], 1, client), misses[j:j+2]).Verdict != Allow {
 					b.Fatal("wrong verdict")
 				}
 			}
@@ -131,7 +132,7 @@ func BenchmarkCompile(b *testing.B) {
 	p, _, _ := bigPolicy(b, 500_000, false)
 	cfg := []PolicyConfig{*p.policies[0].cfg, *p.policies[1].cfg}
 	for b.Loop() {
-		if _, err := Compile(cfg, p.lists); err != nil {
+		if _, err := Compile(cfg, p.lists, time.Time{}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net/netip"
 	"slices"
+	"time"
 )
 
 // ConfigError is one mistake in categories or policies: where it stands, what it is, and what to do about it.
@@ -35,7 +35,9 @@ type rule struct {
 	verdict   Verdict // of ActionAllow and ActionBlock
 	types     typeSet
 	domains   []domain
-	inline    uint32   // outcome of the rule's own domains; of a rule that has no other condition, its outcome
+	number    int      // of the rule in its policy, from 0; len(cfg.Rules) is what is read after them
+	asleep    bool     // its schedule is not in force
+	inline    uint32   // outcome of the rule's own domains and networks; of a rule for every name, its outcome
 	outcomeOf []uint32 // per holder; 0 is none
 	missing   uint32   // outcome for every name, while a list of a category that then blocks all is missing; 0 is none
 }
@@ -47,54 +49,85 @@ type domain struct {
 }
 
 // always says whether the rule matches every name.
-func (r *rule) always() bool { return len(r.cfg.Categories) == 0 && len(r.cfg.Domains) == 0 }
+func (r *rule) always() bool {
+	return r.cfg.All || len(r.cfg.Categories) == 0 && len(r.cfg.Domains) == 0 && len(r.cfg.Networks) == 0
+}
+
+// own says whether the rule has domains or networks of its own.
+func (r *rule) own() bool { return len(r.cfg.Domains)+len(r.cfg.Networks) > 0 }
 
 // compiler turns configurations into a Policy, gathering all mistakes.
 type compiler struct {
-	*Policy
-	builder *Builder // of the rules' domains
-	nextPID int      // the next pseudo-list
-	rulesOf []ruleID // per pseudo-list
+	*tables
+	at      time.Time
+	builder *Builder  // of the rules' domains
+	nets    []network // of the rules
+	nextPID int       // the next pseudo-list
+	rulesOf []ruleID  // per pseudo-list
+	owners  []int     // of the policies behind those of configs, the one whose rules they have
 	errs    []error
 }
 
 type ruleID struct{ policy, rule int }
 
-// Compile builds the policies of cfg over lists; nil lists are none. It reports all mistakes at once, joined, each a
-// *ConfigError: no policy or several for any client, the same client prefix twice, unknown categories,
+// Compile builds the policies of cfg over lists as they hold at a moment; nil lists are none. It reports all mistakes at
+// once, joined, each a *ConfigError: no policy or several for any client, the same client twice, unknown categories,
 // domains that are no names, rules that can never be read, and answers that no client would get. The Policy keeps what
-// cfg refers to, which the caller must not change afterwards.
-func Compile(cfg []PolicyConfig, lists *Lists) (*Policy, error) {
+// cfg refers to, which the caller must not change afterwards. It holds until Policy.Until.
+func Compile(cfg []PolicyConfig, lists *Lists, at time.Time) (*Policy, error) {
 	if lists == nil {
 		lists = newLists(NewBuilder().Build(), nil, nil, nil)
 	}
 	c := &compiler{
-		Policy: &Policy{
+		tables: &tables{
 			lists:    lists,
+			configs:  slices.Clone(cfg),
 			policies: make([]policy, len(cfg)),
-			outcomes: make([]Outcome, 1),
+			compiled: make([]Outcome, 1),
 			listOf:   make([]uint32, 1),
 		},
+		at:      at,
 		builder: newBuilder(lists.matcher.seed),
 	}
 	if len(cfg) > math.MaxUint16 {
 		return nil, &ConfigError{What: fmt.Sprintf("%d policies, at most %d can be", len(cfg), math.MaxUint16)}
 	}
-	cfg = slices.Clone(cfg)
-	c.checkNames(cfg)
-	c.bindClients(cfg)
-	for i := range cfg {
-		c.compileRules(i, &cfg[i])
+	c.checkNames(c.configs)
+	c.checkClients(c.configs)
+	for i := range c.configs {
+		c.compileRules(i, &c.configs[i])
 	}
 	if len(c.errs) > 0 {
 		return nil, errors.Join(c.errs...)
 	}
 	c.inline = c.builder.Build()
+	var err error
+	if c.addresses, err = newNetworks(c.nets); err != nil {
+		return nil, &ConfigError{What: err.Error()}
+	}
+	for _, h := range lists.holders {
+		category := lists.category(h.list.Category)
+		c.never = append(c.never, category != nil && category.NeverExcept)
+	}
+	for i := range c.configs {
+		c.compileTargets(i)
+	}
 	for i := range c.policies {
 		c.tabulate(i)
 	}
-	return c.Policy, nil
+	return (&Policy{tables: c.tables}).With(Known{}), nil
 }
+
+// With returns the policy as it is with what is known now.
+func (p *Policy) With(known Known) *Policy {
+	next := &Policy{tables: p.tables, known: known}
+	next.bind()
+	next.except()
+	return next
+}
+
+// Groups returns the client groups that a Decision's numbers refer to. The caller must not change the slice.
+func (p *Policy) Groups() []*Group { return p.clients.groups }
 
 func (c *compiler) fail(pos, hint, format string, args ...any) {
 	c.errs = append(c.errs, &ConfigError{Pos: pos, What: fmt.Sprintf(format, args...), Hint: hint})
@@ -115,51 +148,6 @@ func (c *compiler) checkNames(cfg []PolicyConfig) {
 	}
 }
 
-func (c *compiler) bindClients(cfg []PolicyConfig) {
-	anyOf := -1
-	for i := range cfg {
-		p := &cfg[i]
-		pos := or(p.ClientsPos, p.Pos)
-		if p.Any && anyOf >= 0 {
-			c.fail(pos, "exactly one policy is for any client", "policies %q and %q are both for any client", cfg[anyOf].Name, p.Name)
-		} else if p.Any {
-			anyOf, c.fallback = i, uint16(i)
-		}
-		if !p.Any && len(p.Clients) == 0 {
-			c.fail(pos, "", "policy %q has no clients", p.Name)
-		}
-		for _, prefix := range p.Clients {
-			plain, ok := unmapped(prefix)
-			if !ok {
-				c.fail(pos, "", "policy %q: %s is no client prefix", p.Name, prefix)
-				continue
-			}
-			if other, ok := c.clients.Get(plain); ok {
-				c.fail(pos, "", "clients %s are in policy %q and in policy %q", plain, cfg[other].Name, p.Name)
-				continue
-			}
-			c.clients.Insert(plain, uint16(i))
-		}
-	}
-	if anyOf < 0 {
-		c.fail("", `write clients = ["any"] in one policy`, "no policy is for any client")
-	}
-}
-
-// unmapped returns prefix without host bits and, of an IPv4-mapped one, its IPv4 form.
-func unmapped(prefix netip.Prefix) (netip.Prefix, bool) {
-	if !prefix.IsValid() {
-		return prefix, false
-	}
-	if prefix.Addr().Is4In6() {
-		if prefix.Bits() < 96 {
-			return prefix, false
-		}
-		prefix = netip.PrefixFrom(prefix.Addr().Unmap(), prefix.Bits()-96)
-	}
-	return prefix.Masked(), true
-}
-
 func or(a, b string) string {
 	if a != "" {
 		return a
@@ -172,38 +160,69 @@ func or(a, b string) string {
 func (c *compiler) compileRules(index int, cfg *PolicyConfig) {
 	pol := &c.policies[index]
 	pol.cfg = cfg
-	pol.rules = make([]rule, len(cfg.Rules))
-	if len(cfg.Rules) > math.MaxUint16 {
+	configs := make([]*RuleConfig, 0, len(cfg.Rules)+1)
+	for i := range cfg.Rules {
+		configs = append(configs, &cfg.Rules[i])
+	}
+	if cfg.Canaries {
+		configs = append(configs, &canaryRule)
+	}
+	if len(configs) > math.MaxUint16 {
 		c.fail(cfg.Pos, "", "policy %q has %d rules, at most %d can be", cfg.Name, len(cfg.Rules), math.MaxUint16)
 		return
 	}
+	pol.rules = make([]rule, len(configs))
 	for i := range pol.rules {
 		r := &pol.rules[i]
-		r.cfg = &cfg.Rules[i]
+		r.cfg, r.number = configs[i], i
 		r.types = newTypeSet(newPart(slices.Clone(r.cfg.Types), false))
 		if r.cfg.Action == ActionBlock {
 			r.verdict = Block
 		}
-		c.compileRule(cfg, i, r, ruleID{index, i})
-		c.checkReachable(pol.rules[:i], r, i, cfg.Name)
+		if s := r.cfg.Schedule; s != nil {
+			r.asleep = !s.Active(c.at)
+			if next := s.Next(c.at); !next.IsZero() && (c.until.IsZero() || next.Before(c.until)) {
+				c.until = next
+			}
+		}
+		c.compileRule(cfg, r, ruleID{index, i})
+		if i < len(cfg.Rules) {
+			c.checkReachable(pol.rules[:i], r, i, cfg.Name)
+		}
 	}
-	pol.otherwise = c.outcome(Outcome{
-		Verdict: cfg.Default, Action: Action(cfg.Default), Policy: cfg.Name,
-		Pos: or(cfg.DefaultPos, cfg.Pos), ClientPos: or(cfg.ClientsPos, cfg.Pos),
-	}, 0)
+	special := func(by By, v Verdict, pos string) uint32 {
+		return c.outcome(Outcome{Verdict: v, Action: Action(v), Policy: cfg.Name, By: by, Pos: or(pos, cfg.Pos), ClientPos: cfg.clientsPos()}, 0)
+	}
+	pol.otherwise = special(ByDefault, cfg.Default, cfg.DefaultPos)
+	pol.rebinding = special(ByRebinding, Block, cfg.RebindingPos)
+	pol.watching = special(ByMode, Allow, cfg.ModePos)
+	pol.notPublic = map[string]Scope{}
+	for _, text := range cfg.NotPublic {
+		name, scope, at, reason := appendEntry(nil, []byte(text))
+		if reason != "" {
+			c.fail(or(cfg.RebindingPos, cfg.Pos), domainHint, "policy %q: domain %q, character %d: %s", cfg.Name, text, at+1, reason)
+			continue
+		}
+		pol.notPublic[string(name)] |= scope
+	}
 }
 
-func (c *compiler) compileRule(cfg *PolicyConfig, i int, r *rule, id ruleID) {
+const domainHint = `write "example.com", "=example.com" or "*.example.com"`
+
+func (c *compiler) compileRule(cfg *PolicyConfig, r *rule, id ruleID) {
 	pos := or(r.cfg.Pos, cfg.Pos)
-	if r.always() && len(r.cfg.Types) == 0 && r.cfg.Action != ActionObserve {
-		c.fail(pos, fmt.Sprintf("write default = %q instead", r.cfg.Action), "rule %d of policy %q has no condition", i+1, cfg.Name)
+	if r.always() && len(r.cfg.Types) == 0 && r.cfg.Schedule == nil && r.cfg.Action != ActionObserve {
+		c.fail(pos, fmt.Sprintf("write default = %q instead", r.cfg.Action), "rule %d of policy %q has no condition", id.rule+1, cfg.Name)
 	}
 	if r.cfg.Answer != AnswerDefault && r.cfg.Action == ActionAllow {
-		c.fail(pos, "only a blocked client gets it", "rule %d of policy %q allows and has an answer", i+1, cfg.Name)
+		c.fail(pos, "only a blocked client gets it", "rule %d of policy %q allows and has an answer", id.rule+1, cfg.Name)
 	}
 	o := Outcome{
-		Verdict: Block, Action: r.cfg.Action, Policy: cfg.Name, Rule: i + 1,
-		Answer: r.cfg.Answer, Pos: pos, ClientPos: or(cfg.ClientsPos, cfg.Pos),
+		Verdict: Block, Action: r.cfg.Action, Policy: cfg.Name, By: ByRule, Rule: id.rule + 1,
+		Answer: r.cfg.Answer, Pos: pos, ClientPos: cfg.clientsPos(),
+	}
+	if id.rule == len(cfg.Rules) {
+		o.By, o.Rule, o.Pos = ByCanary, 0, or(cfg.CanariesPos, cfg.Pos)
 	}
 	if r.cfg.Action == ActionAllow {
 		o.Verdict = Allow
@@ -212,24 +231,35 @@ func (c *compiler) compileRule(cfg *PolicyConfig, i int, r *rule, id ruleID) {
 	for _, text := range r.cfg.Domains {
 		name, scope, at, reason := appendEntry(nil, []byte(text))
 		if reason != "" {
-			c.fail(pos, `write "example.com", "=example.com" or "*.example.com"`,
-				"rule %d of policy %q: domain %q, character %d: %s", i+1, cfg.Name, text, at+1, reason)
+			c.fail(pos, domainHint, "rule %d of policy %q: domain %q, character %d: %s", id.rule+1, cfg.Name, text, at+1, reason)
 			continue
 		}
 		r.domains = append(r.domains, domain{name, scope})
 		if err := c.builder.Add(c.nextPID, name, scope, false); err != nil {
-			c.fail(pos, "", "rule %d of policy %q: %v", i+1, cfg.Name, err)
+			c.fail(pos, "", "rule %d of policy %q: %v", id.rule+1, cfg.Name, err)
 		}
 	}
-	if len(r.cfg.Domains) > 0 {
+	for _, prefix := range r.cfg.Networks {
+		if _, ok := unmapped(prefix); !ok {
+			c.fail(pos, "", "rule %d of policy %q: %s is no network of addresses", id.rule+1, cfg.Name, prefix)
+			continue
+		}
+		c.nets = append(c.nets, network{list: c.nextPID, prefix: prefix})
+	}
+	if r.own() {
 		c.rulesOf = append(c.rulesOf, id)
 		c.nextPID++
+	}
+	for _, t := range r.cfg.Targets {
+		if !slices.Contains(TargetTypes, t) {
+			c.fail(pos, "", "rule %d of policy %q: records of type %d lead to no name", id.rule+1, cfg.Name, t)
+		}
 	}
 	r.outcomeOf = make([]uint32, len(c.lists.holders))
 	for _, name := range r.cfg.Categories {
 		category := c.lists.category(name)
 		if category == nil {
-			c.fail(pos, c.lists.nearest(name), "rule %d of policy %q: no category %q", i+1, cfg.Name, name)
+			c.fail(pos, c.lists.nearest(name), "rule %d of policy %q: no category %q", id.rule+1, cfg.Name, name)
 			continue
 		}
 		o.Category = category.Name
@@ -248,11 +278,30 @@ func (c *compiler) compileRule(cfg *PolicyConfig, i int, r *rule, id ruleID) {
 	}
 }
 
+// compileTargets makes a policy of those rules of policy index that judge the names in records of a type, for each
+// such type.
+func (c *compiler) compileTargets(index int) {
+	for _, qtype := range TargetTypes {
+		from := &c.policies[index]
+		only := policy{cfg: from.cfg, otherwise: from.otherwise, rebinding: from.rebinding, watching: from.watching}
+		for i := range from.rules {
+			if slices.Contains(from.rules[i].cfg.Targets, qtype) {
+				only.rules = append(only.rules, from.rules[i])
+			}
+		}
+		if len(only.rules) > 0 {
+			from.targets = append(from.targets, targets{qtype, uint16(len(c.policies))})
+			c.policies = append(c.policies, only)
+			c.owners = append(c.owners, index)
+		}
+	}
+}
+
 // outcome adds o, which list, in the matcher that it comes from, leads to.
 func (c *compiler) outcome(o Outcome, list uint32) uint32 {
-	c.outcomes = append(c.outcomes, o)
+	c.compiled = append(c.compiled, o)
 	c.listOf = append(c.listOf, list)
-	return uint32(len(c.outcomes) - 1)
+	return uint32(len(c.compiled) - 1)
 }
 
 // tabulate fills the tables from sets to candidates.
@@ -287,20 +336,44 @@ func (c *compiler) tabulate(index int) {
 	}
 	pol.byRules = make([]uint32, c.inline.sets.len())
 	for set := range pol.byRules {
-		named := make([]bool, len(pol.rules))
-		for _, m := range c.inline.sets.of(uint32(set)) {
-			if id := c.rulesOf[m.list()]; id.policy == index {
-				named[id.rule] = true
+		pol.byRules[set] = c.ownGroup(index, groups, func(named func(list int)) {
+			for _, m := range c.inline.sets.of(uint32(set)) {
+				named(m.list())
 			}
-		}
-		pol.byRules[set] = pol.group(groups, func(i int, r *rule) []choice {
-			if named[i] {
-				return []choice{{r.inline, everyType}}
+		})
+	}
+	pol.byInline = make([]uint32, c.addresses.len())
+	for set := range pol.byInline {
+		pol.byInline[set] = c.ownGroup(index, groups, func(named func(list int)) {
+			for _, by := range c.addresses.of(uint32(set)) {
+				named(int(by.list))
 			}
-			return nil
 		})
 	}
 	pol.candidates = slices.Clip(pol.candidates)
+}
+
+// ownGroup returns the group of those rules of a policy of which pseudo-lists are named.
+func (c *compiler) ownGroup(index int, groups map[string]uint32, each func(named func(list int))) uint32 {
+	owner := index
+	if index >= len(c.configs) {
+		owner = c.owners[index-len(c.configs)]
+	}
+	named := map[int]bool{}
+	each(func(list int) {
+		if id := c.rulesOf[list]; id.policy == owner {
+			named[id.rule] = true
+		}
+	})
+	if len(named) == 0 {
+		return 0
+	}
+	return c.policies[index].group(groups, func(_ int, r *rule) []choice {
+		if named[r.number] {
+			return []choice{{r.inline, everyType}}
+		}
+		return nil
+	})
 }
 
 // firstNetwork returns the outcome of the rule on an address that these lists hold: that of the longest prefix, then of
@@ -342,6 +415,9 @@ func (p *policy) group(groups map[string]uint32, choices func(int, *rule) []choi
 rules:
 	for i := range p.rules {
 		r := &p.rules[i]
+		if r.asleep {
+			continue
+		}
 		wanted := everyType
 		if len(r.cfg.Types) > 0 {
 			wanted = newPart(slices.Clone(r.cfg.Types), false)

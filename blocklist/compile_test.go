@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 )
 
 var (
@@ -33,19 +34,19 @@ func TestCompileTellsMistakes(t *testing.T) {
 	}{
 		{nil, `no policy is for any client (write clients = ["any"] in one policy)`},
 		{[]PolicyConfig{everybody, {Name: "x", Any: true, Pos: "c:1"}}, `c:1: policies "rest" and "x" are both for any client`},
-		{[]PolicyConfig{everybody, {Name: "rest", Clients: []netip.Prefix{staff}, Pos: "c:1"}}, `c:1: second policy named "rest", the first is at c:9`},
-		{[]PolicyConfig{everybody, {Clients: []netip.Prefix{staff}, Pos: "c:1"}}, `c:1: policy without a name`},
+		{[]PolicyConfig{everybody, {Name: "rest", Clients: Members{Prefixes: []netip.Prefix{staff}}, Pos: "c:1"}}, `c:1: second policy named "rest", the first is at c:9`},
+		{[]PolicyConfig{everybody, {Clients: Members{Prefixes: []netip.Prefix{staff}}, Pos: "c:1"}}, `c:1: policy without a name`},
 		{[]PolicyConfig{everybody, {Name: "x", Pos: "c:1"}}, `c:1: policy "x" has no clients`},
-		{[]PolicyConfig{everybody, {Name: "x", Clients: []netip.Prefix{{}}, ClientsPos: "c:2"}}, `c:2: policy "x": invalid Prefix is no client prefix`},
+		{[]PolicyConfig{everybody, {Name: "x", Clients: Members{Prefixes: []netip.Prefix{{}}}, ClientsPos: "c:2"}}, `c:2: policy "x": invalid Prefix is no client prefix`},
 		{
 			[]PolicyConfig{
 				everybody,
-				{Name: "x", Clients: []netip.Prefix{netip.MustParsePrefix("10.0.4.9/22")}},
-				{Name: "y", Clients: []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.4.0/118")}, ClientsPos: "c:2"},
+				{Name: "x", Clients: Members{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.4.9/22")}}},
+				{Name: "y", Clients: Members{Prefixes: []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.4.0/118")}}, ClientsPos: "c:2"},
 			},
 			`c:2: clients 10.0.4.0/22 are in policy "x" and in policy "y"`,
 		},
-		{[]PolicyConfig{everybody, {Name: "x", Clients: []netip.Prefix{staff}}, {Name: "y", Clients: []netip.Prefix{oneHost}}}, ""},
+		{[]PolicyConfig{everybody, {Name: "x", Clients: Members{Prefixes: []netip.Prefix{staff}}}, {Name: "y", Clients: Members{Prefixes: []netip.Prefix{oneHost}}}}, ""},
 		{with(RuleConfig{Action: ActionBlock}), `c:1: rule 1 of policy "p" has no condition (write default = "block" instead)`},
 		{with(RuleConfig{Action: ActionObserve}), ""},
 		{with(RuleConfig{Categories: ads, Answer: AnswerNull}), `c:1: rule 1 of policy "p" allows and has an answer`},
@@ -71,7 +72,7 @@ func TestCompileTellsMistakes(t *testing.T) {
 		{with(RuleConfig{Domains: []string{"=a.example", "*.a.example"}}, RuleConfig{Domains: []string{"a.example"}}), `c:2: rule 2`},
 		{with(RuleConfig{Domains: []string{"a.example"}}, RuleConfig{Domains: []string{"ba.example"}}), ""},
 	} {
-		p, err := Compile(c.cfg, lists)
+		p, err := Compile(c.cfg, lists, time.Time{})
 		switch {
 		case c.want == "" && err != nil:
 			t.Errorf("%v, want no mistake", err)
@@ -82,14 +83,14 @@ func TestCompileTellsMistakes(t *testing.T) {
 }
 
 func TestCompileWithoutLists(t *testing.T) {
-	p, err := Compile([]PolicyConfig{{Name: "p", Any: true, Rules: []RuleConfig{{Action: ActionBlock, Domains: []string{"a.example"}}}}}, nil)
+	p, err := Compile([]PolicyConfig{{Name: "p", Any: true, Rules: []RuleConfig{{Action: ActionBlock, Domains: []string{"a.example"}}}}}, nil, time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := p.Decide(wire(t, "www.a.example"), 1, anyone); d.Verdict != Block || p.Outcomes()[d.Outcome].Rule != 1 {
+	if d := p.Decide(ask(wire(t, "www.a.example"), 1, anyone)); d.Verdict != Block || p.Outcomes()[d.Outcome].Rule != 1 {
 		t.Errorf("%+v", d)
 	}
-	if d := p.Decide(wire(t, "b.example"), 1, anyone); d.Verdict != Allow {
+	if d := p.Decide(ask(wire(t, "b.example"), 1, anyone)); d.Verdict != Allow {
 		t.Errorf("%+v", d)
 	}
 }
@@ -98,7 +99,7 @@ func TestCompileWithoutLists(t *testing.T) {
 func staffPolicies(t testing.TB) *Policy {
 	p, err := Compile([]PolicyConfig{
 		{
-			Name: "staff", Clients: []netip.Prefix{staff}, Pos: "config.toml:40", ClientsPos: "config.toml:41", DefaultPos: "config.toml:42",
+			Name: "staff", Clients: Members{Prefixes: []netip.Prefix{staff}}, Pos: "config.toml:40", ClientsPos: "config.toml:41", DefaultPos: "config.toml:42",
 			Rules: []RuleConfig{
 				{Action: ActionAllow, Domains: []string{"=proxy.ads.example"}, Pos: "config.toml:43"},
 				{Action: ActionBlock, Categories: []string{"ads"}, Answer: AnswerNXDOMAIN, Pos: "config.toml:44"},
@@ -106,11 +107,11 @@ func staffPolicies(t testing.TB) *Policy {
 				{Action: ActionBlock, Types: []uint16{10}, Pos: "config.toml:46"},
 			},
 		},
-		{Name: "locked", Clients: []netip.Prefix{oneHost, netip.MustParsePrefix("fe80::/10")}, Default: Block, Rules: []RuleConfig{
+		{Name: "locked", Clients: Members{Prefixes: []netip.Prefix{oneHost, netip.MustParsePrefix("fe80::/10")}}, Default: Block, Rules: []RuleConfig{
 			{Action: ActionAllow, Domains: []string{"good.example"}},
 		}},
 		{Name: "rest", Any: true},
-	}, adsLists(t))
+	}, adsLists(t), time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +148,7 @@ func TestDecide(t *testing.T) {
 			client = netip.MustParseAddr(c.client)
 		}
 		name := wire(t, c.name)
-		d := p.Decide(name, c.qtype, client)
+		d := p.Decide(ask(name, c.qtype, client))
 		o := p.Outcomes()[d.Outcome]
 		got := strings.Join([]string{
 			d.Verdict.String(), o.Policy, string(rune('0' + o.Rule)), o.Category, o.List, Entry(name, d.Off, d.Scope), o.Answer.String(),
@@ -161,7 +162,7 @@ func TestDecide(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"", "\x00", "\x01", "\x03ads\x07example", "\xc0\x0c", strings.Repeat("\x01a", 127) + "\x00", strings.Repeat("\x01a", 200)} {
-		if d := p.Decide([]byte(bad), 1, netip.MustParseAddr("10.0.4.1")); d.Verdict != Allow {
+		if d := p.Decide(ask([]byte(bad), 1, netip.MustParseAddr("10.0.4.1"))); d.Verdict != Allow {
 			t.Errorf("%q: %+v", bad, d)
 		}
 	}
@@ -176,9 +177,9 @@ func FuzzDecide(f *testing.F) {
 	f.Add([]byte("\x3f"), uint16(10))
 	f.Add([]byte("\x05watch\x07example"), uint16(10))
 	f.Fuzz(func(t *testing.T, name []byte, qtype uint16) {
-		d := p.Decide(name, qtype, staff.Addr())
-		p.DecideFacts(Decision{}, [][]byte{name, nil}, nil, qtype)
-		e := p.Explain(name, qtype, staff.Addr())
+		d := p.Decide(ask(name, qtype, staff.Addr()))
+		p.judged(Decision{}, ask(name, qtype, staff.Addr()), [][]byte{name, nil})
+		e := p.Explain(ask(name, qtype, staff.Addr()))
 		rule := 0
 		if n := len(e.Rules); n > 0 && e.Rules[n-1].Matched && e.Rules[n-1].Action != ActionObserve {
 			rule = n
@@ -194,7 +195,7 @@ func FuzzDecide(f *testing.F) {
 
 func TestExplain(t *testing.T) {
 	p := staffPolicies(t)
-	e := p.Explain(wire(t, "cdn.track.example"), 1, netip.MustParseAddr("::ffff:10.0.4.1"))
+	e := p.Explain(ask(wire(t, "cdn.track.example"), 1, netip.MustParseAddr("::ffff:10.0.4.1")))
 	if e.Policy != "staff" || e.Prefix != staff || e.ClientPos != "config.toml:41" || e.Outcome.Pos != "config.toml:44" || len(e.Rules) != 2 || len(e.Holdings) != 1 {
 		t.Errorf("%+v", e)
 	}
@@ -205,11 +206,11 @@ func TestExplain(t *testing.T) {
 	if e.Rules[1] != want || e.Rules[0].Matched {
 		t.Errorf("%+v", e.Rules)
 	}
-	e = p.Explain(wire(t, "a.watch.example"), 1, netip.MustParseAddr("10.0.4.1"))
+	e = p.Explain(ask(wire(t, "a.watch.example"), 1, netip.MustParseAddr("10.0.4.1")))
 	if e.Observed == nil || e.Observed.Rule != 3 || e.Outcome.Pos != "config.toml:42" || len(e.Rules) != 4 || e.Rules[2].Entry != "watch.example" {
 		t.Errorf("%+v", e)
 	}
-	e = p.Explain(wire(t, "a.watch.example"), 1, netip.Addr{})
+	e = p.Explain(ask(wire(t, "a.watch.example"), 1, netip.Addr{}))
 	if e.Policy != "rest" || e.Prefix.IsValid() || len(e.Rules) != 0 {
 		t.Errorf("%+v", e)
 	}
@@ -223,9 +224,9 @@ func TestDecideFacts(t *testing.T) {
 	}
 	p, err := Compile([]PolicyConfig{
 		{Name: "check", Any: true, Default: Allow, Rules: rules},
-		{Name: "trust", Clients: []netip.Prefix{staff}, TrustAllowed: true, Rules: rules},
-		{Name: "closed", Clients: []netip.Prefix{oneHost}, Default: Block, Rules: rules},
-	}, adsLists(t))
+		{Name: "trust", Clients: Members{Prefixes: []netip.Prefix{staff}}, TrustAllowed: true, Rules: rules},
+		{Name: "closed", Clients: Members{Prefixes: []netip.Prefix{oneHost}}, Default: Block, Rules: rules},
+	}, adsLists(t), time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +251,8 @@ func TestDecideFacts(t *testing.T) {
 		for _, a := range c.aliases {
 			aliases = append(aliases, wire(t, a))
 		}
-		d := p.DecideFacts(p.Decide(wire(t, c.name), 1, netip.MustParseAddr(c.client)), aliases, nil, 1)
+		l := ask(wire(t, c.name), 1, netip.MustParseAddr(c.client))
+		d := p.judged(p.Decide(l), l, aliases)
 		got := d.Verdict.String()
 		if d.On != OnNothing {
 			got += " " + d.On.String()

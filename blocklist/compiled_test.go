@@ -145,9 +145,9 @@ func FuzzCompiled(f *testing.F) {
 				t.Fatalf("walked to %q", c.name)
 			}
 		}
-		if p, err := Compile([]PolicyConfig{{Name: "all", Any: true, Rules: []RuleConfig{{Action: ActionBlock, Categories: []string{"ads"}}}}}, x); err == nil {
+		if p, err := Compile([]PolicyConfig{{Name: "all", Any: true, Rules: []RuleConfig{{Action: ActionBlock, Categories: []string{"ads"}}}}}, x, time.Time{}); err == nil {
 			for _, name := range names {
-				p.Decide(name, 1, client)
+				p.Decide(ask(name, 1, client))
 			}
 		}
 	})

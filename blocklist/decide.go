@@ -1,24 +1,32 @@
 package blocklist
 
-import (
-	"math"
-	"net/netip"
-)
+import "math"
 
 // policy is one policy, compiled: per set of lists, and per set of rules with domains, the rules that such a hit
 // makes candidates. A decision is then one probe per label and matcher, and a table read per hit.
 type policy struct {
 	cfg        *PolicyConfig
 	rules      []rule
-	candidates []candidate // groups, each in order of rules and ended by a candidate with last
-	always     uint32      // the group of rules without categories and domains
-	byLists    []uint32    // per set of the lists' matcher its group; 0 is none
-	byRules    []uint32    // per set of the rules' matcher
-	byHolder   []uint32    // per holder the group of the set of it alone
-	byNetworks []uint32    // per set of lists that hold an address
-	types      []typeSet   // that candidates refer to, from 1
-	typed      []part      // the same
-	otherwise  uint32      // outcome of the default
+	candidates []candidate      // groups, each in order of rules and ended by a candidate with last
+	always     uint32           // the group of rules without categories and domains
+	byLists    []uint32         // per set of the lists' matcher its group; 0 is none
+	byRules    []uint32         // per set of the rules' matcher
+	byHolder   []uint32         // per holder the group of the set of it alone
+	byNetworks []uint32         // per set of lists that hold an address
+	byInline   []uint32         // per set of rules whose own networks hold it
+	targets    []targets        // by which names that records lead to are judged
+	types      []typeSet        // that candidates refer to, from 1
+	typed      []part           // the same
+	otherwise  uint32           // outcome of the default
+	rebinding  uint32           // outcome of an address of a private network
+	watching   uint32           // outcome of what is only observed
+	notPublic  map[string]Scope // by wire name, domains whose names may have private addresses
+}
+
+// targets says which policy, of rules with Targets of a type alone, judges the names in records of that type.
+type targets struct {
+	qtype  uint16
+	policy uint16
 }
 
 // candidate is a rule that matches on a hit, if its types allow it.
@@ -85,88 +93,51 @@ func (r *reading) take(group uint32, at found) {
 	}
 }
 
-// Decide returns the verdict on a lookup of name, a wire name, by client. It does not allocate. Of a name that is
-// none, only rules without categories and domains are read.
-func (p *Policy) Decide(name []byte, qtype uint16, client netip.Addr) Decision {
-	index := p.fallback
-	if i, ok := p.clients.Lookup(client.Unmap().WithZone("")); ok {
-		index = i
+// Decide returns the verdict on a lookup. It does not allocate. Of a name that is none, only rules without categories
+// and domains are read.
+func (p *Policy) Decide(l *Lookup) Decision {
+	who := p.clients.of(l.Client)
+	pol := &p.policies[who.policy]
+	d := Decision{PolicyIndex: who.policy, Group: who.group}
+	if p.exceptions != nil {
+		if e, off := p.excepted(l.Name, l); e != nil {
+			d.Outcome = e.first + uint32(who.policy)
+			d.On, d.Off, d.Scope = OnName, off, e.scope
+			return d
+		}
 	}
-	r := p.read(index, name, qtype)
-	d := Decision{PolicyIndex: index, Outcome: r.policy.otherwise, Verdict: r.policy.cfg.Default}
+	r := p.read(pol, l.Name, l.Type)
+	d.Outcome, d.Verdict = pol.otherwise, pol.cfg.Default
 	if f := &r.decided; f.rule != noRule {
-		d.Outcome, d.Verdict = f.outcome, r.policy.rules[f.rule].verdict
+		d.Outcome, d.Verdict = f.outcome, pol.rules[f.rule].verdict
 		d.On, d.Off, d.Scope = p.entry(f, OnName)
 	}
 	if f := &r.observed; f.rule < r.decided.rule {
 		d.Observed = f.outcome
 		d.ObservedOn, d.ObservedOff, d.ObservedScope = p.entry(f, OnName)
 	}
-	return d
-}
-
-// DecideFacts returns what becomes of d, the verdict of this Policy's Decide on a lookup of this type, in view of the
-// answer's alias targets, as wire names, and addresses: an allow becomes a block when a block rule names an alias by
-// category or domain, or an address by a category with networks, and no allow rule before it covers that one. The
-// default never applies to them. With TrustAllowed an explicit allow of the asked name stands. It does not allocate.
-func (p *Policy) DecideFacts(d Decision, aliases [][]byte, addrs []netip.Addr, qtype uint16) Decision {
-	if d.Verdict == Block || len(aliases)+len(addrs) == 0 {
-		return d
+	if d.Verdict == Block {
+		return pol.enforce(d)
 	}
-	pol := &p.policies[d.PolicyIndex]
-	if pol.cfg.TrustAllowed && d.On == OnName {
-		return d
-	}
-	for i, alias := range aliases {
-		r := p.read(d.PolicyIndex, alias, qtype)
-		if f := &r.observed; d.Observed == 0 && f.value != 0 && f.rule < r.decided.rule {
-			d.Observed, d.ObservedAlias = f.outcome, uint16(i)
-			d.ObservedOn, d.ObservedOff, d.ObservedScope = p.entry(f, OnAlias)
-		}
-		if f := &r.decided; f.value != 0 && pol.rules[f.rule].verdict == Block {
-			d.Outcome, d.Verdict, d.Alias = f.outcome, Block, uint16(i)
-			d.On, d.Off, d.Scope = p.entry(f, OnAlias)
-			return d
-		}
-	}
-	if p.lists.networks.len() == 1 {
-		return d // no list holds addresses
-	}
-	for i, addr := range addrs {
-		set := p.lists.networks.find(addr)
-		if pol.byNetworks[set] == 0 {
-			continue
-		}
-		r := reading{policy: pol, qtype: qtype, decided: found{rule: noRule}, observed: found{rule: noRule}}
-		r.take(pol.always, found{})
-		r.take(pol.byNetworks[set], found{value: set})
-		if f := &r.observed; d.Observed == 0 && f.value != 0 && f.rule < r.decided.rule {
-			d.Observed, d.ObservedAlias = f.outcome, uint16(i)
-			d.ObservedOn, d.ObservedOff, d.ObservedScope = OnAddress, p.networkBits(set, f.outcome), Self
-		}
-		if f := &r.decided; f.value != 0 && pol.rules[f.rule].verdict == Block {
-			d.Outcome, d.Verdict, d.Alias = f.outcome, Block, uint16(i)
-			d.On, d.Off, d.Scope = OnAddress, p.networkBits(set, f.outcome), Self
-			return d
-		}
+	if pol.cfg.SafeSearch != SafeSearchOff {
+		d.Rewrite = pol.cfg.SafeSearch.host(l.Name)
 	}
 	return d
 }
 
-// networkBits returns how long the prefix is by which the list that led to the outcome holds an address.
-func (p *Policy) networkBits(set, outcome uint32) uint8 {
-	for _, by := range p.lists.networks.of(set) {
-		if by.list == p.listOf[outcome] {
-			return by.bits
-		}
+// enforce returns the decision to block as the policy's mode has it: as it is, or as what would have been.
+func (pol *policy) enforce(d Decision) Decision {
+	if !pol.cfg.Observe {
+		return d
 	}
-	return 0
+	d.Observed, d.ObservedOn, d.ObservedOff, d.ObservedScope, d.ObservedAlias = d.Outcome, d.On, d.Off, d.Scope, d.Alias
+	d.Outcome, d.Verdict, d.On, d.Off, d.Scope, d.Alias, d.Remove = pol.watching, Allow, OnNothing, 0, 0, 0, 0
+	return d
 }
 
 // read reads the rules of one policy for one name. A hit with an exception needs to know which entry of its list is
 // the most specific, and is left to readExceptions.
-func (p *Policy) read(index uint16, name []byte, qtype uint16) reading {
-	pol := &p.policies[index]
+func (p *Policy) read(pol *policy, name []byte, qtype uint16) reading {
 	r := reading{policy: pol, qtype: qtype, decided: found{rule: noRule}, observed: found{rule: noRule}}
 	r.take(pol.always, found{})
 

@@ -9,12 +9,15 @@ import (
 type Explanation struct {
 	Decision Decision
 	Outcome  Outcome  // of the decision
-	Observed *Outcome // of the observe rule that would have blocked; nil is none
+	Observed *Outcome // of the rule that would have blocked, if it were not for observing only; nil is none
 
 	Policy    string
 	Client    netip.Addr   // unmapped
-	Prefix    netip.Prefix // the policy's prefix that holds the client; the zero Prefix when it is there for any client
+	Prefix    netip.Prefix // of the policy or the group, that holds the client; the zero Prefix when none does
+	Group     string       // the client's; empty for none
 	ClientPos string
+	Exception *Exception // that let the name pass; nil for none
+	Never     string     // the category that holds the name and is never excepted; empty for none
 
 	Rules    []RuleTrace // the rules that were read, in order; the last one decided, or else the default did
 	Holdings []Holding   // every entry of every list that covers the name, whether or not a rule asks for it
@@ -22,11 +25,14 @@ type Explanation struct {
 
 // RuleTrace tells how one rule was read.
 type RuleTrace struct {
-	Rule    int // 1-based within the policy
+	Rule    int // 1-based within the policy; 0 is what is read after its rules
 	Action  Action
 	Pos     string
 	Matched bool
 	Why     string // why it matched or did not, as the end of a sentence that begins with the rule
+
+	Schedule *Schedule // nil for none
+	Asleep   bool      // the rule would have matched, but its schedule is not in force
 
 	// Of a rule that matched by an entry:
 	Category string // empty for a domain of the rule itself
@@ -39,29 +45,43 @@ type RuleTrace struct {
 
 // Explain tells how the verdict on a lookup comes about. It reads list files again to find the lines of entries, so it
 // may take long.
-func (p *Policy) Explain(name []byte, qtype uint16, client netip.Addr) Explanation {
-	d := p.Decide(name, qtype, client)
+func (p *Policy) Explain(l *Lookup) Explanation {
+	d := p.Decide(l)
 	pol := &p.policies[d.PolicyIndex]
 	e := Explanation{
 		Decision:  d,
 		Outcome:   p.outcomes[d.Outcome],
 		Policy:    pol.cfg.Name,
-		Client:    client.Unmap(),
-		ClientPos: p.outcomes[pol.otherwise].ClientPos,
-		Holdings:  p.lists.Find(name),
+		Client:    l.Client.Addr.Unmap(),
+		ClientPos: pol.cfg.clientsPos(),
+		Never:     p.NeverExcepted(l.Name, l.Type),
+		Holdings:  p.lists.Find(l.Name),
 	}
 	if d.Observed != 0 {
 		e.Observed = &p.outcomes[d.Observed]
 	}
+	if d.Group != 0 {
+		e.Group = p.clients.groups[d.Group-1].Name
+	}
 	if addr := e.Client.WithZone(""); addr.IsValid() {
 		host := netip.PrefixFrom(addr, addr.BitLen())
-		if prefix, _, ok := p.clients.LookupPrefixLPM(host); ok {
+		if prefix, _, ok := p.clients.table.LookupPrefixLPM(host); ok {
 			e.Prefix = prefix
 		}
 	}
+	if e.Outcome.By == ByException {
+		for i := range p.known.Exceptions {
+			if p.known.Exceptions[i].ID == e.Outcome.Exception {
+				e.Exception = &p.known.Exceptions[i]
+			}
+		}
+		return e
+	}
 	for i := range pol.rules {
-		t := p.trace(&pol.rules[i], name, qtype, e.Holdings)
-		t.Rule = i + 1
+		t := p.trace(&pol.rules[i], l.Name, l.Type, e.Holdings)
+		if i < len(pol.cfg.Rules) {
+			t.Rule = i + 1
+		}
 		e.Rules = append(e.Rules, t)
 		if t.Matched && t.Action != ActionObserve {
 			break
@@ -70,15 +90,24 @@ func (p *Policy) Explain(name []byte, qtype uint16, client netip.Addr) Explanati
 	return e
 }
 
-// trace reads one rule for one name by its conditions, as they are written.
+// trace reads one rule for one name.
 func (p *Policy) trace(r *rule, name []byte, qtype uint16, holdings []Holding) RuleTrace {
-	t := RuleTrace{Action: r.cfg.Action, Pos: p.outcomes[r.inline].Pos}
+	t := p.traceAwake(r, name, qtype, holdings)
+	if t.Asleep = r.asleep && t.Matched; r.asleep {
+		t.Matched = false
+	}
+	return t
+}
+
+// traceAwake reads one rule for one name by its conditions, as they are written, but for its schedule.
+func (p *Policy) traceAwake(r *rule, name []byte, qtype uint16, holdings []Holding) RuleTrace {
+	t := RuleTrace{Action: r.cfg.Action, Pos: p.outcomes[r.inline].Pos, Schedule: r.cfg.Schedule}
 	if len(r.cfg.Types) > 0 && !slices.Contains(r.cfg.Types, qtype) {
 		t.Why = "the type is none of its types"
 		return t
 	}
 	if r.always() {
-		t.Matched, t.Why = true, "it asks for no name"
+		t.Matched, t.Why = true, "it is for every name"
 		return t
 	}
 	best := len(name)

@@ -156,11 +156,11 @@ func (l *loader) guardPolicies(x *Lists) bool {
 	if len(concerned) == 0 {
 		return false
 	}
-	now, err := Compile(l.Policies, x)
+	now, err := Compile(l.Policies, x, l.Now())
 	if err != nil {
 		return false // who compiles it in earnest will say why
 	}
-	before, err := Compile(l.Policies, l.Old)
+	before, err := Compile(l.Policies, l.Old, l.Now())
 	if err != nil {
 		before = nil // its categories were others
 	}
@@ -177,11 +177,11 @@ func (l *loader) guardPolicies(x *Lists) bool {
 	held := false
 	for _, name := range names {
 		by := now.allowingByName(name)
-		for p := range now.policies {
+		for p := range now.configs {
 			if by == "" {
 				break
 			}
-			f := now.read(uint16(p), name, typeA).decided
+			f := now.read(&now.policies[p], name, typeA).decided
 			if f.rule == noRule || now.policies[p].rules[f.rule].verdict != Block {
 				continue
 			}
@@ -191,7 +191,7 @@ func (l *loader) guardPolicies(x *Lists) bool {
 				continue
 			}
 			if before != nil {
-				if f := before.read(uint16(p), name, typeA).decided; f.rule != noRule && before.policies[p].rules[f.rule].verdict == Block {
+				if f := before.read(&before.policies[p], name, typeA).decided; f.rule != noRule && before.policies[p].rules[f.rule].verdict == Block {
 					continue
 				}
 			}

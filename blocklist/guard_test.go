@@ -24,7 +24,7 @@ func TestGuard(t *testing.T) {
 		{Name: "staff", Any: true, Rules: []RuleConfig{{Action: ActionBlock, Categories: []string{"x"}}}},
 		{Name: "build", Default: Block, Rules: []RuleConfig{{Action: ActionAllow, Domains: []string{"needed.test", "*.below.test"}}}},
 	}
-	policies[1].Clients = append(policies[1].Clients, netip.MustParsePrefix("10.0.0.0/8"))
+	policies[1].Clients.Prefixes = append(policies[1].Clients.Prefixes, netip.MustParsePrefix("10.0.0.0/8"))
 	for _, c := range []struct {
 		what, before, after, why string
 	}{

@@ -12,7 +12,9 @@ type CategoryConfig struct {
 	OnError   OnError
 	MaxShrink float64 // an update with less than this share of a list's names is held; 0 is no limit
 	MaxGrowth float64 // likewise with more
-	Pos       string  // "config.toml:12", for messages
+
+	NeverExcept bool   // no exception lets a name pass that one of its lists holds
+	Pos         string // "config.toml:12", for messages
 }
 
 // List is one list file as it was read: what it holds, and what of it could not be used.
@@ -105,6 +107,8 @@ type Category struct {
 	Names    int // distinct names that at least one of its lists lists, not counting exceptions
 	Lists    []*List
 	BlockAll bool // a list is missing, and until it comes rules that block or observe the category match every name
+
+	NeverExcept bool // no exception lets a name pass that one of its lists holds
 }
 
 // Holding is one entry of one list that covers a name.

@@ -115,7 +115,7 @@ func (l *loader) category(c *CategoryConfig, before []CategoryConfig) {
 	if len(c.Sources) == 0 {
 		l.fail(c.Pos, "category %q has no sources", c.Name)
 	}
-	l.all = append(l.all, Category{Name: c.Name})
+	l.all = append(l.all, Category{Name: c.Name, NeverExcept: c.NeverExcept})
 	read := map[string]bool{}
 	for i := range c.Sources {
 		for _, in := range l.intakesOf(c, &c.Sources[i]) {

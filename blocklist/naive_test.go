@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -36,7 +37,7 @@ func (w *world) compile(t testing.TB) (*Policy, error) {
 			t.Fatal(err)
 		}
 	}
-	return Compile(w.policies, newLists(b.Build(), whole(lists), lists, categories))
+	return Compile(w.policies, newLists(b.Build(), whole(lists), lists, categories), time.Time{})
 }
 
 // naiveMatch is how a rule matched.
@@ -105,7 +106,7 @@ func (w *world) read(p *PolicyConfig, name string, qtype uint16) (decided, obser
 func (w *world) policyOf(client netip.Addr) int {
 	best, bits := -1, -1
 	for i, p := range w.policies {
-		for _, prefix := range p.Clients {
+		for _, prefix := range p.Clients.Prefixes {
 			if prefix.Contains(client) && prefix.Bits() > bits {
 				best, bits = i, prefix.Bits()
 			}
@@ -247,7 +248,7 @@ func drawWorld(t *rapid.T) *world {
 		if i == 0 {
 			p.Any = true
 		} else {
-			p.Clients = clients[:1]
+			p.Clients.Prefixes = clients[:1]
 			clients = clients[1:]
 		}
 		w.policies = append(w.policies, p)
@@ -271,15 +272,15 @@ func TestPolicyAgreesWithModel(t *testing.T) {
 		for i, name := range worldNames {
 			client := clients[i%len(clients)]
 			qtype := []uint16{1, 65280, 16}[i%3]
-			d := p.Decide([]byte(name), qtype, client)
+			d := p.Decide(ask([]byte(name), qtype, client))
 			want := w.decide(name, qtype, client)
 			if diff := gocmp.Diff(want, saidBy(p, d)); diff != "" {
 				rt.Fatalf("Decide %s type %d for %s: model and policy differ:\n%s", NameString([]byte(name)), qtype, client, diff)
 			}
-			checkExplanation(rt, p.Explain([]byte(name), qtype, client), want)
+			checkExplanation(rt, p.Explain(ask([]byte(name), qtype, client)), want)
 			aliases := []string{worldNames[i*7%len(worldNames)], worldNames[i*5%len(worldNames)]}
 			wires := [][]byte{[]byte(aliases[0]), []byte(aliases[1])}
-			got := saidBy(p, p.DecideFacts(d, wires, nil, qtype))
+			got := saidBy(p, p.judged(d, ask([]byte(name), qtype, client), wires))
 			if diff := gocmp.Diff(w.decideFacts(want, aliases, qtype), got); diff != "" {
 				rt.Fatalf("DecideFacts %q: model and policy differ:\n%s", aliases, diff)
 			}

@@ -257,6 +257,16 @@ func appendEntry(dst, text []byte) (out []byte, scope Scope, at int, reason stri
 	return out, scope, at + skip, reason
 }
 
+// EntryName returns the wire name of an entry as rules and exceptions have it: "example.com", "=example.com" or
+// "*.example.com".
+func EntryName(text string) ([]byte, error) {
+	name, _, at, reason := appendEntry(nil, []byte(text))
+	if reason != "" {
+		return nil, fmt.Errorf("domain %q, character %d: %s; %s", text, at+1, reason, domainHint)
+	}
+	return name, nil
+}
+
 // entryScope returns the scope of an entry, and how many octets before its name say so.
 func entryScope(text []byte) (scope Scope, skip int) {
 	switch {

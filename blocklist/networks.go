@@ -118,3 +118,13 @@ func (n *networks) of(set uint32) []covering { return n.covers[n.start[set]:n.st
 
 // len returns the number of sets; it is 1 when no list holds any address.
 func (n *networks) len() int { return len(n.start) - 1 }
+
+// bits returns how long the prefix is by which a list holds the addresses of a set.
+func (n *networks) bits(set, list uint32) uint8 {
+	for _, by := range n.of(set) {
+		if by.list == list {
+			return by.bits
+		}
+	}
+	return 0
+}

@@ -36,6 +36,9 @@ func (c *compiler) checkReachable(earlier []rule, r *rule, index int, policy str
 			return
 		}
 	}
+	if len(r.cfg.Networks) > 0 || len(r.cfg.Targets) > 0 {
+		return // they are not of names that are asked for
+	}
 	if by >= 0 {
 		c.fail(r.cfg.Pos, "remove it, or move it up",
 			"rule %d of policy %q can never be read: rule %d and those before it decide all that it matches", index+1, policy, by+1)
@@ -46,7 +49,7 @@ const anyType = -1
 
 // decides says whether the rule, when the name matches, decides every lookup of type t.
 func (r *rule) decides(t int) bool {
-	if r.cfg.Action == ActionObserve {
+	if r.cfg.Action == ActionObserve || r.cfg.Schedule != nil {
 		return false
 	}
 	return len(r.cfg.Types) == 0 || t != anyType && r.types.has(uint16(t))

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -33,7 +34,7 @@ tcp.example         CNAME rpz-tcp-only.
 	if want := []Note{{notedNXDOMAIN, 2}, {notedDrop, 2}, {notedNodata, 1}}; l.Format != "rpz" || !slices.Equal(l.Notes, want) {
 		t.Errorf("%s: %v, want %v", l.Format, l.Notes, want)
 	}
-	policy, err := Compile([]PolicyConfig{{Name: "p", Any: true, Rules: []RuleConfig{{Action: ActionBlock, Categories: []string{"a"}}}}}, lists)
+	policy, err := Compile([]PolicyConfig{{Name: "p", Any: true, Rules: []RuleConfig{{Action: ActionBlock, Categories: []string{"a"}}}}}, lists, time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +43,7 @@ tcp.example         CNAME rpz-tcp-only.
 		"both.example": Block, "x.both.example": Block, "ok.both.example": Allow, "x.ok.both.example": Allow,
 		"no.ok.both.example": Block, "tcp.example": Allow, "example": Allow,
 	} {
-		if got := policy.Decide(wire(t, name), 1, netip.MustParseAddr("192.0.2.1")).Verdict; got != want {
+		if got := policy.Decide(ask(wire(t, name), 1, netip.MustParseAddr("192.0.2.1"))).Verdict; got != want {
 			t.Errorf("%s: %v, want %v", name, got, want)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 	"pgregory.net/rapid"
@@ -110,7 +111,7 @@ func TestTypedRulesDecide(t *testing.T) {
 ||deny.example^$denyallow=ok.deny.example,dnstype=A
 `})
 	lists := load(t, dir, CategoryConfig{Name: "a", Sources: Sources("rules")})
-	policy, err := Compile([]PolicyConfig{{Name: "p", Any: true, Rules: []RuleConfig{{Action: ActionBlock, Categories: []string{"a"}}}}}, lists)
+	policy, err := Compile([]PolicyConfig{{Name: "p", Any: true, Rules: []RuleConfig{{Action: ActionBlock, Categories: []string{"a"}}}}}, lists, time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +127,7 @@ func TestTypedRulesDecide(t *testing.T) {
 			if slices.Contains(strings.Fields(blocked), word) {
 				want = Block
 			}
-			if got := policy.Decide(wire(t, name), typeNames[word], netip.MustParseAddr("192.0.2.1")).Verdict; got != want {
+			if got := policy.Decide(ask(wire(t, name), typeNames[word], netip.MustParseAddr("192.0.2.1"))).Verdict; got != want {
 				t.Errorf("%s %s: %v, want %v", name, word, got, want)
 			}
 		}

@@ -74,15 +74,19 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 		return r.finish(s, msg, from, &replyEmpty, wire.Finish{Rcode: wire.RcodeBadVers})
 	}
 
-	d := st.Policy.Decide(q.Name(), q.Type, from.client)
+	l := blocklist.Lookup{Name: q.Name(), Type: q.Type, Client: st.client(q, from), At: from.wall}
+	d := st.Policy.Decide(&l)
 	why := st.note(ev, d)
-	if d.Verdict == blocklist.Block && why.rule {
+	if d.Verdict == blocklist.Block && !why.byDefault {
 		return r.sink(s, msg, from, st, why)
 	}
 	if rep := st.Local.reply(q); rep != nil {
 		// What a local zone answers does not leave the network, so a default of
 		// "block" does not concern it.
 		ev.Blocked, ev.Source = false, audit.SourceLocal
+		if st.outcomes[d.Observed].byDefault {
+			ev.Observed = 0
+		}
 		return r.finish(s, msg, from, rep, wire.Finish{})
 	}
 	if d.Verdict == blocklist.Block {
@@ -92,33 +96,52 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 		ev.Source = audit.SourceRefused
 		return r.finish(s, msg, from, rep, wire.Finish{})
 	}
+	if d.Rewrite != 0 {
+		q.Rewritten(d.Rewrite)
+	}
 
 	if got != nil {
 		ev.Source, ev.Duration = audit.SourceUpstream, r.mono()-from.mono
 	} else {
 		if got = r.cache.Get(q.Key(), from.mono); got == nil {
-			return r.miss(s, msg, from)
+			return r.miss(s, msg, from, d.Rewrite)
 		}
 		ev.Source = audit.SourceCache
 	}
-	ev.Aliases, ev.Addrs, ev.Upstream = got.Aliases, got.Addrs, got.Upstream
-	d = st.Policy.DecideFacts(d, got.Aliases, got.Addrs, q.Type)
+	ev.Aliases, ev.Addrs, ev.Upstream = got.Names, got.Facts.Addrs, got.Upstream
+	d = st.Policy.DecideFacts(&l, d, &got.Facts)
 	if n := int(d.Alias); n >= audit.MaxAnswers { // the one that decided is kept
 		if d.On == blocklist.OnAddress {
-			ev.Addrs = got.Addrs[n:]
+			ev.Addrs = ev.Addrs[n:]
 		} else {
-			ev.Aliases = got.Aliases[n:]
+			ev.Aliases = got.Names[n:]
 		}
 		d.Alias = 0
 	}
 	if why = st.note(ev, d); d.Verdict == blocklist.Block {
 		return r.sink(s, msg, from, st, why)
 	}
+	if d.Remove != 0 {
+		return r.strip(s, msg, from, st, got, &l, d)
+	}
 	f := wire.Finish{Age: got.Age(from.mono)}
+	if d.Rewrite != 0 {
+		ev.EDE, f.EDE = edeForged, st.forged
+	}
 	if got.Failed {
 		ev.Source, ev.EDE, f.EDE = audit.SourceError, got.EDECode, got.EDE
 	}
 	return r.finish(s, msg, from, &got.Reply, f)
+}
+
+// client is who asked q: an address, and the hardware address if one told it
+// whose word counts.
+func (st *State) client(q *wire.Query, from *origin) blocklist.Client {
+	who := blocklist.Client{Addr: from.client}
+	if st.Tellers != nil && q.EDNS && st.Tellers.Contains(from.client) {
+		who.MAC = q.MAC
+	}
+	return who
 }
 
 // note writes the decision d into the event and returns its outcome.

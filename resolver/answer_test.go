@@ -36,7 +36,7 @@ func town(t testing.TB) setup {
 				{Action: blocklist.ActionBlock, Domains: []string{"hole.example"}, Answer: blocklist.AnswerDrop},
 			}},
 			{
-				Name: "locked", Clients: []netip.Prefix{netip.MustParsePrefix("10.66.0.0/16")}, Default: blocklist.Block,
+				Name: "locked", Clients: blocklist.Members{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.66.0.0/16")}}, Default: blocklist.Block,
 				Rules: []blocklist.RuleConfig{{Action: blocklist.ActionAllow, Domains: []string{"www.example"}}},
 			},
 		},

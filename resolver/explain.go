@@ -17,6 +17,9 @@ type Account struct {
 	Blocked  bool
 	Fact     string   // the alias or address in the answer that decided; empty when none did
 	Entry    string   // that covers Fact: "track.example", "192.0.2.0/24"
+	Hops     []string // aliases on the way to Fact
+	Removed  bool     // addresses like Fact are taken out of the answer, which else goes its way
+	Safe     string   // the host of a search engine that the answer leads to instead; empty for none
 	Refused  bool     // the client is not in Access
 	Answer   string   // that this server makes up: "NXDOMAIN", "0.0.0.0", "no answer at all"
 	EDE      string   // text of the Extended DNS Error
@@ -27,11 +30,12 @@ type Account struct {
 
 // Explain follows the statements of the query path for one question. name is a
 // wire name.
-func (s *State) Explain(name []byte, qtype uint16, client netip.Addr) Account {
-	a := Account{Explanation: s.Policy.Explain(name, qtype, client)}
+func (s *State) Explain(l *blocklist.Lookup) Account {
+	name, qtype := l.Name, l.Type
+	a := Account{Explanation: s.Policy.Explain(l)}
 	a.Refused = !s.Access.Contains(a.Client)
 	zone := s.Local.find(name)
-	a.Blocked = !a.Refused && a.Outcome.Verdict == blocklist.Block && (zone == nil || a.Outcome.Rule > 0)
+	a.Blocked = !a.Refused && a.Outcome.Verdict == blocklist.Block && (zone == nil || a.Outcome.By != blocklist.ByDefault)
 	switch {
 	case a.Refused:
 	case a.Blocked:
@@ -42,6 +46,10 @@ func (s *State) Explain(name []byte, qtype uint16, client netip.Addr) Account {
 		if rep := unforwardable(&wire.Query{Type: qtype, Class: wire.ClassINET}); rep != nil {
 			a.Answer = rcodeName(int(rep.Rcode))
 			break
+		}
+		if n := a.Decision.Rewrite; n != 0 {
+			name = blocklist.SafeHost(n)
+			a.Safe = blocklist.NameString(name)
 		}
 		g := s.Routes.Route(routed(name, qtype))
 		a.Upstream = g.Name()
@@ -59,42 +67,72 @@ func (a *Account) sink(s *State, qtype uint16) {
 }
 
 // Explain is s.Explain, and judges the answer to the question that memory holds.
-func (r *Resolver) Explain(s *State, name []byte, qtype uint16, client netip.Addr) Account {
-	a := s.Explain(name, qtype, client)
+func (r *Resolver) Explain(s *State, l *blocklist.Lookup) Account {
+	a := s.Explain(l)
 	if a.Upstream == "" {
 		return a // no answer from elsewhere is given
 	}
-	e := r.known(name, qtype)
-	if e == nil {
-		return a
+	if e := r.known(l.Name, l.Type, a.Decision.Rewrite); e != nil {
+		a.judge(s, l, &e.Facts)
 	}
-	d := s.Policy.DecideFacts(a.Decision, e.Aliases, e.Addrs, qtype)
-	if d.Verdict != blocklist.Block {
-		return a
+	return a
+}
+
+// ExplainAnswer is Explain for an answer that leads to these names and addresses.
+func (s *State) ExplainAnswer(l *blocklist.Lookup, f *blocklist.Facts) Account {
+	a := s.Explain(l)
+	if a.Upstream != "" {
+		a.judge(s, l, f)
 	}
-	switch d.On {
+	return a
+}
+
+// judge says what the answer makes of a question that was allowed.
+func (a *Account) judge(s *State, l *blocklist.Lookup, f *blocklist.Facts) {
+	d := s.Policy.DecideFacts(l, a.Decision, f)
+	all := s.Policy.Outcomes()
+	if d.Observed != 0 && d.Observed != a.Decision.Observed {
+		a.Observed = &all[d.Observed]
+		a.fact(f, d.ObservedOn, d.ObservedAlias, d.ObservedOff, d.ObservedScope)
+	}
+	a.Removed = d.Verdict != blocklist.Block && d.Remove&blocklist.RemoveAddresses != 0
+	if d.Verdict == blocklist.Block || a.Removed {
+		a.fact(f, d.On, d.Alias, d.Off, d.Scope)
+	}
+	a.Decision, a.Outcome = d, all[d.Outcome]
+	if d.Verdict == blocklist.Block {
+		a.Blocked, a.Upstream, a.Servers = true, "", nil
+		a.sink(s, l.Type)
+	}
+}
+
+// fact says which name or address of an answer decided, and by which entry.
+func (a *Account) fact(f *blocklist.Facts, on blocklist.MatchedOn, which uint16, off uint8, scope blocklist.Scope) {
+	switch on {
 	case blocklist.OnAlias:
-		alias := e.Aliases[d.Alias]
-		a.Fact, a.Entry = blocklist.NameString(alias), blocklist.Entry(alias, d.Off, d.Scope)
+		alias := f.Name(int(which))
+		a.Fact, a.Entry = blocklist.NameString(alias), blocklist.Entry(alias, off, scope)
+		for i := range min(int(which), len(f.Aliases)) {
+			a.Hops = append(a.Hops, blocklist.NameString(f.Aliases[i]))
+		}
 	case blocklist.OnAddress:
-		addr := e.Addrs[d.Alias].Unmap()
+		addr := f.Addrs[which].Unmap()
 		a.Fact, a.Entry = addr.String(), addr.String()
-		if network, err := addr.Prefix(int(d.Off)); err == nil && !network.IsSingleIP() {
+		if network, err := addr.Prefix(int(off)); err == nil && !network.IsSingleIP() {
 			a.Entry = network.String()
 		}
 	}
-	a.Decision, a.Outcome = d, s.Policy.Outcomes()[d.Outcome]
-	a.Blocked, a.Upstream, a.Servers = true, "", nil
-	a.sink(s, qtype)
-	return a
 }
 
 // known returns an answer to the question that memory holds, whatever flags it
 // was asked with.
-func (r *Resolver) known(name []byte, qtype uint16) *cache.Entry {
+func (r *Resolver) known(name []byte, qtype uint16, rewrite uint8) *cache.Entry {
 	for flags := range 4 {
 		q := wire.Query{Type: qtype, Class: wire.ClassINET, DO: flags&1 != 0, CD: flags&2 != 0}
 		q.Set(name, 0)
+		if rewrite != 0 {
+			q.Rewritten(rewrite)
+		}
 		if e := r.cache.Peek(q.Key(), r.mono()); e != nil {
 			return e
 		}

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"weir/blocklist"
+
 	"github.com/miekg/dns"
 )
 
@@ -32,7 +34,7 @@ func TestExplainAgreesWithThePath(t *testing.T) {
 		{"192.0.2.99", "x.track.example. A", "refused"},
 	} {
 		name, typ, _ := strings.Cut(c.question, " ")
-		a := w.State().Explain(mustWire(name), typeOf(t, typ), netip.MustParseAddr(c.client))
+		a := w.State().Explain(lookup(mustWire(name), typeOf(t, typ), c.client))
 		got := a.Upstream
 		switch {
 		case a.Refused:
@@ -82,7 +84,7 @@ func TestExplainSeesTheAnswerInMemory(t *testing.T) {
 	} {
 		name, typ, _ := strings.Cut(c.question, " ")
 		explain := func() string {
-			a := w.Explain(w.State(), mustWire(name), typeOf(t, typ), netip.MustParseAddr("127.0.0.1"))
+			a := w.Explain(w.State(), lookup(mustWire(name), typeOf(t, typ), "127.0.0.1"))
 			if !a.Blocked {
 				return "asks " + a.Upstream
 			}
@@ -100,4 +102,8 @@ func TestExplainSeesTheAnswerInMemory(t *testing.T) {
 			t.Errorf("%s: explaining counted as asking: %+v, was %+v", c.question, after, before)
 		}
 	}
+}
+
+func lookup(name []byte, qtype uint16, client string) *blocklist.Lookup {
+	return &blocklist.Lookup{Name: name, Type: qtype, Client: blocklist.Client{Addr: netip.MustParseAddr(client)}}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/miekg/dns"
 
 	"weir/audit"
+	"weir/blocklist"
 	"weir/resolver/cache"
 	"weir/resolver/upstream"
 	"weir/resolver/wire"
@@ -22,6 +23,8 @@ type flight struct {
 	group   *upstream.Group
 	waiters []waiter
 
+	asked []byte  // name that is asked for in place of the question's; nil is that
+	alias string  // then the question's name
 	ask   dns.Msg // the question as it goes out
 	room1 [1]waiter
 	room2 [1]dns.Question
@@ -45,30 +48,37 @@ const (
 // miss sends a question out, or joins it to the flight that already carries
 // the same question to the same place. It returns a reply only when there is
 // no room for either.
-func (r *Resolver) miss(s *scratch, msg []byte, from *origin) []byte {
+func (r *Resolver) miss(s *scratch, msg []byte, from *origin, rewrite uint8) []byte {
 	q := &s.query
-	f, began := r.board(q, waiter{msg: bytes.Clone(msg), from: *from})
+	name := q.Name()
+	if rewrite != 0 {
+		name = blocklist.SafeHost(rewrite)
+	}
+	f, began := r.board(q, name, waiter{msg: bytes.Clone(msg), from: *from})
 	if f == nil {
 		r.overload.Add(1)
 		s.event.Source, s.event.EDE = audit.SourceError, edeNetwork
 		return r.finish(s, msg, from, &replyServFail, wire.Finish{EDE: r.tooMany})
 	}
 	if began {
-		f.question(q)
+		if rewrite != 0 {
+			f.asked, f.alias = name, presentation(q.Name())
+		}
+		f.question(q, name)
 		go r.fly(f, bytes.Clone(q.Key()))
 	}
 	s.waiting = true
 	return nil
 }
 
-// board puts w on the flight for q, which it says has yet to begin if w is the
-// first. There is no flight for w when too many are under way or wait already,
+// board puts w on the flight for q, by which name is asked for, and says that it
+// has yet to begin if w is the first. There is no flight for w when too many are under way or wait already,
 // or none may begin any more.
-func (r *Resolver) board(q *wire.Query, w waiter) (f *flight, began bool) {
+func (r *Resolver) board(q *wire.Query, name []byte, w waiter) (f *flight, began bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	st := r.state.Load() // not an older one: Swap may have closed its upstreams
-	group := st.Routes.Route(routed(q.Name(), q.Type))
+	group := st.Routes.Route(routed(name, q.Type))
 	var room [512]byte
 	key := append(append(room[:0], q.Key()...), group.Name()...)
 	f = r.flights[string(key)]
@@ -99,14 +109,14 @@ func routed(name []byte, qtype uint16) []byte {
 	return name
 }
 
-// question fills in the query that goes out: the question in lower case and
-// the flags DO and CD, nothing else of the asker.
-func (f *flight) question(q *wire.Query) {
-	name, _, err := dns.UnpackDomainName(q.Name(), 0)
+// question fills in the query that goes out: the question in lower case, for name
+// if that stands in for q's, and the flags DO and CD, nothing else of the asker.
+func (f *flight) question(q *wire.Query, name []byte) {
+	text, _, err := dns.UnpackDomainName(name, 0)
 	if err != nil {
-		name = "." // not reached: a parsed name unpacks
+		text = "." // not reached: a parsed name unpacks
 	}
-	f.room2[0] = dns.Question{Name: name, Qtype: q.Type, Qclass: q.Class}
+	f.room2[0] = dns.Question{Name: text, Qtype: q.Type, Qclass: q.Class}
 	f.ask.RecursionDesired, f.ask.CheckingDisabled, f.ask.Question = true, q.CD, f.room2[:]
 	if q.DO {
 		f.ask.SetEdns0(wire.MaxUDP, true)
@@ -170,12 +180,12 @@ func (r *Resolver) fetch(f *flight, key, room []byte) (e *cache.Entry) {
 		r.logger.Debug("no answer", "question", q.Question[0].String(), "upstream", group.Name(), "error", err)
 		return r.failure(key, code, text)
 	}
-	e, err = inspect(q, m, r.cfg.TTL, room)
+	e, err = inspect(q, m, f.alias, r.cfg.TTL, room)
 	if err != nil {
 		r.logger.Debug("reply refused", "question", q.Question[0].String(), "server", server, "error", err)
 		return r.failure(key, edeOther, "upstream reply refused: "+err.Error())
 	}
-	e.Key, e.Group, e.Upstream = key, group.Name(), r.log.Label(server)
+	e.Key, e.Group, e.Upstream, e.Asked = key, group.Name(), r.log.Label(server), f.asked
 	e.Stored = r.mono()
 	e.Expires += e.Stored // inspect gave a life span
 	return e
@@ -229,6 +239,11 @@ func decodeOdd(q *wire.Query, msg []byte) (err error) {
 			return fmt.Errorf("additional record %d: a second or bad OPT", i)
 		}
 		q.EDNS, q.DO, q.UDPSize, q.Version = true, opt.Do(), opt.UDPSize(), opt.Version()
+		for _, o := range opt.Option {
+			if o, ok := o.(*dns.EDNS0_LOCAL); ok && o.Code == wire.OptionMAC && len(o.Data) == len(q.MAC) {
+				q.MAC = [6]byte(o.Data)
+			}
+		}
 	}
 	q.Set(name[:n], end)
 	return nil

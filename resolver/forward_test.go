@@ -260,7 +260,7 @@ func TestSwapWhileInFlight(t *testing.T) {
 	w.set.policies = []blocklist.PolicyConfig{{Name: "p", Any: true, Rules: []blocklist.RuleConfig{{Action: blocklist.ActionBlock, Domains: []string{"www.example"}}}}}
 	next := w.state(2)
 	go func() {
-		w.Swap(next)
+		w.Retire(w.Swap(next))
 		close(swapped)
 	}()
 	w.until(func() bool { return w.State() == next }) // in force at once …
@@ -315,7 +315,7 @@ func TestAuthenticityIsNotTakenOnTrust(t *testing.T) {
 	if err := m.Unpack(packed); err != nil {
 		t.Fatal(err)
 	}
-	e, err := inspect(q, m, TTL{Max: 60, MaxNegative: 60}, nil)
+	e, err := inspect(q, m, "", TTL{Max: 60, MaxNegative: 60}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

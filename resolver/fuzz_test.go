@@ -131,12 +131,12 @@ func FuzzInspect(f *testing.F) {
 		}
 		asked.DO, asked.EDNS = do, do
 		var fl flight
-		fl.question(&asked)
-		e, err := inspect(&fl.ask, m, TTL{Max: 86400, MaxNegative: 3600}, nil)
+		fl.question(&asked, asked.Name())
+		e, err := inspect(&fl.ask, m, "", TTL{Max: 86400, MaxNegative: 3600}, nil)
 		if err != nil {
 			return
 		}
-		if e.Expires < 0 || e.Expires > 86400e9 || len(e.Aliases) > maxTargets {
+		if e.Expires < 0 || e.Expires > 86400e9 || len(e.Names) > maxTargets {
 			t.Fatalf("entry %+v", e)
 		}
 		out := unpack(t, e.Reply.Append(nil, msg, &asked, wire.Finish{Limit: wire.MaxTCP, Age: 1}))

@@ -8,6 +8,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"weir/blocklist"
 	"weir/resolver/cache"
 	"weir/resolver/wire"
 )
@@ -28,8 +29,9 @@ func (b TTL) clamp(ttl uint32) uint32 {
 }
 
 const (
-	maxChain   = 16 // aliases from one name to the next in one answer
-	maxTargets = 64 // names in one answer that policy has to judge, at each hit
+	maxChain   = 16  // aliases from one name to the next in one answer
+	maxTargets = 64  // names in one answer that policy has to judge, at each hit
+	aliasTTL   = 300 // seconds, of an alias that this server makes
 )
 
 // inspect reads m, a reply to the question of q, as hostile data. It keeps
@@ -38,8 +40,9 @@ const (
 // the proofs if DNSSEC records were asked for. Other authority and additional
 // records are left out, so one question's reply can say nothing about another
 // name. The entry's Expires is a life span in nanoseconds, zero if it must not
-// be kept. inspect changes m and may use room to pack in.
-func inspect(q, m *dns.Msg, bounds TTL, room []byte) (*cache.Entry, error) {
+// be kept. With alias the entry answers that name, of which it makes the name
+// asked for the target. inspect changes m and may use room to pack in.
+func inspect(q, m *dns.Msg, alias string, bounds TTL, room []byte) (*cache.Entry, error) {
 	question := q.Question[0]
 	opt := q.IsEdns0()
 	do := opt != nil && opt.Do()
@@ -53,7 +56,13 @@ func inspect(q, m *dns.Msg, bounds TTL, room []byte) (*cache.Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	found := false // records of the type asked for at the end of the chain
+	asked := question
+	if alias != "" {
+		asked.Name = alias
+		cname := &dns.CNAME{Hdr: dns.RR_Header{Name: alias, Rrtype: dns.TypeCNAME, Class: dns.ClassINET, Ttl: aliasTTL, Rdlength: 1}, Target: question.Name}
+		answer = append([]dns.RR{cname}, answer...)
+	}
+	found := alias != "" && asked.Qtype == dns.TypeCNAME // records of the type asked for at the end of the chain
 	life := bounds.Max
 	for _, rr := range answer {
 		h := rr.Header()
@@ -67,7 +76,10 @@ func inspect(q, m *dns.Msg, bounds TTL, room []byte) (*cache.Entry, error) {
 		}
 		found = found || h.Rrtype == question.Qtype && sameName(h.Name, end)
 	}
-	out := dns.Msg{Question: q.Question, Answer: answer, Compress: true}
+	e.Names = append(e.Facts.Aliases, e.Facts.Targets...)
+	n := len(e.Facts.Aliases)
+	e.Facts.Aliases, e.Facts.Targets = e.Names[:n:n], e.Names[n:]
+	out := dns.Msg{Question: []dns.Question{asked}, Answer: answer, Compress: true}
 	out.Response, out.Rcode = true, m.Rcode // without AD, which anybody on the way could have set (RFC 4035 §4.9.3)
 	if !found || m.Rcode != dns.RcodeSuccess {
 		negative := min(bareTTL, bounds.MaxNegative)
@@ -237,60 +249,74 @@ func proofs(answer, soa, records []dns.RR) (out []dns.RR) {
 
 // note adds to e the facts in rr that policy judges.
 func note(e *cache.Entry, rr dns.RR) error {
+	f := &e.Facts
 	switch rr := rr.(type) {
 	case *dns.CNAME:
-		return noteAlias(e, rr.Target)
+		return noteName(f, &f.Aliases, rr.Target)
 	case *dns.DNAME:
-		return noteAlias(e, rr.Target)
+		return noteName(f, &f.Aliases, rr.Target)
 	case *dns.A:
-		noteAddr(e, rr.A.To4())
+		noteAddr(f, rr.A.To4())
 	case *dns.AAAA:
-		noteAddr(e, rr.AAAA.To16())
+		noteAddr(f, rr.AAAA.To16())
 	case *dns.SVCB:
-		return noteSVCB(e, rr)
+		return noteSVCB(f, rr)
 	case *dns.HTTPS:
-		return noteSVCB(e, &rr.SVCB)
+		return noteSVCB(f, &rr.SVCB)
+	case *dns.PTR:
+		return noteName(f, &f.Targets, rr.Ptr)
+	case *dns.MX:
+		return noteName(f, &f.Targets, rr.Mx)
+	case *dns.SRV:
+		return noteName(f, &f.Targets, rr.Target)
+	case *dns.NAPTR:
+		return noteName(f, &f.Targets, rr.Replacement)
 	}
 	return nil
 }
 
-func noteAlias(e *cache.Entry, target string) error {
+// noteName adds a name that a record leads to to those in all, which are of f.
+func noteName(f *blocklist.Facts, all *[][]byte, target string) error {
 	w, err := wireName(target)
 	if err != nil {
 		return fmt.Errorf("alias target: %w", err)
 	}
-	if len(w) == 1 || slices.ContainsFunc(e.Aliases, func(a []byte) bool { return string(a) == string(w) }) {
+	if len(w) == 1 || slices.ContainsFunc(*all, func(a []byte) bool { return string(a) == string(w) }) {
 		return nil
 	}
-	if len(e.Aliases) == maxTargets {
+	if len(f.Aliases)+len(f.Targets) == maxTargets {
 		return fmt.Errorf("more than %d alias targets", maxTargets)
 	}
-	e.Aliases = append(e.Aliases, w)
+	*all = append(*all, w)
 	return nil
 }
 
-func noteAddr(e *cache.Entry, ip []byte) {
+func noteAddr(f *blocklist.Facts, ip []byte) {
 	if a, ok := netip.AddrFromSlice(ip); ok {
-		e.Addrs = append(e.Addrs, a)
+		f.Addrs = append(f.Addrs, a)
 	}
 }
 
-// noteSVCB notes the target and the address hints of RFC 9460; the target "."
-// is the owner itself.
-func noteSVCB(e *cache.Entry, rr *dns.SVCB) error {
+// noteSVCB notes the target, the address hints and whether there is "ech" (RFC
+// 9460, RFC 9848); the target "." is the owner itself.
+func noteSVCB(f *blocklist.Facts, rr *dns.SVCB) error {
 	for _, v := range rr.Value {
 		switch v := v.(type) {
 		case *dns.SVCBIPv4Hint:
+			f.Hints = true
 			for _, ip := range v.Hint {
-				noteAddr(e, ip.To4())
+				noteAddr(f, ip.To4())
 			}
 		case *dns.SVCBIPv6Hint:
+			f.Hints = true
 			for _, ip := range v.Hint {
-				noteAddr(e, ip.To16())
+				noteAddr(f, ip.To16())
 			}
+		case *dns.SVCBECHConfig:
+			f.ECH = true
 		}
 	}
-	return noteAlias(e, rr.Target)
+	return noteName(f, &f.Aliases, rr.Target)
 }
 
 // sameName compares two names in presentation form, as miekg/dns writes them:

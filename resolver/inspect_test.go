@@ -226,7 +226,7 @@ func inspected(t *testing.T, question string, records ...string) *cache.Entry {
 		t.Fatal(err)
 	}
 	m = unpack(t, b) // as it comes off a socket
-	e, err := inspect(q, m, TTL{Max: 60, MaxNegative: 60}, nil)
+	e, err := inspect(q, m, "", TTL{Max: 60, MaxNegative: 60}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,15 +248,19 @@ func TestFacts(t *testing.T) {
 		{"a.example. SVCB", []string{"a.example. 1 SVCB 1 b.example. port=53", "a.example. 1 SVCB 2 B.EXAMPLE. port=54"}, "b.example."},
 		{"a.example. CNAME", []string{"a.example. 1 CNAME b.example."}, "b.example."},
 		{"a.example. DNAME", []string{"a.example. 1 DNAME b.example."}, "b.example."},
-		{"a.example. MX", []string{"a.example. 1 MX 1 b.example."}, ""},
+		{"a.example. MX", []string{"a.example. 1 MX 1 b.example."}, "b.example."},
+		{"_s._tcp.a.example. SRV", []string{"_s._tcp.a.example. 1 SRV 1 1 5060 B.example."}, "b.example."},
+		{"7.2.0.192.in-addr.arpa. PTR", []string{"7.2.0.192.in-addr.arpa. 1 PTR b.example."}, "b.example."},
+		{"a.example. NAPTR", []string{`a.example. 1 NAPTR 1 1 "s" "x" "" b.example.`, `a.example. 1 NAPTR 1 1 "u" "x" "!a!b!" .`}, "b.example."},
+		{"a.example. HTTPS", []string{"c.example. 1 HTTPS 1 d.example.", "a.example. 1 CNAME c.example."}, "d.example. c.example."},
 		{"a.example. A", []string{"b.example. 1 A 192.0.2.1", "/", "/", "a.example. 1 A 192.0.2.2"}, ""},
 	} {
 		e := inspected(t, c.question, c.records...)
 		var got []string
-		for _, a := range e.Aliases {
+		for _, a := range e.Names {
 			got = append(got, presentation(a))
 		}
-		for _, a := range e.Addrs {
+		for _, a := range e.Facts.Addrs {
 			got = append(got, a.String())
 		}
 		if strings.Join(got, " ") != c.want {

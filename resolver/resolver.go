@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"weir/audit"
+	"weir/blocklist"
 	"weir/resolver/cache"
 	"weir/resolver/wire"
 )
@@ -98,17 +99,27 @@ func New(cfg Config, st *State) *Resolver {
 // State returns the state in force.
 func (r *Resolver) State() *State { return r.state.Load() }
 
-// Swap puts next in force, from the next packet on. What the cache holds stays,
-// but for names that are asked of another upstream from now on. It returns when
-// no question is on its way to the old state's upstreams any more, so after
-// their deadline at the latest.
-func (r *Resolver) Swap(next *State) {
+// Swap puts next in force, from the next packet on, and returns the state that
+// was, which is to be retired.
+func (r *Resolver) Swap(next *State) (old *State) {
 	next.Prepare(r.log)
 	r.mu.Lock() // flights begin under this lock, so none can join the old state
-	old := r.state.Swap(next)
-	r.mu.Unlock()
+	defer r.mu.Unlock()
+	return r.state.Swap(next)
+}
+
+// SetPolicy puts p in force in place of the policy of the state in force, all
+// else staying as it is.
+func (r *Resolver) SetPolicy(p *blocklist.Policy) { r.Swap(r.State().With(p)) }
+
+// Retire ends the upstreams of a state that is not in force any more. What the
+// cache holds stays, but for names that are asked of another upstream from now
+// on. It returns when no question is on its way to the old upstreams any more,
+// so after their deadline at the latest.
+func (r *Resolver) Retire(old *State) {
 	old.flights.Wait()
-	r.cache.Prune(func(e *cache.Entry) bool { return next.Routes.Route(routed(e.Name(), e.Type())).Name() == e.Group })
+	next := r.State()
+	r.cache.Prune(func(e *cache.Entry) bool { return next.Routes.Route(routed(e.Routed(), e.Type())).Name() == e.Group })
 	if err := old.close(); err != nil {
 		r.logger.Warn("an upstream did not close", "error", err)
 	}

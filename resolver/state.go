@@ -31,21 +31,35 @@ type State struct {
 	// goroutine; nil is none.
 	Notify func(zone []byte, from netip.Addr) bool
 
+	// Tellers are the forwarders whose word on their clients' hardware addresses
+	// counts; nil is none.
+	Tellers *bart.Lite
+
 	outcomes []outcome // parallel to Policy.Outcomes
-	flights  sync.WaitGroup
+	forged   []byte    // Extended DNS Error of an answer with another name in it
+	flights  *sync.WaitGroup // on their way to Groups
+}
+
+// With returns a state that differs from s by its policy alone. Both have the
+// same upstreams.
+func (s *State) With(p *blocklist.Policy) *State {
+	next := *s
+	next.Policy = p
+	return &next
 }
 
 // outcome is what the query path needs of a blocklist.Outcome.
 type outcome struct {
-	reason uint32 // in the audit log
-	ede    []byte // Extended DNS Error for a blocked client
-	answer blocklist.Answer
-	rule   bool // not the policy's default
+	reason    uint32 // in the audit log
+	ede       []byte // Extended DNS Error for a blocked client
+	answer    blocklist.Answer
+	byDefault bool
 }
 
 // ede codes that this package gives (RFC 8914 §4).
 const (
 	edeOther       = 0
+	edeForged      = 4
 	edeBlocked     = 15
 	edeUnreachable = 22
 	edeNetwork     = 23
@@ -55,27 +69,34 @@ const (
 // parts in the audit log, and the error text for the client. It is called once,
 // before the state is put to use.
 func (s *State) Prepare(log *audit.Log) {
+	if s.flights == nil {
+		s.flights = new(sync.WaitGroup)
+	}
 	all := s.Policy.Outcomes()
 	s.outcomes = make([]outcome, len(all))
 	for i, o := range all {
 		if i == 0 {
 			continue // "no policy"
 		}
-		rule := "default"
-		if o.Rule > 0 {
+		rule := o.By.String()
+		switch o.By {
+		case blocklist.ByRule:
 			rule = strconv.Itoa(o.Rule)
+		case blocklist.ByException:
+			rule += " " + strconv.FormatUint(o.Exception, 10)
 		}
 		s.outcomes[i] = outcome{
-			reason: log.Intern(audit.Reason{Group: o.Policy, Policy: o.Policy, Rule: rule, Category: o.Category, List: o.List}),
-			ede:    wire.AppendEDE(nil, edeBlocked, blockedText(o)),
-			answer: o.Answer,
-			rule:   o.Rule > 0,
+			reason:    log.Intern(audit.Reason{Group: o.Policy, Policy: o.Policy, Rule: rule, Category: o.Category, List: o.List}),
+			ede:       wire.AppendEDE(nil, edeBlocked, blockedText(o)),
+			answer:    o.Answer,
+			byDefault: o.By == blocklist.ByDefault,
 		}
 	}
+	s.forged = wire.AppendEDE(nil, edeForged, "safe search")
 }
 
 // blockedText is what a blocked client is told: the policy and the category,
-// or the rule that named the domain itself, or that nothing allowed it.
+// or the rule that named the domain itself, or what else it was.
 func blockedText(o blocklist.Outcome) string {
 	switch {
 	case o.Category != "":
@@ -83,7 +104,7 @@ func blockedText(o blocklist.Outcome) string {
 	case o.Rule > 0:
 		return o.Policy + ": rule " + strconv.Itoa(o.Rule)
 	}
-	return o.Policy + ": default"
+	return o.Policy + ": " + o.By.String()
 }
 
 // close ends the state's upstreams, when no flight needs them any more.

@@ -150,7 +150,7 @@ func (w *world) state(revision uint64) *State {
 	if policies == nil {
 		policies = []blocklist.PolicyConfig{{Name: "everyone", Any: true}}
 	}
-	policy, err := blocklist.Compile(policies, lists)
+	policy, err := blocklist.Compile(policies, lists, w.clock.now())
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -192,7 +192,7 @@ func (w *world) state(revision uint64) *State {
 func (w *world) reload(change func(*setup)) {
 	w.t.Helper()
 	change(&w.set)
-	w.Swap(w.state(w.State().Revision + 1))
+	w.Retire(w.Swap(w.state(w.State().Revision + 1)))
 }
 
 // mailbox is the transport of tests inside the process.

@@ -35,6 +35,10 @@ func (s *server) Status() admin.Status {
 			st.Attention = append(st.Attention, fmt.Sprintf("list %s: not fetched: %s", l.Name, k.Failure))
 		}
 	}
+	s.deciding.Lock()
+	st.Hosts = len(knownHosts(s.attendant.hosts))
+	s.deciding.Unlock()
+	st.Exceptions, st.NextSwitch = len(s.attendant.exceptions.Active()), s.resolver.State().Policy.Until()
 	for _, p := range b.cfg.Policies {
 		st.Policies = append(st.Policies, p.Name)
 	}
@@ -57,8 +61,12 @@ func (s *server) Lists() []admin.List {
 func (s *server) Find(name string) ([]admin.Holding, error) { return s.current().find(name) }
 
 // Explain implements admin.Backend.
-func (s *server) Explain(name, qtype, client string) (admin.Explanation, error) {
-	return s.current().explain(name, qtype, client, s.resolver)
+func (s *server) Explain(q admin.Question) (admin.Explanation, error) {
+	b := s.current()
+	if q.Seq != 0 {
+		return b.explainRecord(q.Seq, s.log.Reader(), s.attendant.exceptions, knownHosts(s.watcher()))
+	}
+	return b.explain(q, s.resolver, s.attendant.exceptions, knownHosts(s.watcher()))
 }
 
 // Audit implements admin.Backend.

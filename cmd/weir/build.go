@@ -18,11 +18,14 @@ import (
 
 // built is a configuration turned into the objects that answer queries.
 type built struct {
-	cfg     *Config
-	sources []blocklist.CategoryConfig // of lists
-	lists   *blocklist.Lists
-	state   *resolver.State
-	digest  [sha256.Size]byte // of all that went in
+	cfg      *Config
+	sources  []blocklist.CategoryConfig // of lists
+	groups   map[string]*blocklist.Group
+	policies []blocklist.PolicyConfig
+	moment   time.Time // that the policies were compiled for; changed under server.deciding
+	lists    *blocklist.Lists
+	state    *resolver.State
+	digest   [sha256.Size]byte // of all that went in
 }
 
 // site is what a build finds beside the configuration.
@@ -41,6 +44,9 @@ type site struct {
 // of them.
 func build(ctx context.Context, cfg *Config, at site) (*built, error) {
 	b := &built{cfg: cfg, state: &resolver.State{Revision: at.revision, Access: resolver.NewAccess(cfg.Access.Allow)}}
+	if len(cfg.Clients.MACFrom) > 0 {
+		b.state.Tellers = resolver.NewAccess(cfg.Clients.MACFrom)
+	}
 	faults := newFaults(cfg)
 	sum := sha256.New()
 	if err := b.load(ctx, faults, sum, at); err != nil {
@@ -64,9 +70,10 @@ func build(ctx context.Context, cfg *Config, at site) (*built, error) {
 // load reads the lists and compiles the policies over them. The error is that of
 // a context that has ended.
 func (b *built) load(ctx context.Context, faults *faults, sum io.Writer, at site) error {
-	b.sources = categories(b.cfg, faults, at.logger)
+	b.sources, b.groups = categories(b.cfg, faults, at.logger), groups(b.cfg)
+	b.policies, b.moment = policies(b.cfg, b.groups), time.Now()
 	load := blocklist.LoadConfig{
-		Categories: b.sources, Dir: b.cfg.Dir, Policies: policies(b.cfg), Old: at.old, Workers: at.workers,
+		Categories: b.sources, Dir: b.cfg.Dir, Policies: b.policies, Old: at.old, Workers: at.workers,
 	}
 	if at.keeper != nil {
 		load.Store, load.State = at.keeper.store, at.keeper.state(b.cfg)
@@ -83,7 +90,7 @@ func (b *built) load(ctx context.Context, faults *faults, sum io.Writer, at site
 		return nil
 	}
 	b.lists = lists
-	if b.state.Policy, err = blocklist.Compile(load.Policies, lists); err != nil {
+	if b.state.Policy, err = blocklist.Compile(b.policies, lists, b.moment); err != nil {
 		faults.add(err)
 	}
 	for _, c := range b.sources {
@@ -261,30 +268,6 @@ func (b *built) local(faults *faults, sum io.Writer) {
 		faults.at(field, err.Error())
 	}
 	b.state.Local = l
-}
-
-func policies(cfg *Config) []blocklist.PolicyConfig {
-	var out []blocklist.PolicyConfig
-	for i := range cfg.Policies {
-		p := &cfg.Policies[i]
-		pc := blocklist.PolicyConfig{
-			Name: p.Name, Clients: p.Prefixes(), Any: p.Any(), TrustAllowed: p.CNAME == "trust-allowed",
-			Pos: p.Pos, ClientsPos: cfg.Where(&p.Clients), DefaultPos: cfg.Where(&p.Default),
-		}
-		if p.Default == "block" {
-			pc.Default = blocklist.Block
-		}
-		for j := range p.Rules {
-			r := &p.Rules[j]
-			action, _ := blocklist.ParseAction(r.Action) // the words were checked when the file was read
-			pc.Rules = append(pc.Rules, blocklist.RuleConfig{
-				Action: action, Categories: r.Categories, Domains: r.Domains, Types: r.Types,
-				Answer: answer(r.Answer), Pos: r.Pos,
-			})
-		}
-		out = append(out, pc)
-	}
-	return out
 }
 
 // answer turns the configuration's word, which was checked when the file was

@@ -42,7 +42,7 @@ func categories(cfg *Config, faults *faults, logger *slog.Logger) []blocklist.Ca
 		}
 		onError, _ := blocklist.ParseOnError(cmp.Or(k.OnError, cfg.Lists.OnError)) // the words were checked when the file was read
 		category := blocklist.CategoryConfig{
-			Name: k.Name, OnError: onError, MaxShrink: shrink.limit(), MaxGrowth: growth.limit(), Pos: cfg.Where(&k.Sources),
+			Name: k.Name, OnError: onError, MaxShrink: shrink.limit(), MaxGrowth: growth.limit(), NeverExcept: k.NeverExcept, Pos: cfg.Where(&k.Sources),
 		}
 		for j := range k.Sources {
 			s := &k.Sources[j]

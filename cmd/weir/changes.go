@@ -27,6 +27,8 @@ func (b *built) changes(next *built) []string {
 			out = append(out, fmt.Sprintf("tsig %s changed: another secret", t.Name))
 		}
 	}
+	diff(&out, "group", named(b.cfg.Groups, groupText), named(next.cfg.Groups, groupText))
+	diff(&out, "schedule", named(b.cfg.Schedules, scheduleText), named(next.cfg.Schedules, scheduleText))
 	diff(&out, "policy", named(b.cfg.Policies, policyText), named(next.cfg.Policies, policyText))
 	diff(&out, "upstream", named(b.cfg.Upstreams, upstreamText), named(next.cfg.Upstreams, upstreamText))
 	diff(&out, "forward", named(b.cfg.Forwards, forwardText), named(next.cfg.Forwards, forwardText))
@@ -88,7 +90,7 @@ func (c *Config) categoryText(k *Category) (string, string) {
 		key   string
 		field any
 		value any
-	}{{"on_error", &k.OnError, k.OnError}, {"max_shrink", &k.MaxShrink, k.MaxShrink}, {"max_growth", &k.MaxGrowth, k.MaxGrowth}} {
+	}{{"on_error", &k.OnError, k.OnError}, {"max_shrink", &k.MaxShrink, k.MaxShrink}, {"max_growth", &k.MaxGrowth, k.MaxGrowth}, {"never_except", &k.NeverExcept, k.NeverExcept}} {
 		if c.At(o.field).Line > 0 {
 			parts = append(parts, fmt.Sprintf("%s %v", o.key, o.value))
 		}
@@ -129,11 +131,22 @@ func tsigText(t *TSIG) (string, string) {
 }
 
 func policyText(p *Policy) (string, string) {
-	var clients []string
-	for _, c := range p.Clients {
-		clients = append(clients, fmt.Sprint(c))
+	text := fmt.Sprintf("clients %s, default %s, cname %s", strings.Join(texts(p.Clients), " "), p.Default, p.CNAME)
+	for _, o := range []struct {
+		key, usual string
+		words      []string
+	}{
+		{"mode", "enforce", []string{p.Mode}},
+		{"on_address", "block", []string{p.OnAddress}},
+		{"rebinding", "check", []string{p.Rebinding}},
+		{"rebinding_allow", "", p.RebindingAllow},
+		{"strip", "", p.Strip},
+		{"safe_search", "off", []string{p.SafeSearch}},
+	} {
+		if words := strings.Join(o.words, " "); words != o.usual {
+			text += ", " + o.key + " " + words
+		}
 	}
-	text := fmt.Sprintf("clients %s, default %s, cname %s", strings.Join(clients, " "), p.Default, p.CNAME)
 	for i := range p.Rules {
 		text += fmt.Sprintf(", rule %d %s", i+1, ruleText(&p.Rules[i]))
 	}
@@ -147,15 +160,39 @@ func ruleText(r *Rule) string {
 			text += " " + what + " " + strings.Join(words, " ")
 		}
 	}
-	var types []string
-	for _, t := range r.Types {
-		types = append(types, dns.Type(t).String())
+	if r.All {
+		add("all", "names")
 	}
 	add("categories", r.Categories...)
 	add("domains", r.Domains...)
-	add("types", types...)
+	add("answer_networks", texts(r.AnswerNetworks)...)
+	add("types", typeTexts(r.Types)...)
+	add("targets", typeTexts(r.Targets)...)
+	add("schedule", r.Schedule)
 	add("answer", r.Answer)
 	return text
+}
+
+func texts[T fmt.Stringer](items []T) []string {
+	var out []string
+	for _, item := range items {
+		out = append(out, item.String())
+	}
+	return out
+}
+
+func typeTexts(types []uint16) []string {
+	var out []string
+	for _, t := range types {
+		out = append(out, dns.Type(t).String())
+	}
+	return out
+}
+
+func groupText(g *Group) (string, string) { return g.Name, strings.Join(texts(g.Clients), " ") }
+
+func scheduleText(s *Schedule) (string, string) {
+	return s.Name, strings.Join(s.When, ", ") + " " + s.Timezone
 }
 
 func upstreamText(u *Upstream) (string, string) {
@@ -179,6 +216,8 @@ func settings(c *Config) map[string]string {
 		"local.special_names":   fmt.Sprint(c.Local.SpecialNames),
 		"local.private_reverse": fmt.Sprint(c.Local.PrivateReverse),
 		"resolver.resolv_conf":  c.Resolver.ResolvConf,
+		"bypass.canaries":       fmt.Sprint(c.Bypass.Canaries),
+		"clients":               fmt.Sprint(c.Clients),
 		"lists.refresh":         c.Lists.Refresh.String(),
 		"lists.timeout":         c.Lists.Timeout.String(),
 		"lists.max_size":        c.Lists.MaxSize.String(),
@@ -198,6 +237,7 @@ func fixed(old, now *Config) []string {
 	}{
 		{"[server]", old.Server, now.Server},
 		{"[resolver] max_inflight and deadline", [2]any{old.Resolver.MaxInflight, old.Resolver.Deadline}, [2]any{now.Resolver.MaxInflight, now.Resolver.Deadline}},
+		{"[exceptions]", old.Exceptions, now.Exceptions},
 		{"[lists] path and watch", [2]any{old.Lists.Path, old.Lists.Watch}, [2]any{now.Lists.Path, now.Lists.Watch}},
 		{"[cache]", old.Cache, now.Cache},
 		{"[audit]", old.Audit, now.Audit},

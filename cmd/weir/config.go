@@ -83,8 +83,26 @@ type Config struct {
 	TSIGs []TSIG `toml:"tsig,named"`
 	// Categories holds each [category.NAME].
 	Categories []Category `toml:"category,named"`
+	// Clients says how clients are known by more than their addresses.
+	Clients Clients `toml:"clients"`
+	// Groups holds each [group.NAME].
+	Groups []Group `toml:"group,named"`
+	// Schedules holds each [schedule.NAME].
+	Schedules []Schedule `toml:"schedule,named"`
 	// Policies holds each [[policy]], in the order of the file.
 	Policies []Policy `toml:"policy"`
+
+	// Bypass is what is answered to those who look for a way around this resolver.
+	Bypass struct {
+		// Canaries says that names by which applications ask whether the network minds do not exist.
+		Canaries bool `toml:"canaries" default:"true"`
+	} `toml:"bypass"`
+
+	// Exceptions limits what `weir exception` grants.
+	Exceptions struct {
+		// MaxDuration is the longest that one lasts from now on.
+		MaxDuration time.Duration `toml:"max_duration" default:"24h" min:"1m" max:"8760h"`
+	} `toml:"exceptions"`
 
 	// Sinkhole is the answer that a blocked client gets.
 	Sinkhole struct {
@@ -160,57 +178,6 @@ type Zone struct {
 	Records []string `toml:"records"`
 	// File is the path of a master file, as written; see Config.Resolve.
 	File string `toml:"file"`
-}
-
-// Policy is one [[policy]]: what some clients may ask. The policy with the longest matching prefix applies.
-type Policy struct {
-	// Pos is the place of its [[policy]], "config.toml:41".
-	Pos  string `toml:"-"`
-	Name string `toml:"name"`
-	// Clients holds networks, or "any" alone in exactly one policy.
-	Clients []Client `toml:"clients"`
-	// Default is the verdict where no rule decides.
-	Default string `toml:"default" oneof:"allow block"`
-	// CNAME says whether an alias that a block rule names blocks always ("check"), or not if a rule allows the asked name ("trust-allowed").
-	CNAME string `toml:"cname" default:"check" oneof:"check trust-allowed"`
-	// Rules are read top to bottom; the first allow or block that matches decides.
-	Rules []Rule `toml:"rule"`
-}
-
-// Any reports whether the policy is the one for clients that no prefix names.
-func (p *Policy) Any() bool {
-	for _, c := range p.Clients {
-		if c.Any {
-			return true
-		}
-	}
-	return false
-}
-
-// Prefixes returns the policy's client networks.
-func (p *Policy) Prefixes() []netip.Prefix {
-	var prefixes []netip.Prefix
-	for _, c := range p.Clients {
-		if !c.Any {
-			prefixes = append(prefixes, c.Prefix)
-		}
-	}
-	return prefixes
-}
-
-// Rule is one [[policy.rule]]. A name matches if it is in any of Categories or covered by any of Domains
-// (or if both are empty), and if its type is one of Types (or Types is empty).
-type Rule struct {
-	// Pos is the place of its [[policy.rule]], "config.toml:47".
-	Pos string `toml:"-"`
-	// Action decides ("allow", "block") or only records that it would block ("observe").
-	Action     string   `toml:"action" oneof:"allow block observe"`
-	Categories []string `toml:"categories"`
-	// Domains holds names: example.com with all below it, =example.com alone, *.example.com only what is below.
-	Domains []string `toml:"domains"`
-	Types   []uint16 `toml:"types"`
-	// Answer overrides Sinkhole.Answer; empty if it does not.
-	Answer string `toml:"answer" oneof:"nxdomain nodata null address refused drop"`
 }
 
 // Load reads the configuration at path and returns it with everything that is wrong with it, sorted by position.

@@ -32,6 +32,8 @@ func checkConfig(r *report, cfg *Config) {
 	c.lists()
 	c.categories()
 	c.tsigs()
+	c.schedules()
+	c.groups()
 	c.policies()
 	c.sinkhole()
 	c.ttls()

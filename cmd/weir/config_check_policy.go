@@ -3,15 +3,15 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net/netip"
+	"slices"
 	"strings"
+
+	"weir/blocklist"
 )
 
 func (c *checker) policies() {
 	names := make(map[string]*string)
-	var everybody *Client
-	whole := !c.broken(&c.Policies) // all clients are known
-	clients := make(map[netip.Prefix]claim)
+	claims := newClaims(c)
 	for i := range c.Policies {
 		p := &c.Policies[i]
 		c.missing(&p.Name, c.At(p), "name", "this [[policy]]", "its records and answers carry the name")
@@ -23,45 +23,31 @@ func (c *checker) policies() {
 				names[p.Name] = &p.Name
 			}
 		}
-		whole = whole && !c.broken(&p.Clients)
 		c.missing(&p.Default, c.At(p), "default", p.called(), `write default = "allow" or default = "block": always written, never implied`)
 		c.missing(&p.Clients, c.At(p), "clients", p.called(), `write clients = ["any"], or networks such as "10.0.0.0/8"`)
-		for j := range p.Clients {
-			client := &p.Clients[j]
-			if client.Any {
-				everybody = c.anyClient(p, client, everybody)
-				continue
-			}
-			if have, twice := clients[client.Prefix]; twice && have.policy != p {
-				c.clash(fmt.Sprintf("%v is in two policies", client), client, "in "+p.called(), have.client, "in "+have.policy.called(),
-					"the longest prefix decides, so each prefix belongs to one policy")
-			} else {
-				clients[client.Prefix] = claim{p, client}
-			}
-		}
+		claims.add(p)
+		c.rebinding(p)
 		c.rules(p)
 	}
-	if everybody == nil && whole {
-		c.errorAt(Pos{}, `no policy has clients = ["any"]`, "", "one policy must say what all other clients may ask")
-	}
+	claims.end()
 }
 
-// A claim is a prefix in a policy.
-type claim struct {
-	policy *Policy
-	client *Client
-}
-
-// anyClient checks the word "any" among a policy's clients and returns the first of them.
-func (c *checker) anyClient(p *Policy, client, first *Client) *Client {
-	if first != nil {
-		c.clash(`two policies have clients = ["any"]`, client, "again here", first, "first here", "exactly one policy is for all other clients")
-		return first
+// rebinding checks what may have addresses of private networks.
+func (c *checker) rebinding(p *Policy) {
+	for i := range p.RebindingAllow {
+		text := &p.RebindingAllow[i]
+		_, err := parsePrefix(*text)
+		if err != nil && !strings.Contains(*text, "/") {
+			_, err = parsePattern(*text)
+		}
+		var f fault
+		if errors.As(err, &f) {
+			c.errorAt(c.At(text), fmt.Sprintf("%q is neither a domain nor a network", *text), f.label, f.note)
+		}
 	}
-	if len(p.Clients) > 1 {
-		c.errorAt(c.At(client), `"any" is the only client of its policy`, "it already covers the others", "leave the others out")
+	if p.Rebinding == "off" && len(p.RebindingAllow) > 0 {
+		c.clash("rebinding_allow has no effect", &p.RebindingAllow, "these are exceptions", &p.Rebinding, "to what is off here")
 	}
-	return client
 }
 
 // called is how messages speak of a policy.
@@ -82,6 +68,10 @@ func (c *checker) rules(p *Policy) {
 	for _, name := range names {
 		known[name] = true
 	}
+	var schedules []string
+	for _, k := range c.Schedules {
+		schedules = append(schedules, k.Name)
+	}
 	seen := newDecided()
 	for i := range p.Rules {
 		r := &p.Rules[i]
@@ -91,16 +81,20 @@ func (c *checker) rules(p *Policy) {
 				c.unknown(name, "category", *name, names)
 			}
 		}
+		if r.Schedule != "" && !slices.Contains(schedules, r.Schedule) && !c.broken(&c.Schedules) {
+			c.unknown(&r.Schedule, "schedule", r.Schedule, schedules)
+		}
+		for j := range r.Targets {
+			if t := &r.Targets[j]; !slices.Contains(blocklist.TargetTypes, *t) {
+				c.errorAt(c.At(t), "records of this type lead to no name that could be judged", "possible: "+strings.Join(typeTexts(blocklist.TargetTypes), ", "),
+					"CNAME, DNAME, SVCB and HTTPS targets are always judged")
+			}
+		}
 		shaped := c.domains(r)
 		if r.Answer != "" && r.Action == "allow" {
 			c.errorAt(c.At(&r.Answer), "a rule that allows has no answer of its own", "what is allowed gets its real answer", `leave it out, or write action = "block"`)
 		}
-		if c.absent(&r.Categories) && c.absent(&r.Domains) && c.absent(&r.Types) {
-			c.errorAt(c.At(r), "a rule without a condition matches everything", `no "categories", "domains" or "types"`,
-				fmt.Sprintf("say what happens to all other names with default in %s", p.called()))
-			continue
-		}
-		if c.broken(r) || !shaped {
+		if c.everything(p, r) || c.broken(r) || !shaped {
 			continue // what it is meant to match is not known
 		}
 		if by := seen.all(r); by != nil {
@@ -108,6 +102,28 @@ func (c *checker) rules(p *Policy) {
 		}
 		seen.add(r)
 	}
+}
+
+// everything reports a rule that matches all names at all times.
+func (c *checker) everything(p *Policy, r *Rule) bool {
+	narrow := !c.absent(&r.Categories) || !c.absent(&r.Domains) || !c.absent(&r.AnswerNetworks)
+	sometimes := !c.absent(&r.Types) || !c.absent(&r.Schedule)
+	instead := fmt.Sprintf("say what happens to all other names with default in %s", p.called())
+	switch {
+	case r.All && narrow:
+		c.errorAt(c.At(&r.All), "a rule is for all names or for some", "it names some beside this", "leave one of them out")
+	case r.All && !sometimes && r.Action != "observe":
+		c.errorAt(c.At(&r.All), "a rule without a condition matches everything", `no "types" or "schedule"`, instead)
+	case !r.All && !narrow && c.absent(&r.Types):
+		label, note := `no "categories", "domains", "answer_networks" or "types"`, instead
+		if !c.absent(&r.Schedule) || r.Action == "observe" {
+			note = "write all = true if it is for every name"
+		}
+		c.errorAt(c.At(r), "a rule without a condition matches everything", label, note)
+	default:
+		return false
+	}
+	return true
 }
 
 // domains checks the shape of a rule's domains.
@@ -137,12 +153,13 @@ func newDecided() *decided {
 	return &decided{make(map[string]*Rule), make(map[string]*Rule), make(map[string]*Rule), make(map[uint16]*Rule)}
 }
 
-// add settles what r decides. A rule that observes decides nothing; one for some types decides only these.
+// add settles what r decides. A rule that observes, or sometimes sleeps, decides nothing; one
+// for some types decides only these.
 func (d *decided) add(r *Rule) {
-	if r.Action != "allow" && r.Action != "block" {
+	if r.Action != "allow" && r.Action != "block" || r.Schedule != "" {
 		return
 	}
-	if len(r.Categories) == 0 && len(r.Domains) == 0 {
+	if len(r.Categories)+len(r.Domains)+len(r.AnswerNetworks) == 0 {
 		for _, t := range r.Types {
 			keepFirst(d.types, t, r)
 		}
@@ -172,6 +189,9 @@ func keepFirst[K comparable](m map[K]*Rule, key K, r *Rule) {
 
 // all returns the last of the rules that together settled everything that r matches, or nil if something is left.
 func (d *decided) all(r *Rule) *Rule {
+	if len(r.AnswerNetworks)+len(r.Targets) > 0 {
+		return nil // these are not of the names that are asked for
+	}
 	if by := settled(r.Types, func(t uint16) *Rule { return d.types[t] }); by != nil {
 		return by
 	}

@@ -50,6 +50,8 @@ type Category struct {
 	OnError   string  `toml:"on_error" oneof:"keep-last fail block-all"`
 	MaxShrink Percent `toml:"max_shrink"`
 	MaxGrowth Percent `toml:"max_growth"`
+	// NeverExcept refuses exceptions for names that one of its lists holds.
+	NeverExcept bool `toml:"never_except" default:"false"`
 }
 
 // Source is one element of a category's sources: a table, or a string that is its From.

@@ -120,11 +120,12 @@ func TestConfigValues(t *testing.T) {
 	want := []Policy{
 		{
 			Pos: file + ":15", Name: "a", Clients: []Client{{Any: true}}, Default: "allow", CNAME: "check",
+			Mode: "enforce", OnAddress: "block", Rebinding: "check", SafeSearch: "off",
 			Rules: []Rule{{Pos: file + ":19", Action: "block", Categories: []string{"ads", "games"}, Types: []uint16{dns.TypeHTTPS, 65280}}},
 		},
 		{
 			Pos: file + ":23", Name: "b", Clients: []Client{{Prefix: netip.MustParsePrefix("10.0.0.0/8")}, {Prefix: netip.MustParsePrefix("fd00::/8")}},
-			Default: "block", CNAME: "trust-allowed",
+			Default: "block", CNAME: "trust-allowed", Mode: "enforce", OnAddress: "block", Rebinding: "check", SafeSearch: "off",
 			Rules: []Rule{{Pos: file + ":28", Action: "allow", Domains: []string{"=ok.example"}}},
 		},
 	}
@@ -137,7 +138,7 @@ func TestConfigValues(t *testing.T) {
 	if cfg.Server.Drain != 3*time.Second || cfg.Cache.Size != 1<<30 || cfg.Server.TCPIdle != 10*time.Second {
 		t.Errorf("drain %v, size %v, tcp_idle %v", cfg.Server.Drain, cfg.Cache.Size, cfg.Server.TCPIdle)
 	}
-	if everybody, prefixes := cfg.Policies[1].Any(), cfg.Policies[1].Prefixes(); everybody || len(prefixes) != 2 || !cfg.Policies[0].Any() {
+	if everybody, prefixes := cfg.Policies[1].Any(), members(cfg.Policies[1].Clients).Prefixes; everybody || len(prefixes) != 2 || !cfg.Policies[0].Any() {
 		t.Errorf("Any %v, Prefixes %v", everybody, prefixes)
 	}
 	p := &cfg.Policies[1]

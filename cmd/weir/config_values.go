@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/miekg/dns"
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"weir/blocklist"
 )
 
 // Size is a number of bytes, written with a binary unit: "64MiB".
@@ -32,18 +35,32 @@ func (s Size) String() string {
 	return "0B"
 }
 
-// Client is an element of a policy's clients: a network, or the word "any".
+// Client is an element of a policy's or a group's clients: one of a network, a hardware address, the name of a host, the
+// name of a group, or the word "any".
 type Client struct {
 	Prefix netip.Prefix
+	MAC    blocklist.MAC
+	Host   string
+	Group  string
 	Any    bool
 }
 
 func (c Client) String() string {
-	if c.Any {
+	switch {
+	case c.Any:
 		return "any"
+	case c.MAC != blocklist.MAC{}:
+		return c.MAC.String()
+	case c.Host != "":
+		return hostMark + c.Host
+	case c.Group != "":
+		return c.Group
 	}
 	return c.Prefix.String()
 }
+
+// hostMark stands before the name of a host, which could be that of a group.
+const hostMark = "host:"
 
 // A fault says what is wrong with a text that should be a value.
 type fault struct {
@@ -110,7 +127,7 @@ var scalars = map[reflect.Type]scalar{
 	reflect.TypeFor[netip.Addr]():     {unstable.String, "an address", "addresses", `"192.0.2.1"`, as(parseAddr)},
 	reflect.TypeFor[netip.AddrPort](): {unstable.String, "an address with port", "addresses with port", `"127.0.0.1:53"`, as(parseAddrPort)},
 	reflect.TypeFor[netip.Prefix]():   {unstable.String, "a network", "networks", `"10.0.0.0/8"`, as(parsePrefix)},
-	reflect.TypeFor[Client]():         {unstable.String, "a network", `networks or ["any"]`, `"10.0.0.0/8"`, as(parseClient)},
+	reflect.TypeFor[Client]():         {unstable.String, "a client", `clients or ["any"]`, `"10.0.0.0/8"`, as(parseClient)},
 }
 
 func as[T any](parse func(string) (T, error)) func(string) (any, error) {
@@ -227,13 +244,40 @@ func parseClient(text string) (Client, error) {
 	if text == "any" {
 		return Client{Any: true}, nil
 	}
-	p, err := parsePrefix(text)
-	var f fault
-	if errors.As(err, &f) && nearest(text, []string{"any"}) != "" {
-		f.note = `did you mean "any"?`
-		return Client{}, f
+	if host, ok := strings.CutPrefix(text, hostMark); ok {
+		host = strings.ToLower(host)
+		if begin, _ := strings.CutSuffix(host, "*"); !isWord(begin) && host != "*" || host == "" {
+			return Client{}, fault{"not the name of a host", `letters, digits, "-" and "_", as DHCP clients give it; a "*" at the end stands for any ending`}
+		}
+		return Client{Host: host}, nil
 	}
-	return Client{Prefix: p}, err
+	if mac, err := net.ParseMAC(text); err == nil && len(mac) == len(blocklist.MAC{}) {
+		if c := (Client{MAC: blocklist.MAC(mac)}); c.MAC != (blocklist.MAC{}) {
+			return c, nil
+		}
+		return Client{}, fault{label: "no hardware address of a client"}
+	}
+	p, err := parsePrefix(text)
+	if err == nil {
+		return Client{Prefix: p}, nil
+	}
+	if nearest(text, []string{"any"}) != "" {
+		return Client{}, fault{"not a network", `did you mean "any"?`}
+	}
+	if isWord(text) && (text[0] < '0' || text[0] > '9') {
+		return Client{Group: text}, nil // that there is one is checked with all the rest
+	}
+	return Client{}, err
+}
+
+// isWord says whether text is made of letters, digits, "-" and "_".
+func isWord(text string) bool {
+	for _, c := range []byte(text) {
+		if c != '-' && c != '_' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
+			return false
+		}
+	}
+	return text != ""
 }
 
 // parseDNSType reads a type's mnemonic, or TYPE and its number (RFC 3597 §5), that a question may ask for.

@@ -9,29 +9,48 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strings"
+	"time"
 
-	"github.com/miekg/dns"
 	"github.com/spf13/cobra"
 
+	"weir/audit"
 	"weir/blocklist"
 	"weir/cmd/internal/admin"
+	"weir/cmd/internal/exceptions"
 	"weir/resolver"
 )
 
 func explainCommand(g *global) *cobra.Command {
-	var client, qtype string
+	var q admin.Question
+	var at string
 	var asJSON, exitCode bool
 	c := &cobra.Command{
-		Use:   "explain NAME",
-		Short: "Say what would happen to a question, and by which line of what",
+		Use:   "explain NAME | --seq N",
+		Short: "Say what would happen to a question, or what happened to one, and by which line of what",
 		Long: "Say what would happen to a question, and by which line of which file. The\n" +
-			"running server is asked; if there is none, the files are read.",
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if _, _, _, err := parseQuestion(args[0], qtype, client); err != nil {
-				return &exitError{exitUsage, err}
+			"running server is asked; if there is none, the files are read.\n\n" +
+			"With --seq, say what happened to the question with that sequence number in the\n" +
+			"audit store, by the configuration that was in force then.",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if q.Seq != 0 {
+				return cobra.NoArgs(cmd, args)
 			}
-			e, err := explainAnywhere(cmd, g, args[0], qtype, client)
+			return cobra.ExactArgs(1)(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if q.Seq == 0 {
+				q.Name = args[0]
+				if at != "" {
+					var err error
+					if q.At, err = parseTime(at, time.Now()); err != nil {
+						return &exitError{exitUsage, fmt.Errorf("--at: %w", err)}
+					}
+				}
+				if _, err := parseQuestion(q); err != nil {
+					return &exitError{exitUsage, err}
+				}
+			}
+			e, err := explainAnywhere(cmd, g, q)
 			if err != nil {
 				return err
 			}
@@ -47,21 +66,25 @@ func explainCommand(g *global) *cobra.Command {
 			return err
 		},
 	}
-	c.Flags().StringVar(&client, "client", "127.0.0.1", "`ADDRESS` of the client that asks")
-	c.Flags().StringVar(&qtype, "type", "A", "`TYPE` asked for")
-	c.Flags().BoolVar(&exitCode, "exit-code", false, "exit 10 if it is not allowed")
+	f := c.Flags()
+	f.StringVar(&q.Client, "client", "127.0.0.1", "`ADDRESS` of the client that asks")
+	f.StringVar(&q.MAC, "mac", "", "hardware `ADDRESS` of the client, as a forwarder would tell it")
+	f.StringVar(&q.Type, "type", "A", "`TYPE` asked for")
+	f.StringVar(&at, "at", "", "`TIME` of the question: a date and time, or RFC 3339 (default now)")
+	f.Uint64Var(&q.Seq, "seq", 0, "sequence `NUMBER` of a question in the audit store")
+	f.BoolVar(&exitCode, "exit-code", false, "exit 10 if it is not allowed")
 	jsonFlag(c, &asJSON)
 	return c
 }
 
 // explainAnywhere asks the server that serves the configuration, or builds the
 // configuration itself when there is none.
-func explainAnywhere(cmd *cobra.Command, g *global, name, qtype, client string) (admin.Explanation, error) {
+func explainAnywhere(cmd *cobra.Command, g *global, q admin.Question) (admin.Explanation, error) {
 	ctx := cmd.Context()
 	cl, err := g.dial(cmd)
 	if err == nil {
 		defer cl.Close()
-		return cl.Explain(ctx, name, qtype, client)
+		return cl.Explain(ctx, q)
 	}
 	if !errors.Is(err, admin.ErrNoServer) || g.socket != "" {
 		return admin.Explanation{}, err
@@ -70,108 +93,97 @@ func explainAnywhere(cmd *cobra.Command, g *global, name, qtype, client string) 
 	if err != nil {
 		return admin.Explanation{}, err
 	}
-	b, err := build(ctx, cfg, site{self: cfg.Server.Listen, logger: slog.New(slog.DiscardHandler)})
+	quiet := slog.New(slog.DiscardHandler)
+	b, err := build(ctx, cfg, site{self: cfg.Server.Listen, logger: quiet})
 	if err != nil {
 		return admin.Explanation{}, told(err, cmd.ErrOrStderr(), "nothing can be explained")
 	}
 	defer b.close()
-	return b.explain(name, qtype, client, nil)
+	granted, err := exceptions.OpenReadOnly(exceptionsFile(cfg), exceptions.Config{})
+	if err == nil {
+		defer granted.Close()
+	} else {
+		granted = nil // there are none, or the server that holds them does not answer
+	}
+	watcher, err := new(attendant).watchHosts(cfg, nil, &server{logger: quiet})
+	if err != nil {
+		return admin.Explanation{}, err
+	}
+	if q.Seq == 0 {
+		return b.explain(q, nil, granted, knownHosts(watcher))
+	}
+	r, err := audit.OpenReader(cfg.Resolve(cfg.Audit.Path))
+	if err != nil {
+		return admin.Explanation{}, &exitError{exitBusy, openHint(err)}
+	}
+	defer r.Close()
+	return b.explainRecord(q.Seq, r, granted, knownHosts(watcher))
 }
 
 // parseQuestion reads what a question to explain is about.
-func parseQuestion(name, qtype, client string) (wire []byte, typ uint16, addr netip.Addr, err error) {
-	if wire, err = blocklistName(name); err != nil {
-		return nil, 0, addr, err
+func parseQuestion(q admin.Question) (*blocklist.Lookup, error) {
+	l := &blocklist.Lookup{At: q.At.UnixNano()}
+	if q.At.IsZero() {
+		l.At = time.Now().UnixNano()
 	}
-	if typ, err = parseType(qtype); err != nil {
-		return nil, 0, addr, err
+	var err error
+	if l.Name, err = blocklistName(q.Name); err != nil {
+		return nil, err
 	}
-	if addr, err = netip.ParseAddr(client); err != nil {
-		return nil, 0, addr, fmt.Errorf("client %q is not an address", client)
+	if l.Type, err = parseType(q.Type); err != nil {
+		return nil, err
 	}
-	return wire, typ, addr.WithZone(""), nil
+	addr, err := netip.ParseAddr(q.Client)
+	if err != nil {
+		return nil, fmt.Errorf("client %q is not an address", q.Client)
+	}
+	l.Client.Addr = addr.WithZone("")
+	if q.MAC != "" {
+		c, err := parseClient(q.MAC)
+		if err != nil || c.MAC == (blocklist.MAC{}) {
+			return nil, fmt.Errorf("mac %q is not a hardware address", q.MAC)
+		}
+		l.Client.MAC = c.MAC
+	}
+	return l, nil
 }
 
 // explain accounts for one question step by step. running, which may be nil, is the resolver whose memory may hold the
 // answer.
-func (b *built) explain(name, qtype, client string, running *resolver.Resolver) (admin.Explanation, error) {
-	wire, typ, addr, err := parseQuestion(name, qtype, client)
+func (b *built) explain(q admin.Question, running *resolver.Resolver, granted *exceptions.Store, known []blocklist.Host) (admin.Explanation, error) {
+	l, err := parseQuestion(q)
 	if err != nil {
 		return admin.Explanation{}, err
 	}
-	a := b.state.Explain(wire, typ, addr)
+	st := b.state
 	if running != nil {
-		a = running.Explain(b.state, wire, typ, addr)
+		st = running.State()
+	}
+	moment := time.Unix(0, l.At)
+	if running == nil || !q.At.IsZero() {
+		p, err := b.at(moment, blocklist.Known{Hosts: known, Groups: b.groupList(), Exceptions: grantedAt(granted, moment)})
+		if err != nil {
+			return admin.Explanation{}, err
+		}
+		st = st.With(p)
+	}
+	a := st.Explain(l)
+	if running != nil {
+		a = running.Explain(st, l)
 	}
 	e := admin.Explanation{
-		Verdict: "allowed", Name: blocklist.NameString(wire), Type: dns.Type(typ).String(),
-		Client: a.Client.String(), Revision: b.state.Revision,
+		Verdict: "allowed", Name: blocklist.NameString(l.Name), Type: typeText(l.Type), Client: a.Client.String(), Revision: st.Revision,
 	}
-	step := func(kind, subject, where, format string, args ...any) {
-		e.Steps = append(e.Steps, admin.Step{Kind: kind, Subject: subject, Detail: fmt.Sprintf(format, args...), Where: where})
-	}
-	if a.Refused {
-		e.Verdict = "refused"
-		step("access", "refused", b.cfg.Where(&b.cfg.Access.Allow), "client %s is in none of the networks that are answered", a.Client)
-		return e, nil
-	}
-	who := fmt.Sprintf("any client; %s is in no other policy", a.Client)
-	if a.Prefix.IsValid() {
-		who = fmt.Sprintf("client %s in %s", a.Client, a.Prefix)
-	}
-	step("policy", a.Policy, a.ClientPos, "%s", who)
-	for _, r := range a.Rules {
-		if !r.Matched || a.Zone != "" && r.Action == blocklist.ActionObserve {
-			continue
-		}
-		subject, detail, where := r.Action.String(), r.Why, r.Pos
-		if r.Category != "" {
-			subject += " " + r.Category
-		}
-		if r.Entry != "" {
-			detail = "entry " + entryText(r.Entry)
-		}
-		if r.Line > 0 {
-			where = fmt.Sprintf("%s:%d", b.shortPath(r.File), r.Line)
-		}
-		if r.Problem != "" {
-			detail += " (" + r.Problem + ")"
-		}
-		if r.Action == blocklist.ActionObserve {
-			detail += ": would block"
-		}
-		step("rule", subject, where, "%s", detail)
-	}
-	if a.Fact != "" {
-		step("rule", strings.TrimSpace(a.Outcome.Action.String()+" "+a.Outcome.Category), a.Outcome.Pos,
-			"entry %s, for %s in the answer that memory holds", entryText(a.Entry), a.Fact)
-	}
-	if a.Outcome.Rule == 0 && a.Zone == "" {
-		step("default", a.Outcome.Verdict.String(), a.Outcome.Pos, "no rule decides")
-	}
-	switch {
-	case a.Blocked:
-		e.Verdict = "blocked"
-		where := b.cfg.Where(&b.cfg.Sinkhole.Answer)
-		if where == "" {
-			where = "the default of [sinkhole] answer"
-		}
-		if a.Outcome.Answer != blocklist.AnswerDefault {
-			where = a.Outcome.Pos
-		}
-		step("answer", a.Answer, where, "EDE 15 %q", a.EDE)
-	case a.Zone != "":
-		detail := "answered here"
-		if a.Outcome.Verdict == blocklist.Block {
-			detail += "; a default of \"block\" is about names that leave"
-		}
-		step("zone", a.Zone, b.zonePos(a.Zone), "%s", detail)
-	case a.Upstream == "":
-		step("answer", a.Answer, "built in", "no upstream is asked for this type")
-	default:
-		step("upstream", a.Upstream, b.upstreamPos(a.Upstream), "asks %s when memory has no answer", strings.Join(a.Servers, ", then "))
-	}
+	b.steps(&e, l, &a, granted)
 	return e, nil
+}
+
+// grantedAt are the exceptions in force at a moment.
+func grantedAt(granted *exceptions.Store, moment time.Time) []blocklist.Exception {
+	if granted == nil {
+		return nil
+	}
+	return knownExceptions(granted.At(moment))
 }
 
 // entryText says in words what an entry covers.

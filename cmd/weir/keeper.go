@@ -50,10 +50,7 @@ func openKeeper(cfg *Config, logger *slog.Logger) *keeper {
 
 // again has the lists looked at again.
 func (k *keeper) again() {
-	select {
-	case k.due <- struct{}{}:
-	default: // that is so already
-	}
+	signalTo(k.due)
 }
 
 // reloaded has the keeper see what a reload has brought.
@@ -61,10 +58,7 @@ func (k *keeper) reloaded() {
 	if k.fetcher != nil {
 		k.fetcher.Wake()
 	}
-	select {
-	case k.copies <- struct{}{}:
-	default: // it will see anyway
-	}
+	signalTo(k.copies)
 }
 
 // state is the folder of the compiled names, "" when there is none.

@@ -22,6 +22,7 @@ import (
 	"weir/audit"
 	"weir/blocklist"
 	"weir/cmd/internal/admin"
+	"weir/cmd/internal/hosts"
 	"weir/resolver"
 )
 
@@ -47,9 +48,11 @@ type server struct {
 	resolver *resolver.Resolver
 	log      *audit.Log
 
-	keeper *keeper
+	keeper    *keeper
+	attendant *attendant
 
 	reloading sync.Mutex // one reload at a time
+	deciding  sync.Mutex // one change of what decides at a time; after reloading
 	mu        sync.Mutex // guards what follows
 	now       *built
 	loaded    time.Time
@@ -86,13 +89,22 @@ func serve(ctx context.Context, g *global, talk io.Writer) error {
 	if err != nil {
 		return &exitError{exitBusy, openHint(err)}
 	}
+	if s.attendant, err = openAttendant(cfg, s); err != nil {
+		_ = s.log.Close()
+		return &exitError{exitBusy, fmt.Errorf("open exceptions: %w", err)}
+	}
+	if s.attendant.hosts, err = s.attendant.watchHosts(cfg, nil, s); err != nil {
+		s.abandon()
+		return &exitError{exitConfig, fmt.Errorf("[clients]: %w", err)}
+	}
 	s.keeper.watch(cfg)
 	if s.now, err = build(ctx, cfg, site{
 		revision: 1, self: cfg.Server.Listen, logger: logger, keeper: s.keeper, workers: runtime.GOMAXPROCS(0),
 	}); err != nil {
-		_ = s.log.Close()
+		s.abandon()
 		return told(err, talk, "nothing was started")
 	}
+	s.now.state.Policy = s.now.state.Policy.With(s.attendant.known(s.now))
 	s.resolver = resolver.New(resolver.Config{
 		Listen: cfg.Server.Listen, UDPSockets: cfg.Server.UDPSockets,
 		TCPConns: cfg.Server.TCPConnections, TCPIdle: cfg.Server.TCPIdle, Drain: cfg.Server.Drain,
@@ -102,16 +114,19 @@ func serve(ctx context.Context, g *global, talk io.Writer) error {
 		Log:         s.log, Logger: logger,
 	}, s.now.state)
 	if err := s.resolver.Listen(ctx); err != nil {
-		_ = s.log.Close()
+		s.abandon()
 		return &exitError{exitBusy, bindHint(err)}
 	}
 	adm := &admin.Server{Socket: cfg.Resolve(cfg.Admin.Socket), Backend: s, Logger: logger}
 	if err := adm.Listen(); err != nil {
 		s.resolver.Close()
-		_ = s.log.Close()
+		s.abandon()
 		return &exitError{exitBusy, err}
 	}
 	s.log.Change(fmt.Sprintf("start: weir %s, revision 1, digest %x", version(), s.now.digest[:8]))
+	if d := s.attendant.exceptions.Damage(); d != nil {
+		s.log.Change("exceptions: " + d.Error())
+	}
 	s.settled(nil, s.now)
 	debug.FreeOSMemory()               // what reading the lists took
 	signals := make(chan os.Signal, 4) // before the greeting: who reads it may send one
@@ -121,8 +136,14 @@ func serve(ctx context.Context, g *global, talk io.Writer) error {
 	return s.run(ctx, adm, signals)
 }
 
-// run owns every goroutine of the server and ends them in order: the lists'
-// keeper, listeners and misses in flight, the admin interface, the audit log.
+// abandon closes what a start that failed has opened.
+func (s *server) abandon() {
+	_ = s.attendant.exceptions.Close()
+	_ = s.log.Close()
+}
+
+// run owns every goroutine of the server and ends them in order: what attends to
+// the policy, the lists' keeper, listeners and misses in flight, the admin interface, the audit log.
 func (s *server) run(ctx context.Context, adm *admin.Server, signals <-chan os.Signal) error {
 	type part struct {
 		run  func(context.Context) error
@@ -130,8 +151,8 @@ func (s *server) run(ctx context.Context, adm *admin.Server, signals <-chan os.S
 		done chan struct{}
 		err  error
 	}
-	failed := make(chan struct{}, 4)
-	parts := []*part{{run: s.log.Run}, {run: adm.Run}, {run: s.resolver.Run}, {run: s.keep}}
+	failed := make(chan struct{}, 5)
+	parts := []*part{{run: s.log.Run}, {run: adm.Run}, {run: s.resolver.Run}, {run: s.keep}, {run: s.attend}}
 	for _, p := range parts {
 		var pctx context.Context
 		pctx, p.stop = context.WithCancel(context.WithoutCancel(ctx))
@@ -167,6 +188,7 @@ func (s *server) run(ctx context.Context, adm *admin.Server, signals <-chan os.S
 		<-parts[i].done
 		errs = append(errs, parts[i].err)
 	}
+	errs = append(errs, s.attendant.exceptions.Close())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
@@ -247,9 +269,12 @@ func (s *server) refused(err error) error {
 // replace puts cfg and the lists as they are now in force. s.reloading is held.
 func (s *server) replace(ctx context.Context, cfg *Config) (admin.Reload, error) {
 	old := s.current()
+	watcher, err := s.attendant.watchHosts(cfg, old.cfg, s)
+	if err != nil {
+		return admin.Reload{}, s.refused(fmt.Errorf("[clients]: %w", err))
+	}
 	s.keeper.watch(cfg)
 	var next *built
-	var err error
 	humbly(func() {
 		next, err = build(ctx, cfg, site{
 			revision: old.state.Revision + 1, self: s.resolver.Addrs(), logger: s.logger, keeper: s.keeper, old: old.lists, workers: 1,
@@ -274,11 +299,8 @@ func (s *server) replace(ctx context.Context, cfg *Config) (admin.Reload, error)
 	for _, table := range fixed(old.cfg, cfg) {
 		changes = append(changes, table+" changed: takes a restart")
 	}
-	s.mu.Lock()
-	s.now, s.loaded = next, time.Now()
-	s.mu.Unlock()
 	s.log.Change(fmt.Sprintf("reload: revision %d, digest %x: %s", next.state.Revision, next.digest[:8], strings.Join(changes, "; ")))
-	s.resolver.Swap(next.state)
+	s.enforce(next, watcher)
 	s.settled(old.lists, next)
 	done := admin.Reload{Revision: next.state.Revision, Changes: slices.Concat(changes, news(old.lists, next.lists))}
 	s.logger.Info("reloaded", "revision", next.state.Revision, "changes", len(changes))
@@ -287,6 +309,22 @@ func (s *server) replace(ctx context.Context, cfg *Config) (admin.Reload, error)
 	}
 	debug.FreeOSMemory() // with the old names, which nothing refers to any more
 	return done, nil
+}
+
+// enforce puts next in force, with the hosts of watcher.
+func (s *server) enforce(next *built, watcher *hosts.Watcher) {
+	s.deciding.Lock()
+	s.mu.Lock()
+	s.now, s.loaded = next, time.Now()
+	s.mu.Unlock()
+	if s.attendant.hosts != watcher {
+		s.attendant.hosts = watcher
+		signalTo(s.attendant.watch)
+	}
+	next.state.Policy = next.state.Policy.With(s.attendant.known(next))
+	old := s.resolver.Swap(next.state)
+	s.deciding.Unlock()
+	s.resolver.Retire(old)
 }
 
 // settled notes on disk which lists are in force now, and tells what is new about

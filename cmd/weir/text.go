@@ -101,3 +101,6 @@ func parseType(text string) (uint16, error) {
 	}
 	return 0, fmt.Errorf("type %q is not known; write a name like AAAA, or TYPE65 for a number", text)
 }
+
+// typeText is a type's name, or TYPE123 (RFC 3597 §5).
+func typeText(t uint16) string { return dns.Type(t).String() }

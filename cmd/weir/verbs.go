@@ -79,6 +79,15 @@ func printStatus(out io.Writer, st admin.Status) error {
 		}
 		rows = append(rows, []string{what, shown(text)})
 	}
+	if st.Exceptions > 0 {
+		rows = append(rows, []string{"exceptions", fmt.Sprintf("%d in force, see `weir exception list`", st.Exceptions)})
+	}
+	if st.Hosts > 0 {
+		rows = append(rows, []string{"hosts", fmt.Sprintf("%d known", st.Hosts)})
+	}
+	if !st.NextSwitch.IsZero() {
+		rows = append(rows, []string{"schedules", "next change " + local(st.NextSwitch)})
+	}
 	r, ca, a := st.Resolver, st.Resolver.Cache, st.Audit
 	rows = append(rows,
 		[]string{"queries", fmt.Sprintf("%d, %d waiting for upstreams, %d turned away for want of room", r.Answered, r.Inflight, r.Overload)},

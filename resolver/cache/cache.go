@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/maphash"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
+	"weir/blocklist"
 	"weir/resolver/wire"
 )
 
@@ -23,10 +23,11 @@ type Entry struct {
 	Stored  int64 // monotonic nanoseconds
 	Expires int64 // monotonic nanoseconds
 
-	Aliases  [][]byte     // wire names: CNAME, DNAME and SVCB/HTTPS targets
-	Addrs    []netip.Addr // A, AAAA and SVCB/HTTPS hints
-	Upstream uint32       // label of the server that answered
-	Group    string       // name of the upstream that it belongs to
+	Facts    blocklist.Facts
+	Names    [][]byte // Facts.Aliases, then Facts.Targets
+	Upstream uint32   // label of the server that answered
+	Group    string   // name of the upstream that it belongs to
+	Asked    []byte   // wire name that it was asked for, where that is not the question's
 
 	Failed  bool   // stands for a failure to get an answer (RFC 9520)
 	EDECode int32  // with Failed: why (RFC 8914)
@@ -35,6 +36,14 @@ type Entry struct {
 
 // Name is the wire name of the question.
 func (e *Entry) Name() []byte { return e.Key[:len(e.Key)-wire.KeyExtra] }
+
+// Routed is the wire name by which the answer found its upstream.
+func (e *Entry) Routed() []byte {
+	if e.Asked != nil {
+		return e.Asked
+	}
+	return e.Name()
+}
 
 // Type is the type of the question.
 func (e *Entry) Type() uint16 { return binary.BigEndian.Uint16(e.Key[len(e.Key)-wire.KeyExtra:]) }
@@ -47,8 +56,8 @@ func (e *Entry) Age(now int64) uint32 {
 // size is what e costs in octets, list and map overhead included.
 func (e *Entry) size() int64 {
 	const overhead = 400 // Entry, its slices' headers, list element, map cell
-	n := overhead + cap(e.Key) + cap(e.Reply.Tail) + 2*cap(e.Reply.TTLs) + 24*cap(e.Addrs)
-	for _, a := range e.Aliases {
+	n := overhead + cap(e.Key) + cap(e.Reply.Tail) + 2*cap(e.Reply.TTLs) + 24*cap(e.Facts.Addrs) + cap(e.Asked)
+	for _, a := range e.Names {
 		n += 24 + cap(a)
 	}
 	return int64(n)

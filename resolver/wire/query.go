@@ -102,6 +102,7 @@ type Query struct {
 	RD      bool
 	AD      bool
 	CD      bool
+	MAC     [6]byte // the client's hardware address, as a forwarder told it; zero when none did
 
 	end int // offset just after the question
 	n   int // length of the name
@@ -114,6 +115,11 @@ const KeyExtra = 5
 
 // Name is the wire name asked for. It is valid until the next Parse.
 func (q *Query) Name() []byte { return q.buf[:q.n] }
+
+// OptionMAC is the EDNS option by which dnsmasq (--add-mac) and others tell a
+// client's hardware address, six octets. Its number is of those for local use
+// (RFC 6891 §9).
+const OptionMAC = 65001
 
 // Key identifies all that an answer from elsewhere depends on: name, type,
 // class, DO and CD. It is valid until the next Parse.
@@ -157,7 +163,7 @@ func (q *Query) Parse(msg []byte) error {
 	q.RD = msg[2]&0x01 != 0
 	q.AD = msg[3]&0x20 != 0
 	q.CD = msg[3]&0x10 != 0
-	q.EDNS, q.DO, q.UDPSize, q.Version = false, false, 0, 0
+	q.EDNS, q.DO, q.UDPSize, q.Version, q.MAC = false, false, 0, 0, [6]byte{}
 	switch rest := msg[q.end:]; binary.BigEndian.Uint16(msg[10:]) {
 	case 0:
 		if len(rest) != 0 {
@@ -183,6 +189,10 @@ func (q *Query) Set(name []byte, end int) {
 	q.seal()
 }
 
+// Rewritten makes Key that of an answer in which another name, with this number
+// from 1 to 63, stands in for the one asked for.
+func (q *Query) Rewritten(number uint8) { q.buf[q.n+KeyExtra-1] |= number << 2 }
+
 // seal writes the part of the key that follows the name.
 func (q *Query) seal() {
 	k := q.buf[q.n:]
@@ -198,7 +208,7 @@ func (q *Query) seal() {
 }
 
 // parseOPT reads an OPT record that must fill rest exactly (RFC 6891 §6.1.2).
-// Options are walked, bounded and otherwise ignored.
+// Options are walked, bounded and, but for OptionMAC, ignored.
 func (q *Query) parseOPT(rest []byte) bool {
 	if len(rest) < 11 || rest[0] != 0 || binary.BigEndian.Uint16(rest[1:]) != TypeOPT {
 		return false
@@ -218,6 +228,9 @@ func (q *Query) parseOPT(rest []byte) bool {
 		l := 4 + int(binary.BigEndian.Uint16(opts[2:]))
 		if l > len(opts) {
 			return false
+		}
+		if l == 4+len(q.MAC) && binary.BigEndian.Uint16(opts) == OptionMAC {
+			q.MAC = [6]byte(opts[4:])
 		}
 		opts = opts[l:]
 	}

@@ -94,11 +94,28 @@ func (b *backend) Find(name string) ([]Holding, error) {
 	return []Holding{{Category: "ads", Entry: name, Where: "ads.txt:3"}}, nil
 }
 
-func (b *backend) Explain(name, qtype, client string) (Explanation, error) {
-	if name == "" {
+func (b *backend) Explain(q Question) (Explanation, error) {
+	if q.Name == "" {
 		return Explanation{}, errors.New("no name")
 	}
-	return Explanation{Verdict: "blocked", Name: name, Type: qtype, Client: client, Steps: []Step{{Kind: "policy"}}}, nil
+	return Explanation{Verdict: "blocked", Name: q.Name, Type: q.Type, Client: q.Client, Steps: []Step{{Kind: "policy"}}}, nil
+}
+
+func (b *backend) Exceptions() []Exception { return []Exception{{ID: 1, Name: "shop.example"}} }
+
+func (b *backend) AddException(q ExceptionRequest) (Exception, error) {
+	if q.Name == "" {
+		return Exception{}, errors.New("no name")
+	}
+	return Exception{ID: 2, Name: q.Name, By: q.By}, nil
+}
+
+func (b *backend) ExtendException(q ExceptionRequest) (Exception, error) {
+	return Exception{ID: q.ID, Extended: 1}, nil
+}
+
+func (b *backend) RemoveException(q ExceptionRequest) (Exception, error) {
+	return Exception{ID: q.ID, End: "removed"}, nil
 }
 
 func (b *backend) Reload(context.Context) (Reload, error) {
@@ -200,10 +217,10 @@ func TestRequests(t *testing.T) {
 			t.Errorf("lists know %q", action)
 		}
 	}
-	if e, err := w.Explain(ctx, "a b&c=d", "A", "::1"); err != nil || e.Name != "a b&c=d" || e.Client != "::1" || len(e.Steps) != 1 {
+	if e, err := w.Explain(ctx, Question{Name: "a b&c=d", Type: "A", Client: "::1"}); err != nil || e.Name != "a b&c=d" || e.Client != "::1" || len(e.Steps) != 1 {
 		t.Errorf("Explain: %+v, %v", e, err)
 	}
-	if _, err := w.Explain(ctx, "", "A", "::1"); err == nil || err.Error() != "no name" {
+	if _, err := w.Explain(ctx, Question{Type: "A", Client: "::1"}); err == nil || err.Error() != "no name" {
 		t.Errorf("Explain without name: %v", err)
 	}
 	if r, err := w.Reload(ctx); err != nil || r.Revision != 2 {

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -72,9 +73,40 @@ func (c *Client) ListAction(ctx context.Context, action, name string) (string, e
 }
 
 // Explain asks what would happen to a question.
-func (c *Client) Explain(ctx context.Context, name, qtype, client string) (e Explanation, err error) {
-	v := url.Values{"name": {name}, "type": {qtype}, "client": {client}}
-	return e, c.call(ctx, http.MethodGet, "/v1/explain", v, &e)
+func (c *Client) Explain(ctx context.Context, q Question) (e Explanation, err error) {
+	return e, c.call(ctx, http.MethodGet, "/v1/explain", encodeQuestion(q), &e)
+}
+
+// Exceptions asks for the exceptions; see Backend.
+func (c *Client) Exceptions(ctx context.Context) (list []Exception, err error) {
+	return list, c.call(ctx, http.MethodGet, "/v1/exceptions", nil, &list)
+}
+
+// AddException asks for an exception.
+func (c *Client) AddException(ctx context.Context, q ExceptionRequest) (Exception, error) {
+	return c.exception(ctx, "add", q)
+}
+
+// ExtendException makes one last longer.
+func (c *Client) ExtendException(ctx context.Context, q ExceptionRequest) (Exception, error) {
+	return c.exception(ctx, "extend", q)
+}
+
+// RemoveException ends one.
+func (c *Client) RemoveException(ctx context.Context, q ExceptionRequest) (Exception, error) {
+	return c.exception(ctx, "remove", q)
+}
+
+func (c *Client) exception(ctx context.Context, action string, q ExceptionRequest) (e Exception, err error) {
+	body, err := json.Marshal(q)
+	if err != nil {
+		return e, err
+	}
+	res, err := c.do(ctx, http.MethodPost, "/v1/exceptions/"+action, nil, body)
+	if err != nil {
+		return e, err
+	}
+	return e, c.decode(res, &e)
 }
 
 // Reload makes the server read its configuration and lists again.
@@ -101,10 +133,14 @@ func (c *Client) Tail(ctx context.Context, q audit.Query, from uint64, emit func
 }
 
 func (c *Client) call(ctx context.Context, method, path string, v url.Values, into any) error {
-	res, err := c.do(ctx, method, path, v)
+	res, err := c.do(ctx, method, path, v, nil)
 	if err != nil {
 		return err
 	}
+	return c.decode(res, into)
+}
+
+func (c *Client) decode(res *http.Response, into any) error {
 	defer res.Body.Close()
 	if err := json.NewDecoder(res.Body).Decode(into); err != nil {
 		return fmt.Errorf("server on %s: %w", c.socket, err)
@@ -113,8 +149,8 @@ func (c *Client) call(ctx context.Context, method, path string, v url.Values, in
 }
 
 // do sends a request; the error of a refusal is the server's own text.
-func (c *Client) do(ctx context.Context, method, path string, v url.Values) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://weir"+path+"?"+v.Encode(), nil)
+func (c *Client) do(ctx context.Context, method, path string, v url.Values, body []byte) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://weir"+path+"?"+v.Encode(), bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +172,7 @@ func (c *Client) do(ctx context.Context, method, path string, v url.Values) (*ht
 var errCut = errors.New("the stream was cut: the server stopped")
 
 func (c *Client) stream(ctx context.Context, path string, v url.Values, emit func(*audit.Record) error) error {
-	res, err := c.do(ctx, http.MethodGet, path, v)
+	res, err := c.do(ctx, http.MethodGet, path, v, nil)
 	if err != nil {
 		return err
 	}

@@ -36,6 +36,33 @@ func encodeQuery(q audit.Query) url.Values {
 	return v
 }
 
+// encodeQuestion writes q as URL values and decodeQuestion reads them.
+func encodeQuestion(q Question) url.Values {
+	v := url.Values{"name": {q.Name}, "type": {q.Type}, "client": {q.Client}, "mac": {q.MAC}}
+	if !q.At.IsZero() {
+		v.Set("at", q.At.Format(time.RFC3339Nano))
+	}
+	if q.Seq != 0 {
+		v.Set("seq", strconv.FormatUint(q.Seq, 10))
+	}
+	return v
+}
+
+func decodeQuestion(v url.Values) (q Question, err error) {
+	q = Question{Name: v.Get("name"), Type: v.Get("type"), Client: v.Get("client"), MAC: v.Get("mac")}
+	if s := v.Get("at"); s != "" {
+		if q.At, err = time.Parse(time.RFC3339Nano, s); err != nil {
+			return q, fmt.Errorf("at=%q: %w", s, err)
+		}
+	}
+	if s := v.Get("seq"); s != "" {
+		if q.Seq, err = strconv.ParseUint(s, 10, 64); err != nil {
+			return q, fmt.Errorf("seq=%q: %w", s, err)
+		}
+	}
+	return q, nil
+}
+
 func decodeQuery(v url.Values) (q audit.Query, err error) {
 	for key := range v {
 		s := v.Get(key)

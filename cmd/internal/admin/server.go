@@ -70,6 +70,10 @@ func (s *Server) Run(ctx context.Context) error {
 	mux.HandleFunc("GET /v1/lists/find", s.find)
 	mux.HandleFunc("POST /v1/lists/{action}", s.listAction)
 	mux.HandleFunc("GET /v1/explain", s.explain)
+	mux.HandleFunc("GET /v1/exceptions", func(w http.ResponseWriter, _ *http.Request) { s.reply(w, s.Backend.Exceptions()) })
+	mux.HandleFunc("POST /v1/exceptions/add", s.exception(s.Backend.AddException))
+	mux.HandleFunc("POST /v1/exceptions/extend", s.exception(s.Backend.ExtendException))
+	mux.HandleFunc("POST /v1/exceptions/remove", s.exception(s.Backend.RemoveException))
 	mux.HandleFunc("POST /v1/reload", s.reload)
 	mux.HandleFunc("GET /v1/audit/search", s.search)
 	mux.HandleFunc("GET /v1/audit/tail", s.tail)
@@ -114,8 +118,12 @@ func (s *Server) refuse(w http.ResponseWriter, code int, err error) {
 }
 
 func (s *Server) explain(w http.ResponseWriter, r *http.Request) {
-	v := r.URL.Query()
-	e, err := s.Backend.Explain(v.Get("name"), v.Get("type"), v.Get("client"))
+	q, err := decodeQuestion(r.URL.Query())
+	if err != nil {
+		s.refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	e, err := s.Backend.Explain(q)
 	if err != nil {
 		s.refuse(w, http.StatusBadRequest, err)
 		return
@@ -148,6 +156,25 @@ func (s *Server) listAction(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.reply(w, Done{done})
+}
+
+// exception does one thing to an exception, with the request in the body.
+func (s *Server) exception(do func(ExceptionRequest) (Exception, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var q ExceptionRequest
+		in := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10))
+		in.DisallowUnknownFields()
+		if err := in.Decode(&q); err != nil {
+			s.refuse(w, http.StatusBadRequest, fmt.Errorf("exception: %w", err))
+			return
+		}
+		e, err := do(q)
+		if err != nil {
+			s.refuse(w, http.StatusConflict, err)
+			return
+		}
+		s.reply(w, e)
+	}
 }
 
 func (s *Server) reload(w http.ResponseWriter, r *http.Request) {

@@ -19,7 +19,7 @@ type Backend interface {
 	Find(name string) ([]Holding, error)
 	// Explain tells what would happen to a question; the error is about the
 	// arguments.
-	Explain(name, qtype, client string) (Explanation, error)
+	Explain(q Question) (Explanation, error)
 	// Reload reads the configuration and lists again, and puts them in force
 	// if all of it is good. The error says what is not.
 	Reload(ctx context.Context) (Reload, error)
@@ -27,7 +27,42 @@ type Backend interface {
 	// list, and only for "refresh". It returns what was done, in a line or
 	// more; the error says why nothing was.
 	ListAction(ctx context.Context, action, name string) (string, error)
+	// Exceptions returns those in force and those that ended, the newest first.
+	Exceptions() []Exception
+	// AddException, ExtendException and RemoveException return what has become
+	// of the exception; the error says why nothing has.
+	AddException(q ExceptionRequest) (Exception, error)
+	ExtendException(q ExceptionRequest) (Exception, error)
+	RemoveException(q ExceptionRequest) (Exception, error)
 	Audit() *audit.Log
+}
+
+// ExceptionRequest is what an operator wants of an exception.
+type ExceptionRequest struct {
+	ID      uint64 `json:"id,omitempty"`     // of the one to extend or remove
+	Name    string `json:"name,omitempty"`   // to add: "example.com", "=example.com" or "*.example.com"
+	Client  string `json:"client,omitempty"` // to add: address or network; empty if it is for Group
+	Group   string `json:"group,omitempty"`
+	Seconds int64  `json:"seconds,omitempty"` // that it lasts, or lasts longer
+	Reason  string `json:"reason,omitempty"`
+	By      string `json:"by,omitempty"`
+}
+
+// Exception is one exception.
+type Exception struct {
+	ID        uint64    `json:"id"`
+	Name      string    `json:"name"`
+	Client    string    `json:"client,omitempty"`
+	Group     string    `json:"group,omitempty"`
+	Reason    string    `json:"reason"`
+	By        string    `json:"by"`
+	Created   time.Time `json:"created"`
+	Until     time.Time `json:"until"`
+	Extended  int       `json:"extended,omitempty"` // how often
+	Ended     time.Time `json:"ended,omitzero"`     // zero while it is in force
+	End       string    `json:"end,omitempty"`      // expired, removed, clock
+	EndedBy   string    `json:"ended_by,omitempty"`
+	EndReason string    `json:"end_reason,omitempty"`
 }
 
 // Status is how the server is doing.
@@ -45,7 +80,10 @@ type Status struct {
 	NameMapped int            `json:"name_mapped"` // octets of it that are a mapped file, in memory as far as hits touch them
 	Categories []Category     `json:"categories"`
 	Policies   []string       `json:"policies"`
-	Attention  []string       `json:"attention,omitempty"` // lists that are not what their origins have
+	Attention  []string       `json:"attention,omitempty"`  // lists that are not what their origins have
+	Exceptions int            `json:"exceptions"`           // in force
+	Hosts      int            `json:"hosts"`                // known by lease or neighbour
+	NextSwitch time.Time      `json:"next_switch,omitzero"` // when a schedule changes
 	Resolver   resolver.Stats `json:"resolver"`
 	Upstreams  []Upstream     `json:"upstreams"`
 	Audit      audit.Stats    `json:"audit"`
@@ -156,6 +194,16 @@ type Step struct {
 	Subject string `json:"subject"`
 	Detail  string `json:"detail"`
 	Where   string `json:"where,omitempty"` // file:line
+}
+
+// Question is what is to be explained: one that might be asked, or one that was.
+type Question struct {
+	Name   string
+	Type   string
+	Client string    // address
+	MAC    string    // hardware address, as a forwarder would tell it; empty for none
+	At     time.Time // zero for now
+	Seq    uint64    // of the record of one that was asked; then nothing else counts. 0 is none
 }
 
 // Reload says what a reload changed.

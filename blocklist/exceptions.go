@@ -1,0 +1,141 @@
+package blocklist
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/gaissmai/bart"
+)
+
+// Exception lets some clients ask for a name until a moment, whatever the rules say. The name is never one that a
+// category with NeverExcept holds.
+type Exception struct {
+	ID     uint64
+	Name   string       // "example.com", "=example.com" or "*.example.com"
+	Client netip.Prefix // whom it is for; the zero Prefix when it is for Group
+	Group  string
+	Until  int64 // nanoseconds since 1970 UTC
+}
+
+// exceptions finds what is excepted. There are few, so a name costs a look in a map for each of its labels.
+type exceptions struct {
+	byName map[string][]uint16 // by wire name, indexes in all
+	all    []*excepted
+}
+
+// excepted is one exception, ready to be looked up.
+type excepted struct {
+	first   uint32 // outcome with the first policy; the others follow in order
+	scope   Scope
+	until   int64
+	clients bart.Lite
+	macs    []MAC
+}
+
+// except takes the exceptions that are known. One whose name is none or whose group is unknown is left out: it would
+// be for nobody.
+func (p *Policy) except() {
+	p.outcomes = p.compiled
+	if len(p.known.Exceptions) == 0 {
+		return
+	}
+	x := &exceptions{byName: map[string][]uint16{}}
+	p.outcomes = slices.Clone(p.compiled)
+	for _, e := range p.known.Exceptions {
+		name, scope, _, reason := appendEntry(nil, []byte(e.Name))
+		if reason != "" || len(x.all) == 1<<16 {
+			continue
+		}
+		own := &excepted{first: uint32(len(p.outcomes)), scope: scope, until: e.Until}
+		if prefix, ok := unmapped(e.Client); ok {
+			own.clients.Insert(prefix)
+		}
+		for _, g := range p.known.Groups {
+			if g.Name == e.Group {
+				own.take(&g.Members, p.known.Hosts)
+			}
+		}
+		for i := range p.configs {
+			p.outcomes = append(p.outcomes, Outcome{
+				Verdict: Allow, Action: ActionAllow, Policy: p.configs[i].Name, By: ByException, Exception: e.ID, ClientPos: p.configs[i].clientsPos(),
+			})
+		}
+		x.byName[string(name)] = append(x.byName[string(name)], uint16(len(x.all)))
+		x.all = append(x.all, own)
+	}
+	p.exceptions = x
+}
+
+// take makes members those whom the exception is for.
+func (e *excepted) take(members *Members, hosts []Host) {
+	for _, prefix := range members.Prefixes {
+		if plain, ok := unmapped(prefix); ok {
+			e.clients.Insert(plain)
+		}
+	}
+	e.macs = append(e.macs, members.MACs...)
+	for _, h := range hosts {
+		if h.MAC != (MAC{}) && slices.Contains(members.MACs, h.MAC) || members.names(h.Name) {
+			if addr := h.Addr.Unmap().WithZone(""); addr.IsValid() {
+				e.clients.Insert(netip.PrefixFrom(addr, addr.BitLen()))
+			}
+		}
+	}
+}
+
+// excepted returns the exception in force that covers name, and where its entry begins; nil when there is none. The
+// most specific entry counts.
+func (p *Policy) excepted(name []byte, l *Lookup) (*excepted, uint8) {
+	var offs [128]uint8
+	n := labels(name, &offs)
+	addr := l.Client.Addr.Unmap().WithZone("")
+	for i := range max(n, 0) {
+		off := offs[i]
+		for _, index := range p.exceptions.byName[string(name[off:])] {
+			e := p.exceptions.all[index]
+			scope := Below
+			if off == 0 {
+				scope = Self
+			}
+			if e.scope&scope == 0 || l.At >= e.until {
+				continue
+			}
+			if e.clients.Contains(addr) || l.Client.MAC != (MAC{}) && slices.Contains(e.macs, l.Client.MAC) {
+				if p.NeverExcepted(name, l.Type) != "" {
+					return nil, 0
+				}
+				return e, off
+			}
+		}
+	}
+	return nil, 0
+}
+
+// NeverExcepted returns the category with NeverExcept that holds the name for a type, "" when none does.
+func (p *Policy) NeverExcepted(name []byte, qtype uint16) string {
+	if !slices.Contains(p.never, true) {
+		return ""
+	}
+	var room [127]hit
+	hits := p.lists.matcher.appendHits(room[:0], name)
+	for i, h := range hits {
+		for _, m := range p.lists.matcher.sets.of(h.set) {
+			by := &p.lists.holders[m.list()]
+			if p.never[m.list()] && !m.exception() && by.part.has(qtype) &&
+				!p.lists.excepted(h.set, by.list, qtype) && !p.lists.anyHas(hits[:i], by.list, qtype) {
+				return by.list.Category
+			}
+		}
+	}
+	return ""
+}
+
+// neverExceptedAddr says whether a category with NeverExcept holds the address.
+func (p *Policy) neverExceptedAddr(addr netip.Addr) bool {
+	for _, by := range p.lists.networks.of(p.lists.networks.find(addr)) {
+		if p.never[by.list] {
+			return true
+		}
+	}
+	return false
+}

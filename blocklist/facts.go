@@ -1,0 +1,258 @@
+package blocklist
+
+import "net/netip"
+
+// Facts are what policies judge in an answer, beside the name that was asked for. They are the same for everybody.
+type Facts struct {
+	Aliases [][]byte     // wire names: CNAME, DNAME and SVCB/HTTPS targets
+	Targets [][]byte     // wire names that records of the type asked for lead to, if it is one of TargetTypes
+	Addrs   []netip.Addr // A, AAAA, and hints in SVCB and HTTPS records
+	ECH     bool         // a record has "ech" (RFC 9848)
+	Hints   bool         // a record has address hints (RFC 9460 §7.3)
+}
+
+// Empty says whether there is nothing to judge.
+func (f *Facts) Empty() bool { return len(f.Aliases)+len(f.Targets)+len(f.Addrs) == 0 && !f.ECH }
+
+// Name returns alias i, counting the targets behind the aliases.
+func (f *Facts) Name(i int) []byte {
+	if i < len(f.Aliases) {
+		return f.Aliases[i]
+	}
+	return f.Targets[i-len(f.Aliases)]
+}
+
+// TargetTypes are the types whose records lead to other names, which rules may ask to be judged: PTR, MX, SRV, NAPTR.
+var TargetTypes = []uint16{12, 15, 33, 35}
+
+// DecideFacts returns what becomes of d, the verdict of this Policy's Decide on l, in view of the answer. An allow
+// becomes a block when a block rule names an alias or, with Targets, a target by category or domain, or an address by a
+// network, and no allow rule before it covers that one; and when an address is one of a private network, which no allow
+// rule names. With Strip such addresses are removed instead. The default never applies. With TrustAllowed an explicit
+// allow of the asked name stands, but for private addresses. Where an exception let the name pass, only what is in a
+// category with NeverExcept still counts. Decision.Alias counts targets behind the aliases. It does not allocate.
+func (p *Policy) DecideFacts(l *Lookup, d Decision, f *Facts) Decision {
+	if d.Verdict == Block || f.Empty() {
+		return d
+	}
+	pol := &p.policies[d.PolicyIndex]
+	excepted := p.outcomes[d.Outcome].By == ByException
+	trusted := pol.cfg.TrustAllowed && d.On == OnName && !excepted
+	if pol.cfg.Observe && d.Observed != 0 && d.Outcome == pol.watching {
+		return d // it would not have come this far
+	}
+	if !trusted {
+		for i, alias := range f.Aliases {
+			if p.judge(pol, l, &d, alias, i, excepted) {
+				return pol.enforce(d)
+			}
+		}
+		for _, t := range pol.targets {
+			if t.qtype != l.Type {
+				continue
+			}
+			for i, target := range f.Targets {
+				if p.judge(&p.policies[t.policy], l, &d, target, len(f.Aliases)+i, excepted) {
+					return pol.enforce(d)
+				}
+			}
+		}
+	}
+	for i, addr := range f.Addrs {
+		o, bits := p.offence(pol, l, &d, addr, i, excepted, trusted)
+		if o == 0 {
+			continue
+		}
+		strips := pol.cfg.Strip && !pol.cfg.Observe
+		d.Outcome, d.Alias, d.On, d.Off, d.Scope = o, uint16(i), OnAddress, bits, Self
+		if !strips {
+			d.Verdict = Block
+			return pol.enforce(d)
+		}
+		d.Remove |= RemoveAddresses
+		break
+	}
+	if pol.cfg.StripECH && f.ECH && !pol.cfg.Observe {
+		d.Remove |= RemoveECH
+	}
+	if pol.cfg.StripHints && f.Hints && !pol.cfg.Observe {
+		d.Remove |= RemoveHints
+	}
+	return d
+}
+
+// judge says whether a rule of pol blocks a name that the answer leads to, number i of them, and writes that into d.
+func (p *Policy) judge(pol *policy, l *Lookup, d *Decision, name []byte, i int, excepted bool) bool {
+	if excepted && p.NeverExcepted(name, l.Type) == "" {
+		return false
+	}
+	r := p.read(pol, name, l.Type)
+	decided := &r.decided
+	blocks := decided.value != 0 && pol.rules[decided.rule].verdict == Block
+	if f := &r.observed; d.Observed == 0 && f.value != 0 && f.rule < decided.rule {
+		d.Observed, d.ObservedAlias = f.outcome, uint16(i)
+		d.ObservedOn, d.ObservedOff, d.ObservedScope = p.entry(f, OnAlias)
+	}
+	if !blocks {
+		return false
+	}
+	if p.exceptions != nil {
+		if e, _ := p.excepted(name, l); e != nil {
+			return false
+		}
+	}
+	d.Outcome, d.Verdict, d.Alias = decided.outcome, Block, uint16(i)
+	d.On, d.Off, d.Scope = p.entry(decided, OnAlias)
+	return true
+}
+
+// offence returns the outcome by which address number i of the answer must not reach the client, and how long the
+// prefix is that says so; 0 when it may. What an observe rule would say goes into d.
+func (p *Policy) offence(pol *policy, l *Lookup, d *Decision, addr netip.Addr, i int, excepted, trusted bool) (outcome uint32, bits uint8) {
+	inner, embeds := embedded(addr)
+	if excepted {
+		if !p.neverExceptedAddr(addr) && !(embeds && p.neverExceptedAddr(inner)) {
+			return 0, 0
+		}
+	}
+	named := false
+	if !trusted && (p.lists.networks.len() > 1 || p.addresses.len() > 1) {
+		for n := range 2 {
+			if n == 1 {
+				if !embeds {
+					break
+				}
+				addr = inner
+			}
+			r := p.readAddr(pol, l.Type, addr)
+			if f := &r.observed; d.Observed == 0 && f.value != 0 && f.rule < r.decided.rule {
+				d.Observed, d.ObservedAlias = f.outcome, uint16(i)
+				d.ObservedOn, d.ObservedOff, d.ObservedScope = OnAddress, f.off, Self
+			}
+			if f := &r.decided; f.value != 0 {
+				if pol.rules[f.rule].verdict == Block {
+					return f.outcome, f.off
+				}
+				named = true // an allow rule names the network
+			}
+		}
+	}
+	if named || !pol.cfg.Rebinding || excepted {
+		return 0, 0
+	}
+	if bits = private(addr); bits == 0 && embeds {
+		bits = private(inner)
+	}
+	if bits == 0 || p.mayBePrivate(pol, l.Name, addr, inner) {
+		return 0, 0
+	}
+	return pol.rebinding, bits
+}
+
+// readAddr reads the rules of one policy for one address. In what was found, off is the length of the prefix that
+// matched, and value is not 0.
+func (p *Policy) readAddr(pol *policy, qtype uint16, addr netip.Addr) reading {
+	r := reading{policy: pol, qtype: qtype, decided: found{rule: noRule}, observed: found{rule: noRule}}
+	set := p.lists.networks.find(addr)
+	var own uint32
+	if p.addresses.len() > 1 {
+		own = p.addresses.find(addr)
+	}
+	if pol.byNetworks[set]|pol.byInline[own] == 0 {
+		return r
+	}
+	r.take(pol.always, found{})
+	r.take(pol.byNetworks[set], found{value: set})
+	r.take(pol.byInline[own], found{value: own, inline: true})
+	for _, f := range [...]*found{&r.decided, &r.observed} {
+		if f.value != 0 {
+			nets := p.lists.networks
+			if f.inline {
+				nets = p.addresses
+			}
+			f.off = nets.bits(f.value, p.listOf[f.outcome])
+		}
+	}
+	return r
+}
+
+// Offends says whether Strip removes the address from the answer to l, of which d is the decision.
+func (p *Policy) Offends(l *Lookup, d Decision, addr netip.Addr) bool {
+	pol := &p.policies[d.PolicyIndex]
+	named := p.Decide(l)
+	excepted := p.outcomes[named.Outcome].By == ByException
+	trusted := pol.cfg.TrustAllowed && named.On == OnName && !excepted
+	o, _ := p.offence(pol, l, &d, addr, 0, excepted, trusted)
+	return o != 0
+}
+
+// embedded returns the IPv4 address that an IPv6 address stands for: IPv4-mapped and -compatible (RFC 4291 §2.5.5),
+// NAT64 (RFC 6052, RFC 8215), 6to4 (RFC 3056) and Teredo (RFC 4380 §4, where it is the client's, inverted).
+func embedded(addr netip.Addr) (inner netip.Addr, ok bool) {
+	if !addr.Is6() {
+		return inner, false
+	}
+	a := addr.As16()
+	var v4 [4]byte
+	switch {
+	case a[0] == 0 && a[1] == 0x64 && a[2] == 0xff && a[3] == 0x9b && (a[4]|a[5]|a[6]|a[7]|a[8]|a[9]|a[10]|a[11] == 0 || a[4] == 0 && a[5] == 1):
+		v4 = [4]byte(a[12:])
+	case a[0] == 0x20 && a[1] == 0x02:
+		v4 = [4]byte(a[2:])
+	case a[0] == 0x20 && a[1] == 0x01 && a[2] == 0 && a[3] == 0:
+		v4 = [4]byte{^a[12], ^a[13], ^a[14], ^a[15]}
+	case addr.Is4In6():
+		return addr.Unmap(), true
+	case a[0]|a[1]|a[2]|a[3]|a[4]|a[5]|a[6]|a[7]|a[8]|a[9]|a[10]|a[11] == 0 && a[12]|a[13]|a[14] != 0:
+		v4 = [4]byte(a[12:])
+	default:
+		return inner, false
+	}
+	return netip.AddrFrom4(v4), true
+}
+
+// private returns how long the prefix is of the network of loopback, private, link-local, unique local or unspecified
+// addresses that holds addr, 0 when none does (RFC 1918, 3927, 4193, 4291, 6890).
+func private(addr netip.Addr) uint8 {
+	addr = addr.Unmap()
+	if addr.Is4() {
+		switch a := addr.As4(); {
+		case a[0] == 10, a[0] == 127, a[0] == 0:
+			return 8
+		case a[0] == 192 && a[1] == 168, a[0] == 169 && a[1] == 254:
+			return 16
+		case a[0] == 172 && a[1]&0xf0 == 16:
+			return 12
+		}
+		return 0
+	}
+	switch {
+	case addr.IsLoopback(), addr.IsUnspecified():
+		return 128
+	case addr.IsLinkLocalUnicast():
+		return 10
+	case addr.IsPrivate():
+		return 7
+	}
+	return 0
+}
+
+// mayBePrivate says whether the policy lets name have this private address.
+func (p *Policy) mayBePrivate(pol *policy, name []byte, addr, inner netip.Addr) bool {
+	for _, prefix := range pol.cfg.Harmless {
+		if prefix.Contains(addr.Unmap()) || inner.IsValid() && prefix.Contains(inner) {
+			return true
+		}
+	}
+	var offs [128]uint8
+	for i := range max(labels(name, &offs), 0) {
+		scope := Below
+		if i == 0 {
+			scope = Self
+		}
+		if pol.notPublic[string(name[offs[i]:])]&scope != 0 {
+			return true
+		}
+	}
+	return false
+}
