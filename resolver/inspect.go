@@ -269,9 +269,15 @@ func noteAlias(e *cache.Entry, target string) error {
 	return nil
 }
 
+// noteAddr notes an address, and the one that it carries.
 func noteAddr(e *cache.Entry, ip []byte) {
-	if a, ok := netip.AddrFromSlice(ip); ok {
-		e.Addrs = append(e.Addrs, a)
+	a, ok := netip.AddrFromSlice(ip)
+	if !ok {
+		return
+	}
+	e.Addrs = append(e.Addrs, a)
+	if v4, ok := carried(a); ok {
+		e.Addrs = append(e.Addrs, v4)
 	}
 }
 

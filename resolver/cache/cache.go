@@ -24,7 +24,7 @@ type Entry struct {
 	Expires int64 // monotonic nanoseconds
 
 	Aliases  [][]byte     // wire names: CNAME, DNAME and SVCB/HTTPS targets
-	Addrs    []netip.Addr // A, AAAA and SVCB/HTTPS hints
+	Addrs    []netip.Addr // A, AAAA and SVCB/HTTPS hints, and what they carry
 	Upstream uint32       // label of the server that answered
 	Group    string       // name of the upstream that it belongs to
 
