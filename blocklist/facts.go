@@ -6,7 +6,7 @@ import "net/netip"
 type Facts struct {
 	Aliases [][]byte     // wire names: CNAME, DNAME and SVCB/HTTPS targets
 	Targets [][]byte     // wire names that records of the type asked for lead to, if it is one of TargetTypes
-	Addrs   []netip.Addr // A, AAAA, and hints in SVCB and HTTPS records
+	Addrs   []netip.Addr // A, AAAA, and hints in SVCB and HTTPS records; after an IPv6 address the IPv4 one that it carries
 	ECH     bool         // a record has "ech" (RFC 9848)
 	Hints   bool         // a record has address hints (RFC 9460 §7.3)
 }
@@ -109,41 +109,26 @@ func (p *Policy) judge(pol *policy, l *Lookup, d *Decision, name []byte, i int, 
 // offence returns the outcome by which address number i of the answer must not reach the client, and how long the
 // prefix is that says so; 0 when it may. What an observe rule would say goes into d.
 func (p *Policy) offence(pol *policy, l *Lookup, d *Decision, addr netip.Addr, i int, excepted, trusted bool) (outcome uint32, bits uint8) {
-	inner, embeds := embedded(addr)
-	if excepted {
-		if !p.neverExceptedAddr(addr) && !(embeds && p.neverExceptedAddr(inner)) {
-			return 0, 0
-		}
-	}
-	named := false
-	if !trusted && (p.lists.networks.len() > 1 || p.addresses.len() > 1) {
-		for n := range 2 {
-			if n == 1 {
-				if !embeds {
-					break
-				}
-				addr = inner
-			}
-			r := p.readAddr(pol, l.Type, addr)
-			if f := &r.observed; d.Observed == 0 && f.value != 0 && f.rule < r.decided.rule {
-				d.Observed, d.ObservedAlias = f.outcome, uint16(i)
-				d.ObservedOn, d.ObservedOff, d.ObservedScope = OnAddress, f.off, Self
-			}
-			if f := &r.decided; f.value != 0 {
-				if pol.rules[f.rule].verdict == Block {
-					return f.outcome, f.off
-				}
-				named = true // an allow rule names the network
-			}
-		}
-	}
-	if named || !pol.cfg.Rebinding || excepted {
+	if excepted && !p.neverExceptedAddr(addr) {
 		return 0, 0
 	}
-	if bits = private(addr); bits == 0 && embeds {
-		bits = private(inner)
+	if !trusted && (p.lists.networks.len() > 1 || p.addresses.len() > 1) {
+		r := p.readAddr(pol, l.Type, addr)
+		if f := &r.observed; d.Observed == 0 && f.value != 0 && f.rule < r.decided.rule {
+			d.Observed, d.ObservedAlias = f.outcome, uint16(i)
+			d.ObservedOn, d.ObservedOff, d.ObservedScope = OnAddress, f.off, Self
+		}
+		if f := &r.decided; f.value != 0 {
+			if pol.rules[f.rule].verdict == Block {
+				return f.outcome, f.off
+			}
+			return 0, 0 // an allow rule names the network
+		}
 	}
-	if bits == 0 || p.mayBePrivate(pol, l.Name, addr, inner) {
+	if !pol.cfg.Rebinding || excepted {
+		return 0, 0
+	}
+	if bits = private(addr); bits == 0 || p.mayBePrivate(pol, l.Name, addr) {
 		return 0, 0
 	}
 	return pol.rebinding, bits
@@ -186,31 +171,6 @@ func (p *Policy) Offends(l *Lookup, d Decision, addr netip.Addr) bool {
 	return o != 0
 }
 
-// embedded returns the IPv4 address that an IPv6 address stands for: IPv4-mapped and -compatible (RFC 4291 §2.5.5),
-// NAT64 (RFC 6052, RFC 8215), 6to4 (RFC 3056) and Teredo (RFC 4380 §4, where it is the client's, inverted).
-func embedded(addr netip.Addr) (inner netip.Addr, ok bool) {
-	if !addr.Is6() {
-		return inner, false
-	}
-	a := addr.As16()
-	var v4 [4]byte
-	switch {
-	case a[0] == 0 && a[1] == 0x64 && a[2] == 0xff && a[3] == 0x9b && (a[4]|a[5]|a[6]|a[7]|a[8]|a[9]|a[10]|a[11] == 0 || a[4] == 0 && a[5] == 1):
-		v4 = [4]byte(a[12:])
-	case a[0] == 0x20 && a[1] == 0x02:
-		v4 = [4]byte(a[2:])
-	case a[0] == 0x20 && a[1] == 0x01 && a[2] == 0 && a[3] == 0:
-		v4 = [4]byte{^a[12], ^a[13], ^a[14], ^a[15]}
-	case addr.Is4In6():
-		return addr.Unmap(), true
-	case a[0]|a[1]|a[2]|a[3]|a[4]|a[5]|a[6]|a[7]|a[8]|a[9]|a[10]|a[11] == 0 && a[12]|a[13]|a[14] != 0:
-		v4 = [4]byte(a[12:])
-	default:
-		return inner, false
-	}
-	return netip.AddrFrom4(v4), true
-}
-
 // private returns how long the prefix is of the network of loopback, private, link-local, unique local or unspecified
 // addresses that holds addr, 0 when none does (RFC 1918, 3927, 4193, 4291, 6890).
 func private(addr netip.Addr) uint8 {
@@ -238,9 +198,9 @@ func private(addr netip.Addr) uint8 {
 }
 
 // mayBePrivate says whether the policy lets name have this private address.
-func (p *Policy) mayBePrivate(pol *policy, name []byte, addr, inner netip.Addr) bool {
+func (p *Policy) mayBePrivate(pol *policy, name []byte, addr netip.Addr) bool {
 	for _, prefix := range pol.cfg.Harmless {
-		if prefix.Contains(addr.Unmap()) || inner.IsValid() && prefix.Contains(inner) {
+		if prefix.Contains(addr.Unmap()) {
 			return true
 		}
 	}

@@ -32,9 +32,13 @@ type asker struct {
 // cmdAsk asks one question and prints the answer: a line with rcode and flags,
 // one with the Extended DNS Error if there is one, then the records. Options:
 //
-//	+tcp +edns +do +cd +ad  transport and flags; +nord clears RD
-//	+class=CH           another class
+//	+tcp +edns +do +cd +ad +z
+//	                    transport and flags, +z the reserved one of the header; +nord clears RD
+//	+class=CH           another class; CLASS65280 for one without a name
 //	+bufsize=N          EDNS with this payload size
+//	+ednsflags=HEX      EDNS with these flags, of which DO is 8000
+//	+option=CODE:HEX    EDNS with this option, behind those that came before
+//	+options=N          EDNS with N options whose codes are for local use
 //	from=ADDRESS        the client's address, of 127.0.0.0/8
 //	at=ADDRESS:PORT     another server address than $ADDR
 //	+silence            there shall be no answer; "no answer" is then printed, without a wait
@@ -48,14 +52,8 @@ func cmdAsk(ts *testscript.TestScript, neg bool, args []string) {
 
 func parseAsk(ts *testscript.TestScript, args []string) *asker {
 	a := &asker{q: new(dns.Msg), network: "udp", server: ts.Getenv("ADDR"), wait: patience}
-	typ, ok := dns.StringToType[args[1]]
-	if digits, is := strings.CutPrefix(args[1], "TYPE"); !ok && is {
-		n, err := strconv.ParseUint(digits, 10, 16)
-		ts.Check(err)
-		typ = uint16(n)
-	} else if !ok {
-		ts.Fatalf("type %q is not known", args[1])
-	}
+	typ, err := numbered("TYPE", args[1], dns.StringToType)
+	ts.Check(err)
 	name, err := canonical(args[0])
 	ts.Check(err)
 	a.q.SetQuestion(name, typ)
@@ -66,21 +64,41 @@ func parseAsk(ts *testscript.TestScript, args []string) *asker {
 		case "+tcp":
 			a.network = "tcp"
 		case "+edns":
-			a.q.SetEdns0(1232, false)
+			a.edns()
 		case "+do":
-			a.q.SetEdns0(1232, true)
+			a.edns().SetDo()
 		case "+cd":
 			a.q.CheckingDisabled = true
 		case "+ad":
 			a.q.AuthenticatedData = true
+		case "+z":
+			a.q.Zero = true
 		case "+nord":
 			a.q.RecursionDesired = false
 		case "+class":
-			a.q.Question[0].Qclass = dns.StringToClass[value]
+			a.q.Question[0].Qclass, err = numbered("CLASS", value, dns.StringToClass)
 		case "+bufsize":
 			n, aerr := strconv.ParseUint(value, 10, 16)
 			err = aerr
-			a.q.SetEdns0(uint16(n), false)
+			a.edns().SetUDPSize(uint16(n))
+		case "+ednsflags":
+			n, aerr := strconv.ParseUint(value, 16, 16)
+			err = aerr
+			a.edns().Hdr.Ttl |= uint32(n)
+		case "+option":
+			code, data, _ := strings.Cut(value, ":")
+			o := new(dns.EDNS0_LOCAL)
+			n, aerr := strconv.ParseUint(code, 10, 16)
+			o.Code = uint16(n)
+			o.Data, err = hex.DecodeString(data)
+			err = errors.Join(aerr, err)
+			a.edns().Option = append(a.edns().Option, o)
+		case "+options":
+			n, aerr := strconv.Atoi(value)
+			err = aerr
+			for i := range n {
+				a.edns().Option = append(a.edns().Option, &dns.EDNS0_LOCAL{Code: dns.EDNS0LOCALSTART + uint16(i)})
+			}
 		case "+silence":
 			a.silence = true
 		case "from":
@@ -93,6 +111,28 @@ func parseAsk(ts *testscript.TestScript, args []string) *asker {
 		ts.Check(err)
 	}
 	return a
+}
+
+// edns returns the question's OPT record, a new one if there is none yet.
+func (a *asker) edns() *dns.OPT {
+	if a.q.IsEdns0() == nil {
+		a.q.SetEdns0(1232, false)
+	}
+	return a.q.IsEdns0()
+}
+
+// numbered returns the number of a type or class: what known says, or the
+// digits behind prefix (RFC 3597 §5).
+func numbered(prefix, text string, known map[string]uint16) (uint16, error) {
+	if n, ok := known[text]; ok {
+		return n, nil
+	}
+	digits, _ := strings.CutPrefix(text, prefix)
+	n, err := strconv.ParseUint(digits, 10, 16)
+	if err != nil {
+		return 0, fmt.Errorf("%s %q is not known", strings.ToLower(prefix), text)
+	}
+	return uint16(n), nil
 }
 
 // canonical returns name with its escapes as an answer has them, so that the two
@@ -281,39 +321,6 @@ func rcode(m *dns.Msg) string {
 		return "BADVERS" // the library has a signature's meaning of 16
 	}
 	return dns.RcodeToString[m.Rcode]
-}
-
-// cmdSend prints a line with header and rcode, and one per question, or "no
-// answer" if there was none.
-func cmdSend(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, args, 1, anyNumber, "send HEX…")
-	msg, err := hex.DecodeString(strings.Join(args, ""))
-	ts.Check(err)
-	c, err := net.Dial("udp", ts.Getenv("ADDR"))
-	ts.Check(err)
-	defer c.Close()
-	_, err = c.Write(msg)
-	ts.Check(err)
-	after, err := sentinel().Pack()
-	ts.Check(err)
-	_, err = c.Write(after)
-	ts.Check(err)
-	_ = c.SetReadDeadline(time.Now().Add(patience))
-	buf := make([]byte, 65535)
-	n, err := c.Read(buf)
-	ts.Check(err)
-	m := new(dns.Msg)
-	if err := m.Unpack(buf[:n]); err != nil {
-		ts.Fatalf("the answer does not parse: %v", err)
-	}
-	if m.Id == sentinelID {
-		fmt.Fprintln(ts.Stdout(), "no answer")
-		return
-	}
-	fmt.Fprintf(ts.Stdout(), "id %04x opcode %d %s\n", m.Id, m.Opcode, rcode(m))
-	for _, q := range m.Question {
-		fmt.Fprintf(ts.Stdout(), "question %s %s %s\n", q.Name, dns.Class(q.Qclass), dns.Type(q.Qtype))
-	}
 }
 
 // cmdFlood keeps a window of questions open, so that none is dropped for want

@@ -54,6 +54,10 @@ func TestMain(m *testing.M) {
 //
 //	upstream FILE [VAR]      start a server that behaves as FILE says; $UPSTREAM, or $VAR, is its address
 //	asked NAME TYPE N [VAR]  fail unless that upstream was asked exactly N times
+//	[!] asked-plain NAME TYPE [VAR]
+//	                         fail unless it was asked, and each time with a question and the flags RD, CD and DO alone;
+//	                         with !, unless there was more
+//	[!] unasked NAME [VAR]   fail if it was asked for the name or one below it, whatever the type; with !, if not
 //	wait-asked NAME TYPE [VAR]
 //	                         wait until it has been asked
 //	release NAME [VAR]       let it send the answers for NAME that it held back
@@ -88,7 +92,9 @@ func TestMain(m *testing.M) {
 //	asking KEY [N] NAME TYPE [OPTIONS]
 //	                         ask N times at once and return when weir has taken all of it
 //	answered KEY             wait for the answers and print the different ones, each with how often it came
-//	send HEX…                send octets as they are over UDP and print the answer
+//	send [-tcp] HEX…         send octets as they are over UDP, or behind their length over TCP, and print the answer;
+//	                         HEX*N stands for N times the same
+//	stream [-octets] FILE    send what a file holds over one TCP connection and print the answers; see cmdStream
 //	flood N NAME TYPE        ask N times over UDP without minding the answers
 //	seal N NAME TYPE         ask N times, and have each record on disk in a segment of its own
 //	filelimit OCTETS|none    let weir write no file beyond so many octets
@@ -119,6 +125,8 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"upstream":         cmdUpstream,
 			"asked":            cmdAsked,
+			"asked-plain":      cmdAskedPlain,
+			"unasked":          cmdUnasked,
 			"wait-asked":       cmdWaitAsked,
 			"release":          cmdRelease,
 			"web":              cmdWeb,
@@ -144,6 +152,7 @@ func TestScripts(t *testing.T) {
 			"asking":           cmdAsking,
 			"answered":         cmdAnswered,
 			"send":             cmdSend,
+			"stream":           cmdStream,
 			"flood":            cmdFlood,
 			"seal":             cmdSeal,
 			"filelimit":        cmdFileLimit,

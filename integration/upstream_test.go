@@ -4,10 +4,8 @@ import (
 	"bufio"
 	"fmt"
 	"net"
-	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/miekg/dns"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -16,8 +14,12 @@ import (
 // fakeServer is an upstream that behaves as a script says, a line each:
 //
 //	rr RECORD          a record; aliases are followed, SOA records at or above a name go with a negative answer
-//	extra NAME RECORD  a record that comes in the additional section of answers for NAME
-//	NAME BEHAVIOUR     silent: no answer. servfail, refused: that. truncated: TC over UDP, whole over TCP.
+//	answer NAME RECORD a record of the answer section of answers for NAME, which then holds such records alone
+//	authority NAME RECORD, extra NAME RECORD
+//	                   a record that comes in the authority or the additional section of answers for NAME
+//	NAME BEHAVIOUR     silent: no answer. servfail, refused: that. yxdomain: that, with the records.
+//	                   options: EDNS with a client subnet, a cookie, NSID and an Extended DNS Error.
+//	                   truncated: TC over UDP, whole over TCP.
 //	                   held: the answers wait for the script's release.
 //	                   forged: first come datagrams with wrong id, wrong name, wrong type, QR=0 and garbage.
 //
@@ -25,19 +27,21 @@ import (
 type fakeServer struct {
 	addr      string
 	records   []dns.RR
-	extra     map[string][]dns.RR
+	given     map[string]map[string][]dns.RR // by section, "answer", "authority" or "extra", and name
 	behaviour map[string]string
 
 	udp net.PacketConn
 	tcp net.Listener
 	wg  sync.WaitGroup
 
-	mu    sync.Mutex
-	heard *sync.Cond     // something was asked
-	count map[string]int // by "name type"
-	held  map[string][]func()
-	conns map[net.Conn]bool
-	gone  bool
+	mu      sync.Mutex
+	heard   *sync.Cond        // something was asked
+	count   map[string]int    // by "name type"
+	more    map[string]string // what such a question came with, last, that is the asker's alone; see besides
+	strange int               // datagrams that were not one question
+	held    map[string][]func()
+	conns   map[net.Conn]bool
+	gone    bool
 }
 
 // upstreamOf returns the upstream whose address is in the variable that is the
@@ -72,39 +76,6 @@ func cmdUpstream(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(key, u.addr)
 }
 
-func cmdAsked(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, args, 3, 4, "asked NAME TYPE N [VAR]")
-	want, err := strconv.Atoi(args[2])
-	ts.Check(err)
-	u := upstreamOf(ts, args, 3)
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if got := u.count[questionKey(args)]; got != want {
-		ts.Fatalf("asked %d times for %s %s, want %d", got, args[0], args[1], want)
-	}
-}
-
-func cmdWaitAsked(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, args, 2, 3, "wait-asked NAME TYPE [VAR]")
-	u := upstreamOf(ts, args, 2)
-	late := false
-	limit := time.AfterFunc(patience, func() {
-		u.mu.Lock()
-		defer u.mu.Unlock()
-		late = true
-		u.heard.Broadcast()
-	})
-	defer limit.Stop()
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	for u.count[questionKey(args)] == 0 {
-		if late {
-			ts.Fatalf("never asked for %s %s", args[0], args[1])
-		}
-		u.heard.Wait()
-	}
-}
-
 func cmdRelease(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg, args, 1, 2, "release NAME [VAR]")
 	u := upstreamOf(ts, args, 1)
@@ -121,15 +92,11 @@ func cmdRelease(ts *testscript.TestScript, neg bool, args []string) {
 	delete(u.behaviour, name)
 }
 
-// questionKey is how the question in args, a name and a type, is counted.
-func questionKey(args []string) string {
-	return dns.Fqdn(strings.ToLower(args[0])) + " " + args[1]
-}
-
 // newFakeServer serves script on addr, or on a free port of 127.0.0.1.
 func newFakeServer(script, addr string) (*fakeServer, error) {
 	u := &fakeServer{
-		extra: map[string][]dns.RR{}, behaviour: map[string]string{}, count: map[string]int{},
+		given:     map[string]map[string][]dns.RR{"answer": {}, "authority": {}, "extra": {}},
+		behaviour: map[string]string{}, count: map[string]int{}, more: map[string]string{},
 		held: map[string][]func(){}, conns: map[net.Conn]bool{},
 	}
 	u.heard = sync.NewCond(&u.mu)
@@ -139,18 +106,18 @@ func newFakeServer(script, addr string) (*fakeServer, error) {
 		switch {
 		case line == "" || strings.HasPrefix(line, "#"):
 		case verb == "rr":
-			rr, err := dns.NewRR(rest)
+			rr, err := record(rest)
 			if err != nil {
 				return nil, err
 			}
 			u.records = append(u.records, rr)
-		case verb == "extra":
-			name, record, _ := strings.Cut(rest, " ")
-			rr, err := dns.NewRR(record)
+		case u.given[verb] != nil:
+			name, text, _ := strings.Cut(rest, " ")
+			rr, err := record(text)
 			if err != nil {
 				return nil, err
 			}
-			u.extra[name] = append(u.extra[name], rr)
+			u.given[verb][dns.Fqdn(name)] = append(u.given[verb][dns.Fqdn(name)], rr)
 		default:
 			u.behaviour[dns.Fqdn(verb)] = rest
 		}
@@ -163,6 +130,15 @@ func newFakeServer(script, addr string) (*fakeServer, error) {
 	u.wg.Go(u.serveUDP)
 	u.wg.Go(u.serveTCP)
 	return u, nil
+}
+
+// record reads a record, and writes its owner as that of a question is written.
+func record(text string) (dns.RR, error) {
+	rr, err := dns.NewRR(text)
+	if err == nil {
+		rr.Header().Name, err = canonical(rr.Header().Name)
+	}
+	return rr, err
 }
 
 // listenBoth opens addr for both transports; where its port is 0, or without
@@ -204,6 +180,9 @@ func (u *fakeServer) serveUDP() {
 		}
 		q := new(dns.Msg)
 		if q.Unpack(buf[:n]) != nil || len(q.Question) != 1 {
+			u.mu.Lock()
+			u.strange++
+			u.mu.Unlock()
 			continue
 		}
 		u.handle(q, true, func(m []byte) { _, _ = u.udp.WriteTo(m, from) })
@@ -251,7 +230,11 @@ func (u *fakeServer) handle(q *dns.Msg, udp bool, write func([]byte)) {
 	} else {
 		send()
 	}
-	u.count[name+" "+dns.TypeToString[typ]]++
+	key := keyOf(name, typ)
+	u.count[key]++
+	if more := besides(q); more != "" {
+		u.more[key] = more
+	}
 	u.heard.Broadcast()
 }
 
@@ -260,8 +243,13 @@ func (u *fakeServer) answer(q *dns.Msg, name string, typ uint16, udp bool) [][]b
 	m := new(dns.Msg)
 	m.SetReply(q)
 	m.RecursionAvailable, m.Compress = true, true
-	u.fill(m, name, typ)
-	m.Extra = append(m.Extra, u.extra[name]...)
+	if given := u.given["answer"][name]; given != nil {
+		m.Answer = given
+	} else {
+		u.fill(m, name, typ)
+	}
+	m.Ns = append(m.Ns, u.given["authority"][name]...)
+	m.Extra = append(m.Extra, u.given["extra"][name]...)
 	var before [][]byte
 	switch u.behaviour[name] {
 	case "silent":
@@ -270,6 +258,16 @@ func (u *fakeServer) answer(q *dns.Msg, name string, typ uint16, udp bool) [][]b
 		m.Rcode, m.Answer, m.Ns = dns.RcodeServerFailure, nil, nil
 	case "refused":
 		m.Rcode, m.Answer, m.Ns = dns.RcodeRefused, nil, nil
+	case "yxdomain":
+		m.Rcode = dns.RcodeYXDomain
+	case "options":
+		m.SetEdns0(1232, false)
+		m.IsEdns0().Option = []dns.EDNS0{
+			&dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: 1, SourceNetmask: 24, Address: net.IPv4(192, 0, 2, 0)},
+			&dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0123456789abcdef0123456789abcdef"},
+			&dns.EDNS0_NSID{Code: dns.EDNS0NSID, Nsid: "6e73"},
+			&dns.EDNS0_EDE{InfoCode: dns.ExtendedErrorCodeNotReady, ExtraText: "of the upstream"},
+		}
 	case "truncated":
 		if udp {
 			m.Truncated, m.Answer = true, nil

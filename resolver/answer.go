@@ -157,7 +157,7 @@ func (st *State) note(ev *audit.Event, d blocklist.Decision) *outcome {
 // sink answers a blocked question.
 func (r *Resolver) sink(s *scratch, msg []byte, from *origin, st *State, why *outcome) []byte {
 	s.event.Source = audit.SourceSinkhole
-	rep := st.Sinkhole.reply(why.answer, s.query.Type)
+	rep := st.Sinkhole.reply(why.answer, s.query.Type, s.query.Class)
 	if rep == nil {
 		s.event.Dropped = true
 		r.record(s)

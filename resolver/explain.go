@@ -142,7 +142,7 @@ func (r *Resolver) known(name []byte, qtype uint16, rewrite uint8) *cache.Entry 
 
 // describe says what reply would be.
 func (s *Sinkhole) describe(k blocklist.Answer, t uint16) string {
-	r := s.reply(k, t)
+	r := s.reply(k, t, wire.ClassINET)
 	switch {
 	case r == nil:
 		return "no answer at all"

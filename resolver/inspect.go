@@ -291,9 +291,13 @@ func noteName(f *blocklist.Facts, all *[][]byte, target string) error {
 	return nil
 }
 
+// noteAddr notes an address, and after it the one that it carries.
 func noteAddr(f *blocklist.Facts, ip []byte) {
 	if a, ok := netip.AddrFromSlice(ip); ok {
 		f.Addrs = append(f.Addrs, a)
+		if v4, ok := carried(a); ok {
+			f.Addrs = append(f.Addrs, v4)
+		}
 	}
 }
 

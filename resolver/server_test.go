@@ -123,6 +123,16 @@ func (s *server) questions() []string {
 	return slices.Clone(s.asked)
 }
 
+// forget returns what was asked since it was last called, for tests that ask
+// without end.
+func (s *server) forget() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	asked := s.asked
+	s.asked, s.flags = nil, nil
+	return asked
+}
+
 func (s *server) answer(q *dns.Msg, limit int) []byte {
 	m := new(dns.Msg).SetReply(q)
 	m.RecursionAvailable = true

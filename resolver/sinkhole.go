@@ -57,13 +57,18 @@ func NewSinkhole(cfg SinkholeConfig) *Sinkhole {
 	return s
 }
 
-// reply returns the answer of kind k to a question of type t, or nil where
-// silence is the answer.
-func (s *Sinkhole) reply(k blocklist.Answer, t uint16) *wire.Reply {
+// reply returns the answer of kind k to a question of this type and class, or
+// nil where silence is the answer. Addresses are of the Internet's class: other
+// questions get none.
+func (s *Sinkhole) reply(k blocklist.Answer, qtype, class uint16) *wire.Reply {
 	if k == blocklist.AnswerDefault {
 		k = s.fallback
 	}
-	switch r := &s.replies[k]; t {
+	r := &s.replies[k]
+	if class != wire.ClassINET {
+		return r.other
+	}
+	switch qtype {
 	case wire.TypeA:
 		return r.a
 	case wire.TypeAAAA:

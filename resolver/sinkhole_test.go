@@ -5,11 +5,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/miekg/dns"
+
 	"weir/blocklist"
 )
 
 // TestSinkholeAnswers: each kind of answer, for each type, set for all rules or
-// by the rule itself; the Extended DNS Error comes with EDNS alone.
+// by the rule itself; the Extended DNS Error comes with EDNS alone, addresses
+// for the Internet's class alone.
 func TestSinkholeAnswers(t *testing.T) {
 	const soa = " / x.track.example. 77 SOA 77;"
 	for _, c := range []struct {
@@ -44,6 +47,11 @@ func TestSinkholeAnswers(t *testing.T) {
 				plain := w.ask("x.track.example. " + typ)
 				if plain != want {
 					t.Errorf("%v %s: %s, want %s", c.answer, typ, plain, want)
+				}
+				for _, class := range []uint16{dns.ClassCHAOS, dns.ClassANY, 0} {
+					if got := w.ask("x.track.example. "+typ, func(m *dns.Msg) { m.Question[0].Qclass = class }); got != c.other {
+						t.Errorf("%v %s of class %d: %s, want %s", c.answer, typ, class, got, c.other)
+					}
 				}
 				if want != "silence" {
 					rcode, rest, _ := strings.Cut(want, " ")

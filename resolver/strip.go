@@ -107,7 +107,11 @@ func (c *cutter) offends(ip net.IP) bool {
 		return false
 	}
 	addr, ok := netip.AddrFromSlice(ip)
-	if !ok || !c.st.Policy.Offends(c.lookup, c.decision, addr) {
+	if !ok {
+		return false
+	}
+	v4, carries := carried(addr)
+	if !c.st.Policy.Offends(c.lookup, c.decision, addr) && !(carries && c.st.Policy.Offends(c.lookup, c.decision, v4)) {
 		return false
 	}
 	c.addresses++
