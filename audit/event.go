@@ -111,6 +111,7 @@ const MaxAnswers = 16
 type Event struct {
 	Time      int64      // when the query arrived, in nanoseconds since 1970 UTC; not before that
 	Client    netip.Addr // zero if unknown; a zone is dropped
+	Group     uint32     // the client's group, from Log.Label, in place of that of Reason and Observed; 0 is theirs
 	Transport Transport
 	Name      []byte // wire name, at most 255 octets; empty when the packet held none
 	Type      uint16

@@ -45,7 +45,7 @@ var sampleReasons = []Reason{
 	{"staff", "staff", "3", "trackers", "lists/=trackers\x1b[2J.txt"},
 }
 
-var sampleLabels = []string{"udp://192.0.2.53:53"}
+var sampleLabels = []string{"udp://192.0.2.53:53", "guests"}
 
 // sample is a batch with one of everything, hostile names among it.
 func sample() batch {
@@ -296,11 +296,12 @@ func TestRoundTrip(t *testing.T) {
 			Time: rapid.Int64Min(0).Draw(t, "time"), Transport: Transport(rapid.Byte().Draw(t, "transport")),
 			Name: name.Draw(t, "name"), Type: rapid.Uint16().Draw(t, "type"), Class: rapid.Uint16().Draw(t, "class"),
 			Blocked: rapid.Bool().Draw(t, "blocked"), Reason: rapid.Uint32Max(3).Draw(t, "reason"),
-			Observed: rapid.Uint32Max(3).Draw(t, "observed"), On: rapid.Byte().Draw(t, "on"), EntryOff: rapid.Byte().Draw(t, "off"),
+			Observed: rapid.Uint32Max(3).Draw(t, "observed"), Group: rapid.Uint32Max(uint32(len(sampleLabels))).Draw(t, "group"),
+			On: rapid.Byte().Draw(t, "on"), EntryOff: rapid.Byte().Draw(t, "off"),
 			EntryScope: rapid.Byte().Draw(t, "scope"), EntryAlias: rapid.Byte().Draw(t, "alias"),
 			Source: Source(rapid.Byte().Draw(t, "source")), Rcode: rapid.Uint16().Draw(t, "rcode"),
 			EDE: rapid.Int32Min(-1).Draw(t, "ede"), Dropped: rapid.Bool().Draw(t, "dropped"),
-			Upstream: rapid.Uint32Max(1).Draw(t, "upstream"), Revision: rapid.Uint64().Draw(t, "revision"),
+			Upstream: rapid.Uint32Max(uint32(len(sampleLabels))).Draw(t, "upstream"), Revision: rapid.Uint64().Draw(t, "revision"),
 			Duration: rapid.Int64Range(0, math.MaxInt64/1000).Draw(t, "duration") * 1000,
 			Aliases:  rapid.SliceOfN(name, 0, MaxAnswers).Draw(t, "aliases"),
 			Addrs:    rapid.SliceOfN(addr, 0, MaxAnswers).Draw(t, "addrs"),
@@ -353,16 +354,22 @@ func sameEvent(b *block, r *row, e *Event) bool {
 	for _, a := range b.answers(r) {
 		got = append(got, b.addrs[a])
 	}
-	reason := func(n uint32) Reason {
-		if n == 0 {
-			return Reason{}
+	reason := func(n uint32) (r Reason) {
+		if n != 0 {
+			r = sampleReasons[n-1]
+			r.List = printable([]byte(r.List))
 		}
-		r := sampleReasons[n-1]
-		r.List = printable([]byte(r.List))
+		if e.Group != 0 {
+			r.Group = sampleLabels[e.Group-1]
+		}
 		return r
 	}
+	observed := Reason{}
+	if e.Observed != 0 {
+		observed = reason(e.Observed)
+	}
 	want := []any{
-		e.Time, e.Transport, string(e.Name), e.Type, e.Class, e.Blocked, reason(e.Reason), reason(e.Observed), e.On, e.EntryOff,
+		e.Time, e.Transport, string(e.Name), e.Type, e.Class, e.Blocked, reason(e.Reason), observed, e.On, e.EntryOff,
 		e.EntryScope, e.EntryAlias, e.Source, e.Rcode, e.EDE, e.Dropped, append([]string{""}, sampleLabels...)[e.Upstream],
 		e.Revision, e.Duration / 1000, e.Client, len(e.Aliases), len(e.Addrs),
 	}

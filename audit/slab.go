@@ -9,7 +9,7 @@ import (
 // one pass without allocating: slabFixed octets, little-endian, then the name,
 // the aliases and the addresses, the last two each behind one octet of length.
 // It never leaves the process.
-const slabFixed = 75
+const slabFixed = 79
 
 // maxName is the longest wire name, RFC 1035 §3.1.
 const maxName = 255
@@ -62,11 +62,12 @@ func appendEvent(b []byte, e *Event) []byte {
 	le.PutUint64(p[48:], e.Revision)
 	client := e.Client.As16()
 	copy(p[56:], client[:])
+	le.PutUint32(p[72:], e.Group)
 
 	name := e.Name[:min(len(e.Name), maxName)]
 	aliases := e.Aliases[:min(len(e.Aliases), MaxAnswers)]
 	addrs := e.Addrs[:min(len(e.Addrs), MaxAnswers)]
-	p[72], p[73], p[74] = uint8(len(name)), uint8(len(aliases)), uint8(len(addrs))
+	p[76], p[77], p[78] = uint8(len(name)), uint8(len(aliases)), uint8(len(addrs))
 	b = append(b, name...)
 	for _, a := range aliases {
 		a = a[:min(len(a), maxName)]
@@ -93,7 +94,7 @@ func readEvent(e *Event, b []byte) int {
 	e.Type, e.Class, e.Rcode = le.Uint16(p[16:]), le.Uint16(p[18:]), le.Uint16(p[20:])
 	e.EDE = int32(le.Uint32(p[24:]))
 	e.Reason, e.Observed, e.Upstream = le.Uint32(p[28:]), le.Uint32(p[32:]), le.Uint32(p[36:])
-	e.Revision = le.Uint64(p[48:])
+	e.Revision, e.Group = le.Uint64(p[48:]), le.Uint32(p[72:])
 	switch p[23] {
 	case 4:
 		e.Client = netip.AddrFrom4([4]byte(p[68:72]))
@@ -104,13 +105,13 @@ func readEvent(e *Event, b []byte) int {
 	}
 	e.Aliases, e.Addrs = e.Aliases[:0], e.Addrs[:0]
 	rest := p[slabFixed:]
-	e.Name, rest = rest[:p[72]], rest[p[72]:]
-	for range p[73] {
+	e.Name, rest = rest[:p[76]], rest[p[76]:]
+	for range p[77] {
 		end := 1 + int(rest[0])
 		e.Aliases = append(e.Aliases, rest[1:end])
 		rest = rest[end:]
 	}
-	for range p[74] {
+	for range p[78] {
 		end := 1 + int(rest[0])
 		a, _ := netip.AddrFromSlice(rest[1:end])
 		e.Addrs = append(e.Addrs, a)
