@@ -222,7 +222,7 @@ func (b *block) query(r *row, names, addrs *seen) {
 	r.name = names.ref(&col[colName])
 	r.typ = uint16(col[colType].upTo(math.MaxUint16))
 	r.class = uint16(col[colClass].upTo(math.MaxUint16))
-	r.flags = uint8(col[colFlags].upTo(flagBlocked | flagDropped))
+	r.flags = uint8(col[colFlags].upTo(flagsKnown))
 	r.reason = uint32(col[colReason].upTo(uint64(len(b.reasons))))
 	r.observed = uint32(col[colObserved].upTo(uint64(len(b.reasons))))
 	r.on = uint8(col[colOn].upTo(math.MaxUint8))
@@ -304,7 +304,7 @@ func (b *block) record(i int) *Record {
 	if ede := r.ede; ede >= 0 {
 		out.EDE = &ede
 	}
-	out.Dropped = r.flags&flagDropped != 0
+	out.Dropped, out.Stripped = r.flags&flagDropped != 0, r.flags&flagStripped != 0
 	out.Upstream = b.text(r.upstream)
 	out.Duration, out.Revision = int64(min(r.duration, math.MaxInt64)), r.revision
 	if n := int(r.aliasCount) + int(r.addrCount); n > 0 {

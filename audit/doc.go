@@ -74,7 +74,7 @@
 //	 4 name        query: name reference
 //	 5 type        query
 //	 6 class       query
-//	 7 flags       query: 1 blocked, 2 dropped
+//	 7 flags       query: 1 blocked, 2 dropped, 4 stripped (addresses or hints were taken out of the answer)
 //	 8 reason      query
 //	 9 observed    query: reason
 //	10 on          query: the entry was found on 0 nothing, 1 name, 2 alias, 3 address

@@ -131,6 +131,8 @@ type Event struct {
 	EDE     int32 // info code of the Extended DNS Error, RFC 8914; -1 is none
 	Dropped bool  // no answer was sent
 
+	Stripped bool // addresses or hints were taken out of the answer before it was sent
+
 	Aliases  [][]byte     // alias targets in the answer, wire names; MaxAnswers are kept
 	Addrs    []netip.Addr // addresses in the answer; MaxAnswers are kept
 	Upstream uint32       // from Log.Label; 0 is none

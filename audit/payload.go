@@ -119,14 +119,7 @@ func (b *builder) query(e *Event, reasons []Reason, labels []string) {
 	b.put(colName, b.names.ref(e.Name))
 	b.put(colType, uint64(e.Type))
 	b.put(colClass, uint64(e.Class))
-	var flags uint64
-	if e.Blocked {
-		flags |= flagBlocked
-	}
-	if e.Dropped {
-		flags |= flagDropped
-	}
-	b.put(colFlags, flags)
+	b.put(colFlags, uint64(e.flags()))
 	b.put(colReason, b.reason(grouped{e.Reason, e.Group}, reasons, labels))
 	var observed grouped // a group alone would look like something observed
 	if e.Observed != 0 && int(e.Observed) <= len(reasons) {

@@ -20,7 +20,24 @@ const maxEvent = slabFixed + maxName + MaxAnswers*(1+maxName) + MaxAnswers*(1+16
 const (
 	flagBlocked = 1 << iota
 	flagDropped
+	flagStripped
+
+	flagsKnown = flagBlocked | flagDropped | flagStripped
 )
+
+// flags returns what the flags column has for e.
+func (e *Event) flags() (f uint8) {
+	if e.Blocked {
+		f |= flagBlocked
+	}
+	if e.Dropped {
+		f |= flagDropped
+	}
+	if e.Stripped {
+		f |= flagStripped
+	}
+	return f
+}
 
 // slabSize returns how many octets appendEvent will append for e.
 func slabSize(e *Event) int {
@@ -39,15 +56,8 @@ func appendEvent(b []byte, e *Event) []byte {
 	start := len(b)
 	b = b[:start+slabFixed]
 	p := b[start:]
-	var flags uint8
-	if e.Blocked {
-		flags |= flagBlocked
-	}
-	if e.Dropped {
-		flags |= flagDropped
-	}
 	le := binary.LittleEndian
-	p[2], p[3] = uint8(e.Transport), flags
+	p[2], p[3] = uint8(e.Transport), e.flags()
 	p[4], p[5], p[6], p[7] = e.On, e.EntryOff, e.EntryScope, e.EntryAlias
 	le.PutUint64(p[8:], uint64(max(e.Time, 0)))
 	le.PutUint16(p[16:], e.Type)
@@ -89,7 +99,7 @@ func readEvent(e *Event, b []byte) int {
 	p := b[:n]
 	e.Time, e.Duration = int64(le.Uint64(p[8:])), int64(le.Uint64(p[40:]))
 	e.Transport, e.Source = Transport(p[2]), Source(p[22])
-	e.Blocked, e.Dropped = p[3]&flagBlocked != 0, p[3]&flagDropped != 0
+	e.Blocked, e.Dropped, e.Stripped = p[3]&flagBlocked != 0, p[3]&flagDropped != 0, p[3]&flagStripped != 0
 	e.On, e.EntryOff, e.EntryScope, e.EntryAlias = p[4], p[5], p[6], p[7]
 	e.Type, e.Class, e.Rcode = le.Uint16(p[16:]), le.Uint16(p[18:]), le.Uint16(p[20:])
 	e.EDE = int32(le.Uint32(p[24:]))

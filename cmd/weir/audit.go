@@ -377,6 +377,9 @@ func recordText(r *audit.Record, p palette) string {
 	if r.Dropped {
 		text += " (no answer)"
 	}
+	if r.Stripped {
+		text += " stripped"
+	}
 	if r.Policy != "" {
 		why := []string{r.Policy, "rule " + r.Rule}
 		if r.Rule == "default" {
