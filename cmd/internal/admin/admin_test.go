@@ -47,6 +47,8 @@ func TestQueryRoundTrip(t *testing.T) {
 			Kind:      audit.Kind(rapid.Uint8().Draw(t, "kind")),
 			Since:     moment.Draw(t, "since"),
 			Until:     moment.Draw(t, "until"),
+			SeqFrom:   rapid.Uint64().Draw(t, "from"),
+			SeqTo:     rapid.Uint64().Draw(t, "to"),
 			Limit:     rapid.Int().Draw(t, "limit"),
 			Oldest:    rapid.Bool().Draw(t, "oldest"),
 		}
@@ -222,7 +224,7 @@ func TestRequests(t *testing.T) {
 	if err := w.call(ctx, http.MethodGet, "/v1/nothing", nil, new(Status)); err == nil || !strings.Contains(err.Error(), "404") {
 		t.Errorf("unknown resource: %v", err)
 	}
-	for _, query := range []string{"limit=x", "nonsense=1", "client=everybody", "type=65536", "since=today"} {
+	for _, query := range []string{"limit=x", "nonsense=1", "client=everybody", "type=65536", "since=today", "seq_from=-1", "seq_to=x"} {
 		res, err := w.http.Get("http://weir/v1/audit/search?" + query)
 		if err != nil {
 			t.Fatal(err)
