@@ -139,8 +139,12 @@ func mark[T any](entries []T, wanted func(T) bool) (marks []bool, found bool) {
 	return marks, found
 }
 
-// matches says whether the row, of the block that prepare saw, is wanted.
-func (f *filter) matches(b *block, r *row) bool {
+// matches says whether row i of the block that prepare saw is wanted.
+func (f *filter) matches(b *block, i int) bool {
+	r := &b.rows[i]
+	if seq := b.header.first + uint64(i); seq < f.query.SeqFrom || seq > f.seqTo() {
+		return false
+	}
 	if r.time < f.since || f.hasUntil && r.time >= f.until || f.kind != 0 && r.kind != f.kind {
 		return false
 	}

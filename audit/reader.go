@@ -61,6 +61,7 @@ func (r *Reader) store() (*store, error) {
 // A scan is the state of one reader's walk over segments; it reuses its memory.
 type scan struct {
 	reader *Reader
+	brief  bool // no details are wanted
 	value  []byte
 	buf    []byte
 	block  block
@@ -73,13 +74,15 @@ type scan struct {
 func (s *scan) load(st *store, key uint64, f *filter) (ok bool) {
 	h, _, payload, err := s.reader.unpacker.open(s.value, s.buf)
 	if err == nil {
-		s.buf = payload
+		if cap(payload) > cap(s.buf) { // else it is s.buf, with less room to be seen
+			s.buf = payload
+		}
 		s.ended = f.ends(&h)
 		if err = s.block.dictionaries(h, payload); err == nil {
 			if !f.prepare(&s.block) {
 				return false
 			}
-			err = s.block.decode()
+			err = s.block.decode(!s.brief)
 		}
 	}
 	if err != nil {
@@ -98,7 +101,7 @@ func (s *scan) load(st *store, key uint64, f *filter) (ok bool) {
 func (r *Reader) Search(ctx context.Context, q Query, emit func(*Record) error) error {
 	f, n := newFilter(q), 0
 	s := scan{reader: r}
-	return s.walk(ctx, f, func() (done bool, err error) { return s.emit(f, &n, q.SeqFrom, emit) })
+	return s.walk(ctx, f, func() (done bool, err error) { return s.emit(f, &n, 0, emit) })
 }
 
 // walk calls each with every segment in s.block that may hold something for f, in
@@ -159,15 +162,15 @@ func after(value []byte, key uint64) uint64 {
 	return key + 1
 }
 
-// emit hands out the block's records that match, from sequence number from on
-// and as far as f wants them. n counts them; done says that the limit is reached.
+// emit hands out the block's records that match, from sequence number from on.
+// n counts them; done says that the limit is reached.
 func (s *scan) emit(f *filter, n *int, from uint64, emit func(*Record) error) (done bool, err error) {
 	rows := len(s.block.rows)
 	for i := range rows {
 		if !f.query.Oldest {
 			i = rows - 1 - i
 		}
-		if seq := s.block.header.first + uint64(i); seq < from || seq > f.seqTo() || !f.matches(&s.block, &s.block.rows[i]) {
+		if s.block.header.first+uint64(i) < from || !f.matches(&s.block, i) {
 			continue
 		}
 		if err := emit(s.block.record(i)); err != nil {

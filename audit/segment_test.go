@@ -3,6 +3,7 @@ package audit
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"flag"
 	"fmt"
 	"math"
@@ -152,7 +153,7 @@ func openBlock(segment []byte) (*block, error) {
 	if err := b.dictionaries(h, payload); err != nil {
 		return nil, err
 	}
-	return b, b.decode()
+	return b, b.decode(true)
 }
 
 func (b *block) records() (out []*Record) {
@@ -281,7 +282,7 @@ func newBuilderFrom(b *block) *block {
 	if err := out.dictionaries(h, payload); err != nil {
 		panic(err)
 	}
-	if err := out.decode(); err != nil {
+	if err := out.decode(true); err != nil {
 		panic(err)
 	}
 	return out
@@ -476,12 +477,23 @@ func FuzzPayload(f *testing.F) {
 	f.Fuzz(func(t *testing.T, count uint32, lost uint64, earliest, latest int64, payload []byte) {
 		b := new(block)
 		h := header{number: 1, first: 1, count: count % 1000, lost: lost, min: earliest, max: latest}
-		if b.dictionaries(h, payload) != nil || b.decode() != nil {
+		if b.dictionaries(h, payload) != nil || b.decode(true) != nil {
 			return
 		}
 		again := newBuilderFrom(b)
 		if !reflect.DeepEqual(b.records(), again.records()) {
 			t.Fatalf("%+v\ncame back as\n%+v", b.records(), again.records())
+		}
+		brief := new(block)
+		if err := errors.Join(brief.dictionaries(h, payload), brief.decode(false)); err != nil {
+			t.Fatalf("without details: %v", err)
+		}
+		for i, want := range b.rows {
+			want.transport, want.class, want.on, want.off, want.scope, want.alias, want.source = 0, 0, 0, 0, 0, 0, 0
+			want.rcode, want.ede, want.upstream, want.duration, want.revision = 0, 0, 0, 0, 0
+			if brief.rows[i] != want {
+				t.Fatalf("without details: %+v, want %+v", brief.rows[i], want)
+			}
 		}
 	})
 }
