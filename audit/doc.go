@@ -11,7 +11,7 @@
 // again. So every call of Record ends up in the store or in a recorded gap, and
 // sequence numbers have no holes.
 //
-// A [Reader] searches and verifies a store, beside the writer or after it;
+// A [Reader] searches, counts and verifies a store, beside the writer or after it;
 // [Log.Follow] hands out records as they are committed; [NewEncoder] writes them
 // in a format for others. [Log.Hits] tells how many queries each list decided,
 // from a roll-up by the hour that the writer keeps beside the segments.

@@ -20,6 +20,7 @@ import (
 // records is where the audit verbs read: a running server, or a stopped store.
 type records interface {
 	Search(ctx context.Context, q audit.Query, emit func(*audit.Record) error) error
+	Top(ctx context.Context, q audit.Query, by audit.Dimension, limit int) (audit.Top, error)
 	Verify(ctx context.Context, progress func(audit.Report)) (audit.Report, error)
 	Close() error
 }
@@ -48,9 +49,9 @@ func (g *global) records(cmd *cobra.Command) (records, error) {
 func auditCommand(g *global) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "audit",
-		Short: "Search, watch, export and verify the record of all queries",
+		Short: "Search, watch, count, export and verify the record of all queries",
 	}
-	c.AddCommand(searchCommand(g), tailCommand(g), exportCommand(g), verifyCommand(g))
+	c.AddCommand(searchCommand(g), tailCommand(g), topCommand(g), exportCommand(g), verifyCommand(g))
 	return c
 }
 

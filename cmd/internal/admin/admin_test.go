@@ -269,6 +269,42 @@ func TestSearch(t *testing.T) {
 	}
 }
 
+// TestTop asserts that what is counted by the server is what its store holds, to the record just before.
+func TestTop(t *testing.T) {
+	w := newWorld(t, &backend{})
+	for i := range 100 {
+		w.record(t, fmt.Sprintf("name-%d", i%7))
+	}
+	q := audit.Query{Name: []byte("\x06name-3\x00")}
+	for _, by := range audit.Dimensions() {
+		for _, q := range []audit.Query{{}, q, {Observed: true}} {
+			got, err := w.Top(t.Context(), q, by, 3)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, err := w.log.Reader().Top(t.Context(), q, by, 3)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+				t.Errorf("%+v by %s (-store +server):\n%s", q, by, diff)
+			}
+		}
+	}
+	top, err := w.Top(t.Context(), audit.Query{}, audit.ByName, 3)
+	if err != nil || top.Records != 100 || top.Keys != 7 || len(top.Rows) != 3 || top.Rows[0].Count != 15 || top.Others != 56 {
+		t.Errorf("%+v, %v", top, err)
+	}
+	if _, err := w.Top(t.Context(), audit.Query{}, "colours", 3); err == nil || !strings.HasPrefix(err.Error(), `by="colours": write one of [names `) {
+		t.Errorf("by what is no dimension: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := w.Top(ctx, audit.Query{}, audit.ByName, 3); !errors.Is(err, context.Canceled) {
+		t.Errorf("interrupted: %v", err)
+	}
+}
+
 // TestTail asserts that a tail without a beginning shows what comes after it, and ends with who reads it or with the server.
 func TestTail(t *testing.T) {
 	w := newWorld(t, &backend{})

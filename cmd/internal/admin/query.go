@@ -77,7 +77,7 @@ func decodeQuery(v url.Values) (q audit.Query, err error) {
 			q.Limit, err = strconv.Atoi(s)
 		case "oldest":
 			q.Oldest, err = strconv.ParseBool(s)
-		case "from": // of a tail, read by its handler
+		case "from", "by": // of a tail and of a top, read by their handlers
 		default:
 			err = fmt.Errorf("not a condition")
 		}
