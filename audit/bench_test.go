@@ -200,3 +200,67 @@ func BenchmarkSearch(b *testing.B) {
 		b.ReportMetric(float64(b.N)*float64(len(events))/b.Elapsed().Seconds(), "events/s")
 	})
 }
+
+// BenchmarkTop counts five million events in five hundred segments. There are some
+// thirty thousand names, and more pairs than are counted exactly.
+func BenchmarkTop(b *testing.B) {
+	dir := b.TempDir()
+	l, err := Open(Config{Dir: dir})
+	if err != nil {
+		b.Fatal(err)
+	}
+	w := &writer{log: l, seen: epoch}
+	events := traffic(l, 1_000_000)
+	span := events[len(events)-1].Time - events[0].Time + 1
+	const rounds = 5
+	for round := range rounds {
+		for i := range events {
+			e := &events[i]
+			if e.Observed = 0; (i+round)%7 == 0 {
+				e.Observed = e.Reason
+			}
+			if l.Record(e); i%10000 == 9999 {
+				if err := w.seal(false); err != nil {
+					b.Fatal(err)
+				}
+			}
+			e.Time += span
+		}
+	}
+	if err := l.Close(); err != nil {
+		b.Fatal(err)
+	}
+	r, err := OpenReader(dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.Close()
+	for _, c := range []struct {
+		name string
+		q    Query
+		by   Dimension
+	}{
+		{"names", Query{}, ByName},
+		{"clients", Query{}, ByClient},
+		{"pairs", Query{}, ByPair},
+		{"rules", Query{}, ByRule},
+		{"categories", Query{Verdict: "block"}, ByCategory},
+		{"observed", Query{Observed: true}, ByPair},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			var top Top
+			for b.Loop() {
+				if top, err = r.Top(context.Background(), c.q, c.by, 10); err != nil {
+					b.Fatal(err)
+				}
+			}
+			if top.Others+top.Rows[0].Count > top.Records {
+				b.Fatal("more are counted than there are")
+			}
+			b.ReportAllocs()
+			b.ReportMetric(float64(b.N)*rounds*float64(len(events))/b.Elapsed().Seconds(), "events/s")
+			b.ReportMetric(float64(top.Keys), "keys")
+			b.ReportMetric(float64(top.Dropped), "dropped")
+		})
+	}
+}

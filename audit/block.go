@@ -166,9 +166,16 @@ func (s *seen) ref(c *cursor) uint32 {
 	return s.next - 1
 }
 
-// decode reads the rows, after dictionaries. Every number in them is then within
-// its table, and the header's count, lost, min and max are proven.
-func (b *block) decode() error {
+// details are the columns that nothing but a Record needs.
+var details = [columns]bool{
+	colTransport: true, colClass: true, colOn: true, colEntryOff: true, colEntryScope: true, colEntryAlias: true, colSource: true,
+	colRcode: true, colEDE: true, colUpstream: true, colDuration: true, colRevision: true,
+}
+
+// decode reads the rows, after dictionaries, with or without the details. Every
+// number in what was read is then within its table, and the header's count, lost,
+// min and max are proven.
+func (b *block) decode(detailed bool) error {
 	var (
 		col      = &b.columns
 		names    = seen{size: uint32(len(b.names))}
@@ -187,8 +194,11 @@ func (b *block) decode() error {
 		switch r.kind {
 		case KindQuery:
 			b.query(&r, &names, &addrs)
-			revision += uint64(unzigzag(col[colRevision].next()))
-			r.revision = revision
+			if detailed {
+				b.details(&r)
+				revision += uint64(unzigzag(col[colRevision].next()))
+				r.revision = revision
+			}
 		case KindChange:
 			r.extra = uint32(col[colText].upTo(uint64(len(b.strings))))
 		case KindGap:
@@ -202,7 +212,7 @@ func (b *block) decode() error {
 		b.rows = append(b.rows, r)
 	}
 	for i := range col {
-		if col[i].failed || len(col[i].b) != 0 {
+		if (detailed || !details[i]) && (col[i].failed || len(col[i].b) != 0) {
 			return fmt.Errorf("its column %d does not fit its records", i)
 		}
 	}
@@ -218,20 +228,11 @@ func (b *block) decode() error {
 func (b *block) query(r *row, names, addrs *seen) {
 	col := &b.columns
 	r.client = addrs.ref(&col[colClient])
-	r.transport = Transport(col[colTransport].upTo(math.MaxUint8))
 	r.name = names.ref(&col[colName])
 	r.typ = uint16(col[colType].upTo(math.MaxUint16))
-	r.class = uint16(col[colClass].upTo(math.MaxUint16))
-	r.flags = uint8(col[colFlags].upTo(flagBlocked | flagDropped))
+	r.flags = uint8(col[colFlags].upTo(flagsKnown))
 	r.reason = uint32(col[colReason].upTo(uint64(len(b.reasons))))
 	r.observed = uint32(col[colObserved].upTo(uint64(len(b.reasons))))
-	r.on = uint8(col[colOn].upTo(math.MaxUint8))
-	r.off = uint8(col[colEntryOff].upTo(math.MaxUint8))
-	r.scope = uint8(col[colEntryScope].upTo(math.MaxUint8))
-	r.alias = uint8(col[colEntryAlias].upTo(math.MaxUint8))
-	r.source = Source(col[colSource].upTo(math.MaxUint8))
-	r.rcode = uint16(col[colRcode].upTo(math.MaxUint16))
-	r.ede = int32(int64(col[colEDE].upTo(math.MaxInt32+1)) - 1)
 	r.aliasCount = uint8(col[colAliasCount].upTo(MaxAnswers))
 	r.addrCount = uint8(col[colAddrCount].upTo(MaxAnswers))
 	r.refs = uint32(len(b.refs))
@@ -241,6 +242,19 @@ func (b *block) query(r *row, names, addrs *seen) {
 	for range r.addrCount {
 		b.refs = append(b.refs, addrs.ref(&col[colAddr]))
 	}
+}
+
+func (b *block) details(r *row) {
+	col := &b.columns
+	r.transport = Transport(col[colTransport].upTo(math.MaxUint8))
+	r.class = uint16(col[colClass].upTo(math.MaxUint16))
+	r.on = uint8(col[colOn].upTo(math.MaxUint8))
+	r.off = uint8(col[colEntryOff].upTo(math.MaxUint8))
+	r.scope = uint8(col[colEntryScope].upTo(math.MaxUint8))
+	r.alias = uint8(col[colEntryAlias].upTo(math.MaxUint8))
+	r.source = Source(col[colSource].upTo(math.MaxUint8))
+	r.rcode = uint16(col[colRcode].upTo(math.MaxUint16))
+	r.ede = int32(int64(col[colEDE].upTo(math.MaxInt32+1)) - 1)
 	r.upstream = uint32(col[colUpstream].upTo(uint64(len(b.strings))))
 	r.duration = col[colDuration].next()
 }
@@ -304,7 +318,7 @@ func (b *block) record(i int) *Record {
 	if ede := r.ede; ede >= 0 {
 		out.EDE = &ede
 	}
-	out.Dropped = r.flags&flagDropped != 0
+	out.Dropped, out.Stripped = r.flags&flagDropped != 0, r.flags&flagStripped != 0
 	out.Upstream = b.text(r.upstream)
 	out.Duration, out.Revision = int64(min(r.duration, math.MaxInt64)), r.revision
 	if n := int(r.aliasCount) + int(r.addrCount); n > 0 {

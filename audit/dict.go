@@ -56,6 +56,11 @@ func (d *dict) number(v []byte) (i uint32, fresh bool) {
 
 func (d *dict) grow() {
 	d.slots = make([]uint32, 2*len(d.slots))
+	d.fill()
+}
+
+// fill puts every entry in the slots, which are empty.
+func (d *dict) fill() {
 	mask := uint32(len(d.slots) - 1)
 	for i, h := range d.hashes {
 		at := h & mask
@@ -64,6 +69,23 @@ func (d *dict) grow() {
 		}
 		d.slots[at] = uint32(i) + 1
 	}
+}
+
+// keep drops the entries that wanted turns down. Those that stay are numbered anew,
+// in the same order.
+func (d *dict) keep(wanted func(i uint32) bool) {
+	var n, end, start uint32
+	for i, stop := range d.ends {
+		if wanted(uint32(i)) {
+			end += uint32(copy(d.arena[end:], d.arena[start:stop]))
+			d.ends[n], d.hashes[n] = end, d.hashes[i]
+			n++
+		}
+		start = stop
+	}
+	d.arena, d.ends, d.hashes = d.arena[:end], d.ends[:n], d.hashes[:n]
+	clear(d.slots)
+	d.fill()
 }
 
 // ref returns how a column refers to v: 0 for an entry that has not been seen

@@ -11,7 +11,7 @@
 // again. So every call of Record ends up in the store or in a recorded gap, and
 // sequence numbers have no holes.
 //
-// A [Reader] searches and verifies a store, beside the writer or after it;
+// A [Reader] searches, counts and verifies a store, beside the writer or after it;
 // [Log.Follow] hands out records as they are committed; [NewEncoder] writes them
 // in a format for others. [Log.Hits] tells how many queries each list decided,
 // from a roll-up by the hour that the writer keeps beside the segments.
@@ -74,7 +74,7 @@
 //	 4 name        query: name reference
 //	 5 type        query
 //	 6 class       query
-//	 7 flags       query: 1 blocked, 2 dropped
+//	 7 flags       query: 1 blocked, 2 dropped, 4 stripped (addresses or hints were taken out of the answer)
 //	 8 reason      query
 //	 9 observed    query: reason
 //	10 on          query: the entry was found on 0 nothing, 1 name, 2 alias, 3 address

@@ -13,7 +13,7 @@ import (
 var csvHeader = []string{
 	"seq", "kind", "time", "client", "group", "transport", "name", "type", "class", "verdict", "observed", "policy",
 	"rule", "category", "list", "entry", "matched_on", "source", "rcode", "ede", "dropped", "answers", "upstream",
-	"duration_us", "revision", "text", "lost", "from", "to",
+	"duration_us", "revision", "text", "lost", "from", "to", "stripped",
 }
 
 type csvTable struct {
@@ -25,15 +25,12 @@ type csvTable struct {
 func newCSV(w io.Writer) Encoder { return &csvTable{w: csv.NewWriter(w)} }
 
 func (t *csvTable) Write(r *Record) error {
-	client, ede, dropped, observed := "", "", "", ""
+	client, ede, observed := "", "", ""
 	if r.Client.IsValid() {
 		client = r.Client.String()
 	}
 	if r.EDE != nil {
 		ede = strconv.Itoa(int(*r.EDE))
-	}
-	if r.Dropped {
-		dropped = "true"
 	}
 	if r.Observed != nil {
 		observed = r.Observed.String()
@@ -41,9 +38,9 @@ func (t *csvTable) Write(r *Record) error {
 	t.head()
 	t.row = append(
 		t.row[:0], number(r.Seq), r.Kind, clock(r.Time), client, r.Group, r.Transport, r.Name, r.Type, r.Class, r.Verdict,
-		observed, r.Policy, r.Rule, r.Category, r.List, r.Entry, r.MatchedOn, r.Source, r.Rcode, ede, dropped,
+		observed, r.Policy, r.Rule, r.Category, r.List, r.Entry, r.MatchedOn, r.Source, r.Rcode, ede, yes(r.Dropped),
 		strings.Join(r.Answers, " "), r.Upstream, number(uint64(r.Duration)), number(r.Revision), r.Text,
-		number(r.Lost), clock(r.From), clock(r.To),
+		number(r.Lost), clock(r.From), clock(r.To), yes(r.Stripped),
 	)
 	for i, cell := range t.row {
 		t.row[i] = plain(cell)
@@ -76,6 +73,13 @@ func plain(cell string) string {
 		return "'" + cell
 	}
 	return cell
+}
+
+func yes(v bool) string {
+	if !v {
+		return ""
+	}
+	return "true"
 }
 
 func number(v uint64) string {

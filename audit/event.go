@@ -111,6 +111,7 @@ const MaxAnswers = 16
 type Event struct {
 	Time      int64      // when the query arrived, in nanoseconds since 1970 UTC; not before that
 	Client    netip.Addr // zero if unknown; a zone is dropped
+	Group     uint32     // the client's group, from Log.Label, in place of that of Reason and Observed; 0 is theirs
 	Transport Transport
 	Name      []byte // wire name, at most 255 octets; empty when the packet held none
 	Type      uint16
@@ -129,6 +130,8 @@ type Event struct {
 	Rcode   uint16
 	EDE     int32 // info code of the Extended DNS Error, RFC 8914; -1 is none
 	Dropped bool  // no answer was sent
+
+	Stripped bool // addresses or hints were taken out of the answer before it was sent
 
 	Aliases  [][]byte     // alias targets in the answer, wire names; MaxAnswers are kept
 	Addrs    []netip.Addr // addresses in the answer; MaxAnswers are kept

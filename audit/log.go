@@ -253,7 +253,7 @@ func (l *Log) Intern(r Reason) uint32 {
 	return n
 }
 
-// Label returns the number of name for Event.Upstream, as Intern does.
+// Label returns the number of name for Event.Upstream and Event.Group, as Intern does.
 func (l *Log) Label(name string) uint32 {
 	name = until(name, maxLabel)
 	l.tables.Lock()

@@ -285,6 +285,7 @@ func TestRecordAllocatesNothing(t *testing.T) {
 	e := query(0, "2001:db8::7", "www.shop.example")
 	e.Aliases = [][]byte{wire("cdn.example"), wire("edge.cdn.example")}
 	e.Addrs = []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}
+	e.Group = l.Label("guests")
 	if n := testing.AllocsPerRun(10000, func() { l.Record(e) }); n != 0 {
 		t.Fatalf("%v allocations per event, want 0", n)
 	}

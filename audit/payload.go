@@ -51,9 +51,9 @@ type builder struct {
 	names, addrs, strings dict
 
 	reasons    []byte // laid out: five string numbers each
-	reasonN    uint64
-	reasonOf   []uint32 // number in this segment + 1 by number in the log
-	upstreamOf []uint32
+	reasonN    uint32
+	reasonOf   map[grouped]uint32 // number in this segment + 1
+	upstreamOf []uint32           // number in this segment + 1 by number in the log
 
 	cols     [columns][]byte
 	rows     uint32
@@ -64,8 +64,11 @@ type builder struct {
 	scratch  []byte
 }
 
+// grouped is a reason and the label of the client's group, by their numbers in the log.
+type grouped struct{ reason, group uint32 }
+
 func newBuilder() *builder {
-	b := &builder{names: newDict(), addrs: newDict(), strings: newDict()}
+	b := &builder{names: newDict(), addrs: newDict(), strings: newDict(), reasonOf: make(map[grouped]uint32)}
 	b.reset()
 	return b
 }
@@ -116,16 +119,13 @@ func (b *builder) query(e *Event, reasons []Reason, labels []string) {
 	b.put(colName, b.names.ref(e.Name))
 	b.put(colType, uint64(e.Type))
 	b.put(colClass, uint64(e.Class))
-	var flags uint64
-	if e.Blocked {
-		flags |= flagBlocked
+	b.put(colFlags, uint64(e.flags()))
+	b.put(colReason, b.reason(grouped{e.Reason, e.Group}, reasons, labels))
+	var observed grouped // a group alone would look like something observed
+	if e.Observed != 0 && int(e.Observed) <= len(reasons) {
+		observed = grouped{e.Observed, e.Group}
 	}
-	if e.Dropped {
-		flags |= flagDropped
-	}
-	b.put(colFlags, flags)
-	b.put(colReason, b.reason(e.Reason, reasons))
-	b.put(colObserved, b.reason(e.Observed, reasons))
+	b.put(colObserved, b.reason(observed, reasons, labels))
 	b.put(colOn, uint64(e.On))
 	b.put(colEntryOff, uint64(e.EntryOff))
 	b.put(colEntryScope, uint64(e.EntryScope))
@@ -175,22 +175,35 @@ func (b *builder) text(s string) uint64 {
 	return uint64(i) + 1
 }
 
-func (b *builder) reason(n uint32, all []Reason) uint64 {
-	if n == 0 || int(n) > len(all) {
+// reason returns the number of k in this segment plus one. A group without a
+// reason is an entry too; neither is 0.
+func (b *builder) reason(k grouped, reasons []Reason, labels []string) uint64 {
+	if int(k.reason) > len(reasons) {
+		k.reason = 0
+	}
+	if int(k.group) > len(labels) {
+		k.group = 0
+	}
+	if k == (grouped{}) {
 		return 0
 	}
-	if int(n) >= len(b.reasonOf) {
-		b.reasonOf = append(b.reasonOf, make([]uint32, len(all)+1-len(b.reasonOf))...)
-	}
-	if b.reasonOf[n] == 0 {
-		r := &all[n-1]
+	n, ok := b.reasonOf[k]
+	if !ok {
+		var r Reason
+		if k.reason != 0 {
+			r = reasons[k.reason-1]
+		}
+		if k.group != 0 {
+			r.Group = labels[k.group-1]
+		}
 		for _, s := range [...]string{r.Group, r.Policy, r.Rule, r.Category, r.List} {
 			b.reasons = binary.AppendUvarint(b.reasons, b.text(s))
 		}
 		b.reasonN++
-		b.reasonOf[n] = uint32(b.reasonN)
+		n = b.reasonN
+		b.reasonOf[k] = n
 	}
-	return uint64(b.reasonOf[n])
+	return uint64(n)
 }
 
 func (b *builder) label(n uint32, all []string) uint64 {
@@ -211,7 +224,7 @@ func (b *builder) payload(p []byte) []byte {
 	p = b.names.append(p)
 	p = b.addrs.append(p)
 	p = b.strings.append(p)
-	p = binary.AppendUvarint(p, b.reasonN)
+	p = binary.AppendUvarint(p, uint64(b.reasonN))
 	p = append(p, b.reasons...)
 	for _, c := range b.cols {
 		p = binary.AppendUvarint(p, uint64(len(c)))

@@ -6,8 +6,8 @@ import (
 )
 
 // A Query says which records are wanted: those for which every field that is set
-// holds. The zero Query wants all. Fields that only queries have (all but Kind,
-// Since, Until, Limit and Oldest) leave out changes and gaps.
+// holds. The zero Query wants all. Fields that only queries have (all but Kind
+// and those below it) leave out changes and gaps.
 type Query struct {
 	Client    netip.Prefix // the client lies in it
 	Name      []byte       // wire name: this name and all below it
@@ -22,6 +22,9 @@ type Query struct {
 	Kind  Kind
 	Since time.Time // at this time or later
 	Until time.Time // before this time
+
+	SeqFrom uint64 // with this sequence number or above; they begin at 1
+	SeqTo   uint64 // with this one or below; 0 is no limit. Only segments that hold some are read
 
 	Limit  int  // end after so many; 0 is no limit
 	Oldest bool // oldest first; else newest first
@@ -73,13 +76,29 @@ func (f *filter) asksReason() bool {
 	return q.Group != "" || q.Policy != "" || q.Category != ""
 }
 
-// wants says that a segment's times may hold something.
+// wants says that a segment's times and numbers may hold something.
 func (f *filter) wants(h *header) bool {
-	return h.max >= f.since && (!f.hasUntil || h.min < f.until)
+	return h.max >= f.since && (!f.hasUntil || h.min < f.until) &&
+		h.last() >= f.query.SeqFrom && h.first <= f.seqTo()
 }
 
-// ends says that this segment and all before it are too old.
-func (f *filter) ends(h *header) bool { return h.high < f.since }
+// ends says that this segment and all behind it in the query's order hold nothing:
+// newest first they are too old. Times may fall again later, so oldest first
+// only numbers tell.
+func (f *filter) ends(h *header) bool {
+	if f.query.Oldest {
+		return h.first > f.seqTo()
+	}
+	return h.high < f.since || h.last() < f.query.SeqFrom
+}
+
+// seqTo is the last sequence number wanted.
+func (f *filter) seqTo() uint64 {
+	if f.query.SeqTo == 0 {
+		return newest
+	}
+	return f.query.SeqTo
+}
 
 func (f *filter) wantsOrEnds(h *header) bool { return f.wants(h) || f.ends(h) }
 
@@ -120,8 +139,12 @@ func mark[T any](entries []T, wanted func(T) bool) (marks []bool, found bool) {
 	return marks, found
 }
 
-// matches says whether the row, of the block that prepare saw, is wanted.
-func (f *filter) matches(b *block, r *row) bool {
+// matches says whether row i of the block that prepare saw is wanted.
+func (f *filter) matches(b *block, i int) bool {
+	r := &b.rows[i]
+	if seq := b.header.first + uint64(i); seq < f.query.SeqFrom || seq > f.seqTo() {
+		return false
+	}
 	if r.time < f.since || f.hasUntil && r.time >= f.until || f.kind != 0 && r.kind != f.kind {
 		return false
 	}

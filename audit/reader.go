@@ -61,10 +61,11 @@ func (r *Reader) store() (*store, error) {
 // A scan is the state of one reader's walk over segments; it reuses its memory.
 type scan struct {
 	reader *Reader
+	brief  bool // no details are wanted
 	value  []byte
 	buf    []byte
 	block  block
-	ended  bool  // the last segment and all before it are too old
+	ended  bool  // the last segment and all behind it hold nothing
 	damage error // of segments that were passed over
 }
 
@@ -73,13 +74,15 @@ type scan struct {
 func (s *scan) load(st *store, key uint64, f *filter) (ok bool) {
 	h, _, payload, err := s.reader.unpacker.open(s.value, s.buf)
 	if err == nil {
-		s.buf = payload
+		if cap(payload) > cap(s.buf) { // else it is s.buf, with less room to be seen
+			s.buf = payload
+		}
 		s.ended = f.ends(&h)
 		if err = s.block.dictionaries(h, payload); err == nil {
 			if !f.prepare(&s.block) {
 				return false
 			}
-			err = s.block.decode()
+			err = s.block.decode(!s.brief)
 		}
 	}
 	if err != nil {
@@ -96,17 +99,30 @@ func (s *scan) load(st *store, key uint64, f *filter) (ok bool) {
 // *DamageError for each of them, joined. Records that are sealed after the
 // beginning may or may not be found.
 func (r *Reader) Search(ctx context.Context, q Query, emit func(*Record) error) error {
-	f := newFilter(q)
+	f, n := newFilter(q), 0
 	s := scan{reader: r}
-	at := newest
-	if q.Oldest {
-		at = 1
+	return s.walk(ctx, f, func() (done bool, err error) { return s.emit(f, &n, 0, emit) })
+}
+
+// walk calls each with every segment in s.block that may hold something for f, in
+// the order of f, until that is done.
+func (s *scan) walk(ctx context.Context, f *filter, each func() (done bool, err error)) error {
+	oldest, from, to := f.query.Oldest, f.query.SeqFrom, f.seqTo()
+	at := to
+	if at < newest {
+		at++
 	}
-	for n := 0; ; {
+	if oldest {
+		at = max(from, 1)
+	}
+	for {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		st, err := r.store()
+		if oldest && at > to || !oldest && at <= from {
+			return s.damage
+		}
+		st, err := s.reader.store()
 		if err != nil {
 			return err
 		}
@@ -114,23 +130,25 @@ func (r *Reader) Search(ctx context.Context, q Query, emit func(*Record) error) 
 			key uint64
 			ok  bool
 		)
-		if q.Oldest {
-			key, ok, err = st.following(at, f.wants, &s.value)
+		if oldest {
+			key, ok, err = st.following(at, f.wantsOrEnds, &s.value)
 		} else {
 			key, ok, err = st.previous(at, f.wantsOrEnds, &s.value)
 		}
 		if err != nil || !ok {
 			return errors.Join(s.damage, err)
 		}
-		if at = key; q.Oldest {
+		if at = key; oldest {
+			if key > to {
+				return s.damage
+			}
 			at = after(s.value, key)
 		}
 		if s.load(st, key, f) {
-			done, err := s.emit(f, &n, 0, emit)
-			if done || err != nil {
+			if done, err := each(); done || err != nil {
 				return errors.Join(s.damage, err)
 			}
-		} else if s.ended && !q.Oldest {
+		} else if s.ended {
 			return s.damage
 		}
 	}
@@ -152,7 +170,7 @@ func (s *scan) emit(f *filter, n *int, from uint64, emit func(*Record) error) (d
 		if !f.query.Oldest {
 			i = rows - 1 - i
 		}
-		if s.block.header.first+uint64(i) < from || !f.matches(&s.block, &s.block.rows[i]) {
+		if s.block.header.first+uint64(i) < from || !f.matches(&s.block, i) {
 			continue
 		}
 		if err := emit(s.block.record(i)); err != nil {
@@ -167,8 +185,8 @@ func (s *scan) emit(f *filter, n *int, from uint64, emit func(*Record) error) (d
 
 // Follow calls emit with the records that q asks for as they are committed,
 // oldest first, beginning with sequence number from; with 0 it begins behind the
-// newest. It returns when ctx ends, when emit returns an error, at q.Limit, or
-// with ErrClosed when the log ends, which may be before the last records were
+// newest. It returns when ctx ends, when emit returns an error, at q.Limit, behind
+// q.SeqTo, or with ErrClosed when the log ends, which may be before the last records were
 // handed out. A slow emit delays nobody else: Follow reads what it missed from the
 // store. A damaged segment ends it with a *DamageError.
 func (l *Log) Follow(ctx context.Context, q Query, from uint64, emit func(*Record) error) error {
@@ -179,8 +197,9 @@ func (l *Log) Follow(ctx context.Context, q Query, from uint64, emit func(*Recor
 	if from == 0 {
 		from = l.newest() + 1
 	}
+	from = max(from, q.SeqFrom)
 	for n := 0; ; {
-		if err := ctx.Err(); err != nil {
+		if err := ctx.Err(); err != nil || from > f.seqTo() {
 			return err
 		}
 		l.follow.Lock()

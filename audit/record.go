@@ -36,7 +36,8 @@ type Record struct {
 	Rcode    string   `json:"rcode,omitempty"`  // NOERROR, NXDOMAIN …, or RCODE24
 	EDE      *int32   `json:"ede,omitempty"`    // info code, RFC 8914
 	Dropped  bool     `json:"dropped,omitempty"`
-	Answers  []string `json:"answers,omitempty"` // aliases, then addresses
+	Stripped bool     `json:"stripped,omitempty"` // addresses or hints were taken out of the answer
+	Answers  []string `json:"answers,omitempty"`  // aliases, then addresses
 	Upstream string   `json:"upstream,omitempty"`
 	Duration int64    `json:"duration_us,omitempty"` // microseconds from arrival to answer, rounded up
 	Revision uint64   `json:"revision,omitempty"`

@@ -76,7 +76,7 @@ func (c *recount) count() error {
 	if !named {
 		return nil
 	}
-	if err := b.decode(); err != nil {
+	if err := b.decode(false); err != nil {
 		return err
 	}
 	for i := range b.rows {

@@ -3,6 +3,7 @@ package audit
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"flag"
 	"fmt"
 	"math"
@@ -45,7 +46,7 @@ var sampleReasons = []Reason{
 	{"staff", "staff", "3", "trackers", "lists/=trackers\x1b[2J.txt"},
 }
 
-var sampleLabels = []string{"udp://192.0.2.53:53"}
+var sampleLabels = []string{"udp://192.0.2.53:53", "guests"}
 
 // sample is a batch with one of everything, hostile names among it.
 func sample() batch {
@@ -93,14 +94,37 @@ func sample() batch {
 	}
 }
 
-func sealSample(t testing.TB) sealed {
+// laterSample has what the format took up after sample: groups of clients and stripped answers.
+func laterSample() batch {
+	at := epoch.UnixNano()
+	e := Event{
+		Time: at, Client: netip.MustParseAddr("192.0.2.7"), Group: 2, Transport: UDP, Name: wire("www.shop.example"), Type: 65, Class: 1,
+		Reason: 2, Observed: 3, Source: SourceCache, EDE: -1, Stripped: true, Duration: 9000, Revision: 7,
+	}
+	var slab []byte
+	for _, change := range []func(){
+		func() {},
+		func() { e.Stripped = false },
+		func() { e.Reason, e.Observed = 0, 0 },
+		func() { e.Stripped, e.Dropped, e.Blocked, e.Reason = true, true, true, 1 },
+		func() { e.Group = 0 },
+	} {
+		change()
+		slab = appendEvent(append(make([]byte, 0, len(slab)+maxEvent), slab...), &e)
+	}
+	return batch{slabs: [][]byte{slab}}
+}
+
+func sealSample(t testing.TB) sealed { return sealBatch(t, sample()) }
+
+func sealBatch(t testing.TB, b batch) sealed {
 	t.Helper()
 	s, err := newSealer()
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.follow(header{}, [digestSize]byte{1, 2, 3}, head{seq: 41, number: 4, digest: [digestSize]byte{4, 5, 6}})
-	segments := s.seal(sample(), sampleReasons, sampleLabels)
+	segments := s.seal(b, sampleReasons, sampleLabels)
 	if len(segments) != 1 {
 		t.Fatalf("%d segments", len(segments))
 	}
@@ -129,7 +153,7 @@ func openBlock(segment []byte) (*block, error) {
 	if err := b.dictionaries(h, payload); err != nil {
 		return nil, err
 	}
-	return b, b.decode()
+	return b, b.decode(true)
 }
 
 func (b *block) records() (out []*Record) {
@@ -139,18 +163,24 @@ func (b *block) records() (out []*Record) {
 	return out
 }
 
-// The golden segment is the promise that what was written once can be read for ever.
+// The golden segments are the promise that what was written once can be read for ever.
 func TestGoldenSegment(t *testing.T) {
-	segment := sealSample(t)
+	t.Run("first", func(t *testing.T) { goldenSegment(t, sample(), "segment-v1.hex", "sample") })
+	t.Run("later", func(t *testing.T) { goldenSegment(t, laterSample(), "segment-v1-later.hex", "sample-later") })
+}
+
+// goldenSegment holds the segment of a batch, and its records in each encoding, against files.
+func goldenSegment(t *testing.T, batch batch, file, records string) {
+	segment := sealBatch(t, batch)
 	if *update {
-		golden(t, "segment-v1.hex", []byte(hex.Dump(segment.bytes)))
+		golden(t, file, []byte(hex.Dump(segment.bytes)))
 	}
 	b := decodeSegment(t, segment.bytes)
 	payload := newBuilderFrom(b)
 	if d := cmp.Diff(payload.records(), b.records(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
 		t.Errorf("a second round differs:\n%s", d)
 	}
-	stored := readDump(t, filepath.Join("testdata", "segment-v1.hex"))
+	stored := readDump(t, filepath.Join("testdata", file))
 	for format := range encodings {
 		var out bytes.Buffer
 		e, err := NewEncoder(format, &out)
@@ -165,7 +195,7 @@ func TestGoldenSegment(t *testing.T) {
 		if err := e.Close(); err != nil {
 			t.Fatal(err)
 		}
-		golden(t, "sample."+format, out.Bytes())
+		golden(t, records+"."+format, out.Bytes())
 	}
 	// The layout (all but zstd's choice of encoding) must still be what it was.
 	was, err := openPayload(stored)
@@ -177,7 +207,7 @@ func TestGoldenSegment(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(was, is) || !bytes.Equal(stored[:headerSize], segment.bytes[:headerSize]) {
-		t.Error("the same batch is laid out differently than in testdata/segment-v1.hex: that is a new format version")
+		t.Errorf("the same batch is laid out differently than in testdata/%s: that is a new format version", file)
 	}
 }
 
@@ -234,7 +264,7 @@ func newBuilderFrom(b *block) *block {
 			Time: r.time, Client: b.addrs[r.client], Transport: r.transport, Name: b.names[r.name], Type: r.typ, Class: r.class,
 			Blocked: r.flags&flagBlocked != 0, Reason: r.reason, Observed: r.observed, On: r.on, EntryOff: r.off,
 			EntryScope: r.scope, EntryAlias: r.alias, Source: r.source, Rcode: r.rcode, EDE: r.ede,
-			Dropped: r.flags&flagDropped != 0, Upstream: r.upstream, Revision: r.revision,
+			Dropped: r.flags&flagDropped != 0, Stripped: r.flags&flagStripped != 0, Upstream: r.upstream, Revision: r.revision,
 			Duration: int64(min(r.duration, math.MaxInt64/1000) * 1000),
 		}
 		for _, a := range b.aliases(r) {
@@ -252,7 +282,7 @@ func newBuilderFrom(b *block) *block {
 	if err := out.dictionaries(h, payload); err != nil {
 		panic(err)
 	}
-	if err := out.decode(); err != nil {
+	if err := out.decode(true); err != nil {
 		panic(err)
 	}
 	return out
@@ -296,11 +326,13 @@ func TestRoundTrip(t *testing.T) {
 			Time: rapid.Int64Min(0).Draw(t, "time"), Transport: Transport(rapid.Byte().Draw(t, "transport")),
 			Name: name.Draw(t, "name"), Type: rapid.Uint16().Draw(t, "type"), Class: rapid.Uint16().Draw(t, "class"),
 			Blocked: rapid.Bool().Draw(t, "blocked"), Reason: rapid.Uint32Max(3).Draw(t, "reason"),
-			Observed: rapid.Uint32Max(3).Draw(t, "observed"), On: rapid.Byte().Draw(t, "on"), EntryOff: rapid.Byte().Draw(t, "off"),
+			Observed: rapid.Uint32Max(3).Draw(t, "observed"), Group: rapid.Uint32Max(uint32(len(sampleLabels))).Draw(t, "group"),
+			On: rapid.Byte().Draw(t, "on"), EntryOff: rapid.Byte().Draw(t, "off"),
 			EntryScope: rapid.Byte().Draw(t, "scope"), EntryAlias: rapid.Byte().Draw(t, "alias"),
 			Source: Source(rapid.Byte().Draw(t, "source")), Rcode: rapid.Uint16().Draw(t, "rcode"),
 			EDE: rapid.Int32Min(-1).Draw(t, "ede"), Dropped: rapid.Bool().Draw(t, "dropped"),
-			Upstream: rapid.Uint32Max(1).Draw(t, "upstream"), Revision: rapid.Uint64().Draw(t, "revision"),
+			Stripped: rapid.Bool().Draw(t, "stripped"),
+			Upstream: rapid.Uint32Max(uint32(len(sampleLabels))).Draw(t, "upstream"), Revision: rapid.Uint64().Draw(t, "revision"),
 			Duration: rapid.Int64Range(0, math.MaxInt64/1000).Draw(t, "duration") * 1000,
 			Aliases:  rapid.SliceOfN(name, 0, MaxAnswers).Draw(t, "aliases"),
 			Addrs:    rapid.SliceOfN(addr, 0, MaxAnswers).Draw(t, "addrs"),
@@ -344,7 +376,7 @@ func TestRoundTrip(t *testing.T) {
 func sameEvent(b *block, r *row, e *Event) bool {
 	got := []any{
 		r.time, r.transport, string(b.names[r.name]), r.typ, r.class, r.flags&flagBlocked != 0, b.reason(r.reason),
-		b.reason(r.observed), r.on, r.off, r.scope, r.alias, r.source, r.rcode, r.ede, r.flags&flagDropped != 0,
+		b.reason(r.observed), r.on, r.off, r.scope, r.alias, r.source, r.rcode, r.ede, r.flags&flagDropped != 0, r.flags&flagStripped != 0,
 		b.text(r.upstream), r.revision, int64(r.duration), b.addrs[r.client], len(b.aliases(r)), len(b.answers(r)),
 	}
 	for _, a := range b.aliases(r) {
@@ -353,17 +385,23 @@ func sameEvent(b *block, r *row, e *Event) bool {
 	for _, a := range b.answers(r) {
 		got = append(got, b.addrs[a])
 	}
-	reason := func(n uint32) Reason {
-		if n == 0 {
-			return Reason{}
+	reason := func(n uint32) (r Reason) {
+		if n != 0 {
+			r = sampleReasons[n-1]
+			r.List = printable([]byte(r.List))
 		}
-		r := sampleReasons[n-1]
-		r.List = printable([]byte(r.List))
+		if e.Group != 0 {
+			r.Group = sampleLabels[e.Group-1]
+		}
 		return r
 	}
+	observed := Reason{}
+	if e.Observed != 0 {
+		observed = reason(e.Observed)
+	}
 	want := []any{
-		e.Time, e.Transport, string(e.Name), e.Type, e.Class, e.Blocked, reason(e.Reason), reason(e.Observed), e.On, e.EntryOff,
-		e.EntryScope, e.EntryAlias, e.Source, e.Rcode, e.EDE, e.Dropped, append([]string{""}, sampleLabels...)[e.Upstream],
+		e.Time, e.Transport, string(e.Name), e.Type, e.Class, e.Blocked, reason(e.Reason), observed, e.On, e.EntryOff,
+		e.EntryScope, e.EntryAlias, e.Source, e.Rcode, e.EDE, e.Dropped, e.Stripped, append([]string{""}, sampleLabels...)[e.Upstream],
 		e.Revision, e.Duration / 1000, e.Client, len(e.Aliases), len(e.Addrs),
 	}
 	for _, a := range e.Aliases {
@@ -439,12 +477,23 @@ func FuzzPayload(f *testing.F) {
 	f.Fuzz(func(t *testing.T, count uint32, lost uint64, earliest, latest int64, payload []byte) {
 		b := new(block)
 		h := header{number: 1, first: 1, count: count % 1000, lost: lost, min: earliest, max: latest}
-		if b.dictionaries(h, payload) != nil || b.decode() != nil {
+		if b.dictionaries(h, payload) != nil || b.decode(true) != nil {
 			return
 		}
 		again := newBuilderFrom(b)
 		if !reflect.DeepEqual(b.records(), again.records()) {
 			t.Fatalf("%+v\ncame back as\n%+v", b.records(), again.records())
+		}
+		brief := new(block)
+		if err := errors.Join(brief.dictionaries(h, payload), brief.decode(false)); err != nil {
+			t.Fatalf("without details: %v", err)
+		}
+		for i, want := range b.rows {
+			want.transport, want.class, want.on, want.off, want.scope, want.alias, want.source = 0, 0, 0, 0, 0, 0, 0
+			want.rcode, want.ede, want.upstream, want.duration, want.revision = 0, 0, 0, 0, 0
+			if brief.rows[i] != want {
+				t.Fatalf("without details: %+v, want %+v", brief.rows[i], want)
+			}
 		}
 	})
 }

@@ -9,7 +9,7 @@ import (
 // one pass without allocating: slabFixed octets, little-endian, then the name,
 // the aliases and the addresses, the last two each behind one octet of length.
 // It never leaves the process.
-const slabFixed = 75
+const slabFixed = 79
 
 // maxName is the longest wire name, RFC 1035 §3.1.
 const maxName = 255
@@ -20,7 +20,24 @@ const maxEvent = slabFixed + maxName + MaxAnswers*(1+maxName) + MaxAnswers*(1+16
 const (
 	flagBlocked = 1 << iota
 	flagDropped
+	flagStripped
+
+	flagsKnown = flagBlocked | flagDropped | flagStripped
 )
+
+// flags returns what the flags column has for e.
+func (e *Event) flags() (f uint8) {
+	if e.Blocked {
+		f |= flagBlocked
+	}
+	if e.Dropped {
+		f |= flagDropped
+	}
+	if e.Stripped {
+		f |= flagStripped
+	}
+	return f
+}
 
 // slabSize returns how many octets appendEvent will append for e.
 func slabSize(e *Event) int {
@@ -39,15 +56,8 @@ func appendEvent(b []byte, e *Event) []byte {
 	start := len(b)
 	b = b[:start+slabFixed]
 	p := b[start:]
-	var flags uint8
-	if e.Blocked {
-		flags |= flagBlocked
-	}
-	if e.Dropped {
-		flags |= flagDropped
-	}
 	le := binary.LittleEndian
-	p[2], p[3] = uint8(e.Transport), flags
+	p[2], p[3] = uint8(e.Transport), e.flags()
 	p[4], p[5], p[6], p[7] = e.On, e.EntryOff, e.EntryScope, e.EntryAlias
 	le.PutUint64(p[8:], uint64(max(e.Time, 0)))
 	le.PutUint16(p[16:], e.Type)
@@ -62,11 +72,12 @@ func appendEvent(b []byte, e *Event) []byte {
 	le.PutUint64(p[48:], e.Revision)
 	client := e.Client.As16()
 	copy(p[56:], client[:])
+	le.PutUint32(p[72:], e.Group)
 
 	name := e.Name[:min(len(e.Name), maxName)]
 	aliases := e.Aliases[:min(len(e.Aliases), MaxAnswers)]
 	addrs := e.Addrs[:min(len(e.Addrs), MaxAnswers)]
-	p[72], p[73], p[74] = uint8(len(name)), uint8(len(aliases)), uint8(len(addrs))
+	p[76], p[77], p[78] = uint8(len(name)), uint8(len(aliases)), uint8(len(addrs))
 	b = append(b, name...)
 	for _, a := range aliases {
 		a = a[:min(len(a), maxName)]
@@ -88,12 +99,12 @@ func readEvent(e *Event, b []byte) int {
 	p := b[:n]
 	e.Time, e.Duration = int64(le.Uint64(p[8:])), int64(le.Uint64(p[40:]))
 	e.Transport, e.Source = Transport(p[2]), Source(p[22])
-	e.Blocked, e.Dropped = p[3]&flagBlocked != 0, p[3]&flagDropped != 0
+	e.Blocked, e.Dropped, e.Stripped = p[3]&flagBlocked != 0, p[3]&flagDropped != 0, p[3]&flagStripped != 0
 	e.On, e.EntryOff, e.EntryScope, e.EntryAlias = p[4], p[5], p[6], p[7]
 	e.Type, e.Class, e.Rcode = le.Uint16(p[16:]), le.Uint16(p[18:]), le.Uint16(p[20:])
 	e.EDE = int32(le.Uint32(p[24:]))
 	e.Reason, e.Observed, e.Upstream = le.Uint32(p[28:]), le.Uint32(p[32:]), le.Uint32(p[36:])
-	e.Revision = le.Uint64(p[48:])
+	e.Revision, e.Group = le.Uint64(p[48:]), le.Uint32(p[72:])
 	switch p[23] {
 	case 4:
 		e.Client = netip.AddrFrom4([4]byte(p[68:72]))
@@ -104,13 +115,13 @@ func readEvent(e *Event, b []byte) int {
 	}
 	e.Aliases, e.Addrs = e.Aliases[:0], e.Addrs[:0]
 	rest := p[slabFixed:]
-	e.Name, rest = rest[:p[72]], rest[p[72]:]
-	for range p[73] {
+	e.Name, rest = rest[:p[76]], rest[p[76]:]
+	for range p[77] {
 		end := 1 + int(rest[0])
 		e.Aliases = append(e.Aliases, rest[1:end])
 		rest = rest[end:]
 	}
-	for range p[74] {
+	for range p[78] {
 		end := 1 + int(rest[0])
 		a, _ := netip.AddrFromSlice(rest[1:end])
 		e.Addrs = append(e.Addrs, a)

@@ -119,7 +119,7 @@ func (v *verifier) segment(key, value []byte) {
 	if err == nil {
 		v.buf = payload
 		if err = v.block.dictionaries(h, payload); err == nil {
-			err = v.block.decode()
+			err = v.block.decode(true)
 		}
 	}
 	if err != nil {

@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -22,6 +20,7 @@ import (
 // records is where the audit verbs read: a running server, or a stopped store.
 type records interface {
 	Search(ctx context.Context, q audit.Query, emit func(*audit.Record) error) error
+	Top(ctx context.Context, q audit.Query, by audit.Dimension, limit int) (audit.Top, error)
 	Verify(ctx context.Context, progress func(audit.Report)) (audit.Report, error)
 	Close() error
 }
@@ -50,113 +49,10 @@ func (g *global) records(cmd *cobra.Command) (records, error) {
 func auditCommand(g *global) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "audit",
-		Short: "Search, watch, export and verify the record of all queries",
+		Short: "Search, watch, count, export and verify the record of all queries",
 	}
-	c.AddCommand(searchCommand(g), tailCommand(g), exportCommand(g), verifyCommand(g))
+	c.AddCommand(searchCommand(g), tailCommand(g), topCommand(g), exportCommand(g), verifyCommand(g))
 	return c
-}
-
-// conditions are the flags that choose records.
-type conditions struct {
-	client, name, verdict, category, policy, qtype, kind string
-	since, until                                         string
-	observed                                             bool
-}
-
-func (c *conditions) flags(cmd *cobra.Command) {
-	f := cmd.Flags()
-	f.StringVar(&c.client, "client", "", "`ADDRESS` or network of the client")
-	f.StringVar(&c.name, "name", "", "`NAME` asked for, and all below it; =NAME for itself only")
-	f.StringVar(&c.verdict, "verdict", "", "allow or block")
-	f.StringVar(&c.category, "category", "", "`CATEGORY` that decided")
-	f.StringVar(&c.policy, "policy", "", "`POLICY` that decided")
-	f.StringVar(&c.qtype, "type", "", "`TYPE` asked for")
-	f.StringVar(&c.kind, "kind", "", "query, change or gap")
-	f.StringVar(&c.since, "since", "", "`TIME`: a span back from now like 90m or 7d, a date, or RFC 3339")
-	f.StringVar(&c.until, "until", "", "`TIME`, written like --since; records before it")
-	f.BoolVar(&c.observed, "observed", false, "only what an observe rule would have blocked")
-}
-
-// query turns the flags into a query; an error is one of usage.
-func (c *conditions) query(now time.Time) (q audit.Query, err error) {
-	usage := func(format string, args ...any) error { return &exitError{exitUsage, fmt.Errorf(format, args...)} }
-	if c.client != "" {
-		if q.Client, err = parseNetwork(c.client); err != nil {
-			return q, usage("--client %q is neither an address nor a network", c.client)
-		}
-	}
-	if c.name != "" {
-		name, exact := strings.CutPrefix(c.name, "=")
-		if q.Name, err = blocklistName(name); err != nil {
-			return q, usage("--name: %w", err)
-		}
-		q.ExactName = exact
-	}
-	switch c.verdict {
-	case "", "allow", "block":
-		q.Verdict = c.verdict
-	default:
-		return q, usage("--verdict %q: write allow or block", c.verdict)
-	}
-	q.Category, q.Policy, q.Observed = c.category, c.policy, c.observed
-	if c.qtype != "" {
-		if q.Type, err = parseType(c.qtype); err != nil {
-			return q, usage("--type: %w", err)
-		}
-	}
-	switch c.kind {
-	case "":
-	case "query":
-		q.Kind = audit.KindQuery
-	case "change":
-		q.Kind = audit.KindChange
-	case "gap":
-		q.Kind = audit.KindGap
-	default:
-		return q, usage("--kind %q: write query, change or gap", c.kind)
-	}
-	for _, t := range []struct {
-		flag, text string
-		into       *time.Time
-	}{{"since", c.since, &q.Since}, {"until", c.until, &q.Until}} {
-		if t.text == "" {
-			continue
-		}
-		if *t.into, err = parseTime(t.text, now); err != nil {
-			return q, usage("--%s: %w", t.flag, err)
-		}
-	}
-	return q, nil
-}
-
-func parseNetwork(text string) (netip.Prefix, error) {
-	if p, err := netip.ParsePrefix(text); err == nil {
-		return p.Masked(), nil
-	}
-	a, err := netip.ParseAddr(text)
-	if err != nil {
-		return netip.Prefix{}, err
-	}
-	a = a.Unmap().WithZone("")
-	return netip.PrefixFrom(a, a.BitLen()), nil
-}
-
-// parseTime reads a span back from now ("90m", "7d"), a date or a time.
-func parseTime(text string, now time.Time) (time.Time, error) {
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		if n, err := strconv.ParseUint(days, 10, 20); err == nil {
-			return now.AddDate(0, 0, -int(n)), nil
-		}
-	}
-	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
-		return now.Add(-d), nil
-	}
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02 15:04:05.999999999", "2006-01-02T15:04:05", "2006-01-02 15:04", "2006-01-02"} {
-		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil {
-			return t, nil
-		}
-	}
-	return time.Time{}, fmt.Errorf("%q is no time: write a span back from now (90m, 7d), a date (2006-01-02), or RFC 3339", text)
 }
 
 func searchCommand(g *global) *cobra.Command {
@@ -204,6 +100,8 @@ func searchCommand(g *global) *cobra.Command {
 		},
 	}
 	cond.flags(c)
+	cond.kindFlag(c)
+	cond.seqFlag(c)
 	c.Flags().IntVar(&limit, "limit", 50, "at most so many `RECORDS`; 0 is all")
 	c.Flags().BoolVar(&oldest, "reverse", false, "oldest first")
 	jsonFlag(c, &asJSON)
@@ -238,6 +136,7 @@ func tailCommand(g *global) *cobra.Command {
 		},
 	}
 	cond.flags(c)
+	cond.kindFlag(c)
 	c.Flags().Uint64Var(&from, "from", 0, "begin with this `SEQ` instead of now")
 	jsonFlag(c, &asJSON)
 	return c
@@ -293,6 +192,8 @@ func exportCommand(g *global) *cobra.Command {
 		},
 	}
 	cond.flags(c)
+	cond.kindFlag(c)
+	cond.seqFlag(c)
 	c.Flags().StringVar(&format, "format", "jsonl", "`FORMAT`: jsonl or csv")
 	c.Flags().StringVarP(&file, "output", "o", "", "`FILE` to write, readable by its owner only (default standard output)")
 	return c
@@ -376,6 +277,9 @@ func recordText(r *audit.Record, p palette) string {
 	text := fmt.Sprintf("%-15s  %s  %-30s %-5s  %s %s", r.Client, p.verdict(fmt.Sprintf("%-5s", verdict)), r.Name, r.Type, r.Source, r.Rcode)
 	if r.Dropped {
 		text += " (no answer)"
+	}
+	if r.Stripped {
+		text += " stripped"
 	}
 	if r.Policy != "" {
 		why := []string{r.Policy, "rule " + r.Rule}

@@ -130,6 +130,13 @@ func TestRecordText(t *testing.T) {
 			`2001:db8::1      allow  \027[2J\010.example            TYPE65280  cache NOERROR (no answer)  [staff, default, on alias]` +
 				`  would block: policy staff, rule 2, category new, list new.txt  cdn.example 192.0.2.7`,
 		},
+		{
+			audit.Record{
+				Kind: "query", Client: netip.MustParseAddr("192.0.2.1"), Name: "www.shop.example", Type: "HTTPS", Verdict: "allow", Policy: "staff", Rule: "2",
+				Source: "cache", Rcode: "NOERROR", Stripped: true,
+			},
+			`192.0.2.1        allow  www.shop.example               HTTPS  cache NOERROR stripped  [staff, rule 2]`,
+		},
 		{audit.Record{Kind: "query", Client: netip.MustParseAddr("192.0.2.1"), Source: "error", Rcode: "FORMERR"}, `192.0.2.1        -                                            error FORMERR`},
 		{audit.Record{Kind: "change", Text: "reload: \x1b[31m\u202eevil"}, `change  reload: \x1b[31m\u202eevil`},
 		{audit.Record{Kind: "gap", Lost: 1, From: at, To: at}, `gap     1 event lost between 2026-01-02 03:04:05.000 and 2026-01-02 03:04:05.000`},

@@ -47,6 +47,8 @@ func TestQueryRoundTrip(t *testing.T) {
 			Kind:      audit.Kind(rapid.Uint8().Draw(t, "kind")),
 			Since:     moment.Draw(t, "since"),
 			Until:     moment.Draw(t, "until"),
+			SeqFrom:   rapid.Uint64().Draw(t, "from"),
+			SeqTo:     rapid.Uint64().Draw(t, "to"),
 			Limit:     rapid.Int().Draw(t, "limit"),
 			Oldest:    rapid.Bool().Draw(t, "oldest"),
 		}
@@ -239,7 +241,7 @@ func TestRequests(t *testing.T) {
 	if err := w.call(ctx, http.MethodGet, "/v1/nothing", nil, new(Status)); err == nil || !strings.Contains(err.Error(), "404") {
 		t.Errorf("unknown resource: %v", err)
 	}
-	for _, query := range []string{"limit=x", "nonsense=1", "client=everybody", "type=65536", "since=today"} {
+	for _, query := range []string{"limit=x", "nonsense=1", "client=everybody", "type=65536", "since=today", "seq_from=-1", "seq_to=x"} {
 		res, err := w.http.Get("http://weir/v1/audit/search?" + query)
 		if err != nil {
 			t.Fatal(err)
@@ -281,6 +283,42 @@ func TestSearch(t *testing.T) {
 	rep, err := w.Verify(t.Context(), nil)
 	if err != nil || rep.Records != n || len(rep.Problems) > 0 {
 		t.Errorf("Verify: %+v, %v", rep, err)
+	}
+}
+
+// TestTop asserts that what is counted by the server is what its store holds, to the record just before.
+func TestTop(t *testing.T) {
+	w := newWorld(t, &backend{})
+	for i := range 100 {
+		w.record(t, fmt.Sprintf("name-%d", i%7))
+	}
+	q := audit.Query{Name: []byte("\x06name-3\x00")}
+	for _, by := range audit.Dimensions() {
+		for _, q := range []audit.Query{{}, q, {Observed: true}} {
+			got, err := w.Top(t.Context(), q, by, 3)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, err := w.log.Reader().Top(t.Context(), q, by, 3)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+				t.Errorf("%+v by %s (-store +server):\n%s", q, by, diff)
+			}
+		}
+	}
+	top, err := w.Top(t.Context(), audit.Query{}, audit.ByName, 3)
+	if err != nil || top.Records != 100 || top.Keys != 7 || len(top.Rows) != 3 || top.Rows[0].Count != 15 || top.Others != 56 {
+		t.Errorf("%+v, %v", top, err)
+	}
+	if _, err := w.Top(t.Context(), audit.Query{}, "colours", 3); err == nil || !strings.HasPrefix(err.Error(), `by="colours": write one of [names `) {
+		t.Errorf("by what is no dimension: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := w.Top(ctx, audit.Query{}, audit.ByName, 3); !errors.Is(err, context.Canceled) {
+		t.Errorf("interrupted: %v", err)
 	}
 }
 

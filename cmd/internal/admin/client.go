@@ -119,6 +119,19 @@ func (c *Client) Verify(ctx context.Context, _ func(audit.Report)) (r audit.Repo
 	return r, c.call(ctx, http.MethodGet, "/v1/audit/verify", nil, &r)
 }
 
+// Top counts records; see audit.Reader.
+func (c *Client) Top(ctx context.Context, q audit.Query, by audit.Dimension, limit int) (audit.Top, error) {
+	q.Limit = limit
+	v := encodeQuery(q)
+	v.Set("by", string(by))
+	var a topAnswer
+	err := c.call(ctx, http.MethodGet, "/v1/audit/top", v, &a)
+	if err == nil && a.Error != "" {
+		err = errors.New(a.Error)
+	}
+	return a.Top, err
+}
+
 // Search streams records; see audit.Reader.
 func (c *Client) Search(ctx context.Context, q audit.Query, emit func(*audit.Record) error) error {
 	return c.stream(ctx, "/v1/audit/search", encodeQuery(q), emit)

@@ -8,6 +8,7 @@
 //	POST /v1/reload            Reload
 //	GET  /v1/audit/search      records, one JSON object a line
 //	GET  /v1/audit/tail        the same, as they are sealed, until the client leaves
+//	GET  /v1/audit/top         audit.Top     ?by=&limit=
 //	GET  /v1/audit/verify      audit.Report
 //
 // A stream of records ends with a line {"end":true}, or {"error":"…"}: without

@@ -31,6 +31,8 @@ func encodeQuery(q audit.Query) url.Values {
 	set("kind", strconv.Itoa(int(q.Kind)), q.Kind != 0)
 	set("since", q.Since.Format(time.RFC3339Nano), !q.Since.IsZero())
 	set("until", q.Until.Format(time.RFC3339Nano), !q.Until.IsZero())
+	set("seq_from", strconv.FormatUint(q.SeqFrom, 10), q.SeqFrom != 0)
+	set("seq_to", strconv.FormatUint(q.SeqTo, 10), q.SeqTo != 0)
 	set("limit", strconv.Itoa(q.Limit), q.Limit != 0)
 	set("oldest", "true", q.Oldest)
 	return v
@@ -94,11 +96,15 @@ func decodeQuery(v url.Values) (q audit.Query, err error) {
 			q.Since, err = time.Parse(time.RFC3339Nano, s)
 		case "until":
 			q.Until, err = time.Parse(time.RFC3339Nano, s)
+		case "seq_from":
+			q.SeqFrom, err = strconv.ParseUint(s, 10, 64)
+		case "seq_to":
+			q.SeqTo, err = strconv.ParseUint(s, 10, 64)
 		case "limit":
 			q.Limit, err = strconv.Atoi(s)
 		case "oldest":
 			q.Oldest, err = strconv.ParseBool(s)
-		case "from": // of a tail, read by its handler
+		case "from", "by": // of a tail and of a top, read by their handlers
 		default:
 			err = fmt.Errorf("not a condition")
 		}

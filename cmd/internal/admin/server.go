@@ -77,6 +77,7 @@ func (s *Server) Run(ctx context.Context) error {
 	mux.HandleFunc("POST /v1/reload", s.reload)
 	mux.HandleFunc("GET /v1/audit/search", s.search)
 	mux.HandleFunc("GET /v1/audit/tail", s.tail)
+	mux.HandleFunc("GET /v1/audit/top", s.top)
 	mux.HandleFunc("GET /v1/audit/verify", s.verify)
 	h := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -233,6 +234,25 @@ func (s *Server) flush(r *http.Request) {
 	}
 }
 
+func (s *Server) top(w http.ResponseWriter, r *http.Request) {
+	q, err := decodeQuery(r.URL.Query())
+	by := audit.Dimension(r.URL.Query().Get("by"))
+	if err == nil && !slices.Contains(audit.Dimensions(), by) {
+		err = fmt.Errorf("by=%q: write one of %s", by, audit.Dimensions())
+	}
+	if err != nil {
+		s.refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	s.flush(r)
+	t, err := s.Backend.Audit().Reader().Top(r.Context(), q, by, q.Limit)
+	answer := topAnswer{Top: t}
+	if err != nil {
+		answer.Error = err.Error()
+	}
+	s.reply(w, answer)
+}
+
 func (s *Server) verify(w http.ResponseWriter, r *http.Request) {
 	s.flush(r)
 	rep, err := s.Backend.Audit().Reader().Verify(r.Context(), nil)
@@ -241,6 +261,12 @@ func (s *Server) verify(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.reply(w, rep)
+}
+
+// topAnswer is what was counted, and why that may not be all.
+type topAnswer struct {
+	audit.Top
+	Error string `json:"error,omitempty"`
 }
 
 // trailer is the last line of a stream, or the whole of a refusal.
