@@ -147,7 +147,7 @@ func (st *State) client(q *wire.Query, from *origin) blocklist.Client {
 // note writes the decision d into the event and returns its outcome.
 func (st *State) note(ev *audit.Event, d blocklist.Decision) *outcome {
 	why := &st.outcomes[d.Outcome]
-	ev.Blocked = d.Verdict == blocklist.Block
+	ev.Blocked, ev.Group = d.Verdict == blocklist.Block, st.groups[d.Group]
 	ev.Reason = why.reason
 	ev.Observed = st.outcomes[d.Observed].reason
 	ev.On, ev.EntryOff, ev.EntryScope, ev.EntryAlias = uint8(d.On), d.Off, uint8(d.Scope), uint8(d.Alias)

@@ -18,6 +18,7 @@ type Account struct {
 	Fact     string   // the alias or address in the answer that decided; empty when none did
 	Entry    string   // that covers Fact: "track.example", "192.0.2.0/24"
 	Hops     []string // aliases on the way to Fact
+	Held     bool     // Fact is of an answer that memory holds
 	Removed  bool     // addresses like Fact are taken out of the answer, which else goes its way
 	Safe     string   // the host of a search engine that the answer leads to instead; empty for none
 	Refused  bool     // the client is not in Access
@@ -73,6 +74,7 @@ func (r *Resolver) Explain(s *State, l *blocklist.Lookup) Account {
 		return a // no answer from elsewhere is given
 	}
 	if e := r.known(l.Name, l.Type, a.Decision.Rewrite); e != nil {
+		a.Held = true
 		a.judge(s, l, &e.Facts)
 	}
 	return a

@@ -35,8 +35,9 @@ type State struct {
 	// counts; nil is none.
 	Tellers *bart.Lite
 
-	outcomes []outcome // parallel to Policy.Outcomes
-	forged   []byte    // Extended DNS Error of an answer with another name in it
+	outcomes []outcome       // parallel to Policy.Outcomes
+	groups   []uint32        // labels of Policy.Groups in the audit log, from 1 as decisions number them
+	forged   []byte          // Extended DNS Error of an answer with another name in it
 	flights  *sync.WaitGroup // on their way to Groups
 }
 
@@ -91,6 +92,10 @@ func (s *State) Prepare(log *audit.Log) {
 			answer:    o.Answer,
 			byDefault: o.By == blocklist.ByDefault,
 		}
+	}
+	s.groups = []uint32{0}
+	for _, g := range s.Policy.Groups() {
+		s.groups = append(s.groups, log.Label(g.Name))
 	}
 	s.forged = wire.AppendEDE(nil, edeForged, "safe search")
 }

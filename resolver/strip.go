@@ -44,7 +44,7 @@ func (r *Resolver) strip(s *scratch, msg []byte, from *origin, st *State, e *cac
 		s.event.Source, s.event.EDE = audit.SourceError, edeOther
 		return r.finish(s, msg, from, &replyServFail, wire.Finish{})
 	}
-	s.event.EDE = edeForged
+	s.event.EDE, s.event.Stripped = edeForged, true
 	text := st.Policy.Outcomes()[d.Outcome].Policy + ": " + c.told()
 	return r.finish(s, msg, from, &rep, wire.Finish{Age: e.Age(from.mono), EDE: wire.AppendEDE(nil, edeForged, text)})
 }

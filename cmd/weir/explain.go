@@ -237,6 +237,14 @@ func printExplanation(out io.Writer, e admin.Explanation, p palette) error {
 	for i, s := range e.Steps {
 		rows = append(rows, []string{fmt.Sprint(i + 1), s.Kind, shown(s.Subject), shown(s.Detail), shown(s.Where)})
 	}
-	_, err = io.WriteString(out, table(rows, "  "))
+	text := table(rows, "  ")
+	if len(e.Remedies) > 0 {
+		rows = nil
+		for _, s := range e.Remedies {
+			rows = append(rows, []string{shown(s.Subject), shown(s.Detail), shown(s.Where)})
+		}
+		text += "to allow it\n" + table(rows, "  ")
+	}
+	_, err = io.WriteString(out, text)
 	return err
 }

@@ -30,11 +30,14 @@ func (b *built) steps(e *admin.Explanation, l *blocklist.Lookup, a *resolver.Acc
 	}
 	switch o := &a.Outcome; {
 	case a.Fact != "" && o.By == blocklist.ByRebinding:
-		step("rebinding", a.Entry, o.Pos, "%s in the answer to a public name%s", a.Fact, removed(a))
+		step("rebinding", a.Entry, o.Pos, "%s%s, to a public name%s", a.Fact, where(a), removed(a))
 	case a.Fact != "" && (a.Blocked || a.Removed):
-		step("rule", strings.TrimSpace(o.Action.String()+" "+o.Category), o.Pos, "entry %s, for %s%s", entryText(a.Entry), hops(e.Name, a), removed(a))
+		step("rule", strings.TrimSpace(o.Action.String()+" "+o.Category), o.Pos, "entry %s, for %s%s%s", entryText(a.Entry), a.Fact, where(a), removed(a))
 	case o.By == blocklist.ByDefault && a.Zone == "":
 		step("default", o.Verdict.String(), o.Pos, "no rule decides")
+	}
+	if len(a.Hops) > 0 {
+		step("alias", count(len(a.Hops)+1, "hop", "hops"), "", "%s", strings.Join(append(append([]string{e.Name}, a.Hops...), a.Fact), " → "))
 	}
 	if o := a.Observed; o != nil && a.Outcome.By == blocklist.ByMode {
 		by := o.By.String()
@@ -42,22 +45,22 @@ func (b *built) steps(e *admin.Explanation, l *blocklist.Lookup, a *resolver.Acc
 			by = fmt.Sprintf("rule %d", o.Rule)
 		}
 		if a.Fact != "" {
-			by += fmt.Sprintf(", entry %s, for %s", entryText(a.Entry), hops(e.Name, a))
+			by += fmt.Sprintf(", entry %s, for %s%s", entryText(a.Entry), a.Fact, where(a))
 		}
 		step("mode", "observe", a.Outcome.Pos, "%s would block, and does not", by)
 	}
 	switch {
 	case a.Blocked:
 		e.Verdict = "blocked"
-		where := b.cfg.Where(&b.cfg.Sinkhole.Answer)
-		if where == "" {
-			where = "the default of [sinkhole] answer"
+		at := b.cfg.Where(&b.cfg.Sinkhole.Answer)
+		if at == "" {
+			at = "the default of [sinkhole] answer"
 		}
 		if a.Outcome.Answer != blocklist.AnswerDefault {
-			where = a.Outcome.Pos
+			at = a.Outcome.Pos
 		}
-		step("answer", a.Answer, where, "EDE 15 %q", a.EDE)
-		b.remedies(step, e, l, a)
+		step("answer", a.Answer, at, "EDE 15 %q", a.EDE)
+		b.remedies(e, a)
 	case a.Zone != "":
 		detail := "answered here"
 		if a.Outcome.Verdict == blocklist.Block {
@@ -129,9 +132,12 @@ func (b *built) ruleStep(step func(kind, subject, where, format string, args ...
 	step(kind, subject, where, "%s", detail)
 }
 
-// hops is the way of an answer from the name asked for to what decided.
-func hops(name string, a *resolver.Account) string {
-	return strings.Join(append(append([]string{name}, a.Hops...), a.Fact), " → ") + " in the answer"
+// where is where the fact that decided was found.
+func where(a *resolver.Account) string {
+	if a.Held {
+		return " in the answer that memory holds"
+	}
+	return " in the answer"
 }
 
 func removed(a *resolver.Account) string {
@@ -156,23 +162,26 @@ func exceptionReason(x *blocklist.Exception, granted *exceptions.Store) string {
 }
 
 // remedies tells what would let through what is blocked.
-func (b *built) remedies(step func(kind, subject, where, format string, args ...any), e *admin.Explanation, l *blocklist.Lookup, a *resolver.Account) {
+func (b *built) remedies(e *admin.Explanation, a *resolver.Account) {
+	remedy := func(subject, where, format string, args ...any) {
+		e.Remedies = append(e.Remedies, admin.Step{Kind: "allow", Subject: subject, Detail: fmt.Sprintf(format, args...), Where: where})
+	}
 	if a.Never != "" {
-		step("to allow", "no exception", b.categoryPos(a.Never), "%s is in %s, which has never_except: only its lists can let it go", e.Name, a.Never)
+		remedy("no exception", b.categoryPos(a.Never), "%s is in %s, which has never_except: only its lists can let it go", e.Name, a.Never)
 		return
 	}
-	step("to allow", "for a time", "", "weir exception add %s --client %s --for 1h --reason WHY", shellName(e.Name), a.Client)
+	remedy("for a time", "", "weir exception add %s --client %s --for 1h --reason WHY", shellName(e.Name), a.Client)
 	switch o := &a.Outcome; {
 	case o.By == blocklist.ByRebinding:
-		step("to allow", "for good", o.Pos, "rebinding_allow = [%q] in policy %q", e.Name, a.Policy)
+		remedy("for good", o.Pos, "rebinding_allow = [%q] in policy %q", e.Name, a.Policy)
 	case o.By == blocklist.ByRule && a.Decision.On == blocklist.OnAddress:
-		step("to allow", "for good", o.Pos, "an allow rule with answer_networks = [%q] before rule %d of policy %q", a.Entry, o.Rule, a.Policy)
+		remedy("for good", o.Pos, "an allow rule with answer_networks = [%q] before rule %d of policy %q", a.Entry, o.Rule, a.Policy)
 	case o.By == blocklist.ByRule && a.Fact != "":
-		step("to allow", "for good", o.Pos, "an allow rule with domains = [%q] before rule %d of policy %q", "="+a.Fact, o.Rule, a.Policy)
+		remedy("for good", o.Pos, "an allow rule with domains = [%q] before rule %d of policy %q", "="+a.Fact, o.Rule, a.Policy)
 	case o.By == blocklist.ByRule:
-		step("to allow", "for good", o.Pos, "an allow rule with domains = [%q] before rule %d of policy %q", "="+e.Name, o.Rule, a.Policy)
+		remedy("for good", o.Pos, "an allow rule with domains = [%q] before rule %d of policy %q", "="+e.Name, o.Rule, a.Policy)
 	default:
-		step("to allow", "for good", o.Pos, "an allow rule with domains = [%q] in policy %q", "="+e.Name, a.Policy)
+		remedy("for good", o.Pos, "an allow rule with domains = [%q] in policy %q", "="+e.Name, a.Policy)
 	}
 }
 

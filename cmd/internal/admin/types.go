@@ -180,17 +180,20 @@ type Holding struct {
 
 // Explanation is the account of one decision.
 type Explanation struct {
-	Verdict  string `json:"verdict"` // allowed, blocked, refused
-	Name     string `json:"name"`
-	Type     string `json:"type"`
-	Client   string `json:"client"`
-	Revision uint64 `json:"revision,omitempty"` // 0 when it was made from files
-	Steps    []Step `json:"steps"`
+	Verdict  string    `json:"verdict"` // allowed, blocked, refused
+	Name     string    `json:"name"`
+	Type     string    `json:"type"`
+	Client   string    `json:"client"`
+	Revision uint64    `json:"revision,omitempty"` // 0 when it was made from files
+	Steps    []Step    `json:"steps"`
+	Remedies []Step    `json:"remedies,omitempty"` // of a blocked question: what would allow it
+	At       time.Time `json:"at,omitzero"`        // of a question that was asked
+	Seq      uint64    `json:"seq,omitempty"`      // its record
 }
 
 // Step is one thing that the decision rests on, in the order of reading.
 type Step struct {
-	Kind    string `json:"kind"` // policy, rule, default, zone, answer, upstream
+	Kind    string `json:"kind"` // policy, exception, rule, canary, default, rebinding, mode, zone, safe search, answer, upstream; allow
 	Subject string `json:"subject"`
 	Detail  string `json:"detail"`
 	Where   string `json:"where,omitempty"` // file:line
