@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"time"
@@ -64,6 +65,11 @@ func (s *server) Find(name string) ([]admin.Holding, error) { return s.current()
 func (s *server) Explain(q admin.Question) (admin.Explanation, error) {
 	b := s.current()
 	if q.Seq != 0 {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := s.log.Flush(ctx); err != nil {
+			s.logger.Debug("audit log not flushed", "error", err)
+		}
 		return b.explainRecord(q.Seq, s.log.Reader(), s.attendant.exceptions, knownHosts(s.watcher()))
 	}
 	return b.explain(q, s.resolver, s.attendant.exceptions, knownHosts(s.watcher()))

@@ -30,12 +30,11 @@ type built struct {
 
 // site is what a build finds beside the configuration.
 type site struct {
-	revision uint64
-	self     []netip.AddrPort // that we listen on
-	logger   *slog.Logger
-	keeper   *keeper          // of the running server; nil looks and writes nothing
-	old      *blocklist.Lists // in force
-	workers  int              // lists read at a time
+	self    []netip.AddrPort // that we listen on
+	logger  *slog.Logger
+	keeper  *keeper          // of the running server; nil looks and writes nothing
+	old     *blocklist.Lists // in force
+	workers int              // lists read at a time
 }
 
 // build makes the objects for cfg: the only place where the parts of the
@@ -43,7 +42,7 @@ type site struct {
 // that only show here, in lists, zones and servers, are a *configError with all
 // of them.
 func build(ctx context.Context, cfg *Config, at site) (*built, error) {
-	b := &built{cfg: cfg, state: &resolver.State{Revision: at.revision, Access: resolver.NewAccess(cfg.Access.Allow)}}
+	b := &built{cfg: cfg, state: &resolver.State{Access: resolver.NewAccess(cfg.Access.Allow)}}
 	if len(cfg.Clients.MACFrom) > 0 {
 		b.state.Tellers = resolver.NewAccess(cfg.Clients.MACFrom)
 	}
@@ -52,9 +51,7 @@ func build(ctx context.Context, cfg *Config, at site) (*built, error) {
 	if err := b.load(ctx, faults, sum, at); err != nil {
 		return nil, err
 	}
-	b.state.Sinkhole = resolver.NewSinkhole(resolver.SinkholeConfig{
-		Answer: answer(cfg.Sinkhole.Answer), TTL: seconds(cfg.Sinkhole.TTL), Addresses: cfg.Sinkhole.Addresses,
-	})
+	b.sink()
 	b.route(faults, sum, at.self, at.logger)
 	b.local(faults, sum)
 
@@ -65,6 +62,12 @@ func build(ctx context.Context, cfg *Config, at site) (*built, error) {
 	sum.Write(cfg.text)
 	b.digest = [sha256.Size]byte(sum.Sum(nil))
 	return b, nil
+}
+
+// sink prepares what blocked clients get.
+func (b *built) sink() {
+	s := &b.cfg.Sinkhole
+	b.state.Sinkhole = resolver.NewSinkhole(resolver.SinkholeConfig{Answer: answer(s.Answer), TTL: seconds(s.TTL), Addresses: s.Addresses})
 }
 
 // load reads the lists and compiles the policies over them. The error is that of

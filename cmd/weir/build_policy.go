@@ -1,6 +1,10 @@
 package main
 
-import "weir/blocklist"
+import (
+	"cmp"
+
+	"weir/blocklist"
+)
 
 // groups returns the client groups by their names. Names, and all words below,
 // were checked when the file was read.
@@ -46,7 +50,7 @@ func policies(cfg *Config, groups map[string]*blocklist.Group) []blocklist.Polic
 			Name: p.Name, Clients: members(p.Clients), Any: p.Any(), Observe: p.Mode == "observe", TrustAllowed: p.CNAME == "trust-allowed",
 			Strip: p.OnAddress == "strip", Rebinding: p.Rebinding == "check", NotPublic: forwarded, Canaries: cfg.Bypass.Canaries,
 			Pos: p.Pos, ClientsPos: cfg.Where(&p.Clients), DefaultPos: cfg.Where(&p.Default), ModePos: cfg.Where(&p.Mode),
-			RebindingPos: cfg.Where(&p.Rebinding), CanariesPos: cfg.Where(&cfg.Bypass.Canaries),
+			RebindingPos: cfg.Where(&p.Rebinding), CanariesPos: cmp.Or(cfg.Where(&cfg.Bypass.Canaries), "the default of [bypass] canaries"),
 		}
 		pc.SafeSearch, _ = blocklist.ParseSafeSearch(p.SafeSearch)
 		for _, c := range p.Clients {

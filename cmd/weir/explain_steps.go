@@ -100,7 +100,10 @@ func (b *built) ruleStep(step func(kind, subject, where, format string, args ...
 		return
 	}
 	kind, subject, detail, where := "rule", r.Action.String(), r.Why, r.Pos
-	if r.Rule == 0 {
+	switch {
+	case r.Asleep:
+		kind = "asleep"
+	case r.Rule == 0:
 		kind = "canary"
 	}
 	if r.Category != "" {

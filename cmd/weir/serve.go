@@ -22,6 +22,7 @@ import (
 	"weir/audit"
 	"weir/blocklist"
 	"weir/cmd/internal/admin"
+	"weir/cmd/internal/history"
 	"weir/cmd/internal/hosts"
 	"weir/resolver"
 )
@@ -50,6 +51,7 @@ type server struct {
 
 	keeper    *keeper
 	attendant *attendant
+	history   *history.History // nil: revisions are not kept
 
 	reloading sync.Mutex // one reload at a time
 	deciding  sync.Mutex // one change of what decides at a time; after reloading
@@ -99,11 +101,13 @@ func serve(ctx context.Context, g *global, talk io.Writer) error {
 	}
 	s.keeper.watch(cfg)
 	if s.now, err = build(ctx, cfg, site{
-		revision: 1, self: cfg.Server.Listen, logger: logger, keeper: s.keeper, workers: runtime.GOMAXPROCS(0),
+		self: cfg.Server.Listen, logger: logger, keeper: s.keeper, workers: runtime.GOMAXPROCS(0),
 	}); err != nil {
 		s.abandon()
 		return told(err, talk, "nothing was started")
 	}
+	s.openHistory(cfg)
+	s.number(s.now, 0)
 	s.now.state.Policy = s.now.state.Policy.With(s.attendant.known(s.now))
 	s.resolver = resolver.New(resolver.Config{
 		Listen: cfg.Server.Listen, UDPSockets: cfg.Server.UDPSockets,
@@ -123,10 +127,11 @@ func serve(ctx context.Context, g *global, talk io.Writer) error {
 		s.abandon()
 		return &exitError{exitBusy, err}
 	}
-	s.log.Change(fmt.Sprintf("start: weir %s, revision 1, digest %x", version(), s.now.digest[:8]))
+	s.log.Change(fmt.Sprintf("start: weir %s, revision %d, digest %x", version(), s.now.state.Revision, s.now.digest[:8]))
 	if d := s.attendant.exceptions.Damage(); d != nil {
 		s.log.Change("exceptions: " + d.Error())
 	}
+	s.keepRevision(s.now)
 	s.settled(nil, s.now)
 	debug.FreeOSMemory()               // what reading the lists took
 	signals := make(chan os.Signal, 4) // before the greeting: who reads it may send one
@@ -277,7 +282,7 @@ func (s *server) replace(ctx context.Context, cfg *Config) (admin.Reload, error)
 	var next *built
 	humbly(func() {
 		next, err = build(ctx, cfg, site{
-			revision: old.state.Revision + 1, self: s.resolver.Addrs(), logger: s.logger, keeper: s.keeper, old: old.lists, workers: 1,
+			self: s.resolver.Addrs(), logger: s.logger, keeper: s.keeper, old: old.lists, workers: 1,
 		})
 	})
 	if err != nil {
@@ -299,6 +304,8 @@ func (s *server) replace(ctx context.Context, cfg *Config) (admin.Reload, error)
 	for _, table := range fixed(old.cfg, cfg) {
 		changes = append(changes, table+" changed: takes a restart")
 	}
+	s.number(next, old.state.Revision)
+	s.keepRevision(next)
 	s.log.Change(fmt.Sprintf("reload: revision %d, digest %x: %s", next.state.Revision, next.digest[:8], strings.Join(changes, "; ")))
 	s.enforce(next, watcher)
 	s.settled(old.lists, next)
