@@ -18,16 +18,17 @@ const root = "../.."
 // arrows says which of our own packages each package may import: downwards
 // only. A package that is not here may not exist.
 var arrows = map[string][]string{
-	"weir/cmd/weir":           {"weir/cmd/internal/admin", "weir/audit", "weir/blocklist", "weir/resolver", "weir/resolver/upstream"},
-	"weir/cmd/internal/admin": {"weir/audit", "weir/resolver", "weir/resolver/upstream"},
-	"weir/resolver":           {"weir/audit", "weir/blocklist", "weir/resolver/cache", "weir/resolver/upstream", "weir/resolver/wire"},
-	"weir/resolver/upstream":  {"weir/resolver/wire"},
-	"weir/resolver/cache":     {"weir/resolver/wire"},
-	"weir/resolver/wire":      nil,
-	"weir/blocklist":          nil,
-	"weir/audit":              nil,
-	"weir/lists":              nil,
-	"weir/integration":        {"weir/audit", "weir/resolver"}, // tests only, to read what the binary wrote
+	"weir/cmd/weir":                {"weir/cmd/internal/admin", "weir/audit", "weir/blocklist", "weir/resolver", "weir/resolver/upstream"},
+	"weir/cmd/internal/admin":      {"weir/audit", "weir/resolver", "weir/resolver/upstream"},
+	"weir/cmd/internal/exceptions": nil,
+	"weir/resolver":                {"weir/audit", "weir/blocklist", "weir/resolver/cache", "weir/resolver/upstream", "weir/resolver/wire"},
+	"weir/resolver/upstream":       {"weir/resolver/wire"},
+	"weir/resolver/cache":          {"weir/resolver/wire"},
+	"weir/resolver/wire":           nil,
+	"weir/blocklist":               nil,
+	"weir/audit":                   nil,
+	"weir/lists":                   nil,
+	"weir/integration":             {"weir/audit", "weir/resolver"}, // tests only, to read what the binary wrote
 }
 
 // sources parses every Go file of the project, by package path.
