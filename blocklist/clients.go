@@ -57,9 +57,11 @@ type binding struct {
 	group  uint16 // index in clients.groups plus one; 0 is none
 }
 
-// clients finds each client's binding. An address that the configuration names alone counts first, then the hardware
-// address, then the host's name, then the longest prefix. So a name, which a machine may choose itself, takes it out of
-// its network's policy only where a policy or a group asks for that name, and never out of one for its very address.
+// clients finds each client's binding. A hardware address that a forwarder told counts first, if anybody names it: the
+// address is then the forwarder's. Else an address that the configuration names alone counts, then the hardware address
+// that is known for the client's, then its host's name, then the longest prefix. So a name, which a machine may choose
+// itself, takes it out of its network's policy only where a policy or a group asks for that name, and never out of one
+// for its very address.
 type clients struct {
 	table    bart.Table[binding]
 	macs     map[MAC]binding // that forwarders tell

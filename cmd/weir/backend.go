@@ -42,6 +42,9 @@ func (s *server) Status() admin.Status {
 	st.Exceptions, st.NextSwitch = len(s.attendant.exceptions.Active()), s.resolver.State().Policy.Until()
 	for _, p := range b.cfg.Policies {
 		st.Policies = append(st.Policies, p.Name)
+		if p.Mode == "observe" {
+			st.Observing = append(st.Observing, p.Name)
+		}
 	}
 	for _, g := range b.state.Groups {
 		st.Upstreams = append(st.Upstreams, admin.Upstream{Name: g.Name(), Servers: g.Stats()})

@@ -66,7 +66,7 @@ func printStatus(out io.Writer, st admin.Status) error {
 		{"server", fmt.Sprintf("weir %s, process %d, up %s", st.Version, st.PID, time.Since(st.Started).Round(time.Second))},
 		{"listen", strings.Join(st.Listen, " ")},
 		{"revision", fmt.Sprintf("%d, digest %.16s, since %s, from %s", st.Revision, st.Digest, local(st.Loaded), shown(st.Config))},
-		{"policies", strings.Join(st.Policies, " ")},
+		{"policies", strings.Join(st.Policies, " ") + observing(st.Observing)},
 		{"names", fmt.Sprintf("%d in %d KiB, %d KiB mapped", st.Names, st.NameMemory>>10, st.NameMapped>>10)},
 	}
 	for _, c := range st.Categories {
@@ -111,6 +111,14 @@ func printStatus(out io.Writer, st admin.Status) error {
 	}
 	_, err := io.WriteString(out, table(rows, ""))
 	return err
+}
+
+// observing says which policies block nothing.
+func observing(policies []string) string {
+	if len(policies) == 0 {
+		return ""
+	}
+	return "; only observing: " + strings.Join(policies, " ")
 }
 
 func reloadCommand(g *global) *cobra.Command {
