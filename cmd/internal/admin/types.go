@@ -80,7 +80,7 @@ type Status struct {
 	NameMapped int            `json:"name_mapped"` // octets of it that are a mapped file, in memory as far as hits touch them
 	Categories []Category     `json:"categories"`
 	Policies   []string       `json:"policies"`
-	Observing  []string       `json:"observing,omitempty"` // policies that block nothing
+	Observing  []string       `json:"observing,omitempty"`  // policies that block nothing
 	Attention  []string       `json:"attention,omitempty"`  // lists that are not what their origins have
 	Exceptions int            `json:"exceptions"`           // in force
 	Hosts      int            `json:"hosts"`                // known by lease or neighbour
