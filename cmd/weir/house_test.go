@@ -18,8 +18,9 @@ const root = "../.."
 // arrows says which of our own packages each package may import: downwards
 // only. A package that is not here may not exist.
 var arrows = map[string][]string{
-	"weir/cmd/weir":           {"weir/cmd/internal/admin", "weir/audit", "weir/blocklist", "weir/resolver", "weir/resolver/upstream"},
+	"weir/cmd/weir":           {"weir/cmd/internal/admin", "weir/cmd/internal/hosts", "weir/audit", "weir/blocklist", "weir/resolver", "weir/resolver/upstream"},
 	"weir/cmd/internal/admin": {"weir/audit", "weir/resolver", "weir/resolver/upstream"},
+	"weir/cmd/internal/hosts": nil,
 	"weir/resolver":           {"weir/audit", "weir/blocklist", "weir/resolver/cache", "weir/resolver/upstream", "weir/resolver/wire"},
 	"weir/resolver/upstream":  {"weir/resolver/wire"},
 	"weir/resolver/cache":     {"weir/resolver/wire"},
