@@ -12,8 +12,11 @@
 //	code.go, huffman.go, lay.go  the names' own code, and their layout
 //	matcher.go, compiled.go the matcher, and the file that it is mapped from at the next start
 //	commit.go               what is noted on disk once the lists are in force
-//	compile.go, decide.go   policies as tables over the matcher, and one lookup in them; networks.go for addresses
-//	schedule*.go            when a rule is in force: hours of local time on days of the week
+//	policy.go, schedule*.go what the operator wrote of policies, and when rules are in force
+//	compile.go, reach.go    policies as tables over the matcher, and rules that nothing would come to
+//	clients.go, exceptions.go  whom a policy is for by what is known now, and who may pass for a time
+//	decide.go, facts.go     one lookup in the tables, and what an answer leads to; networks.go for addresses
+//	canary.go, safesearch.go  names that this package knows itself
 //	explain.go, lists.go    the same in words, down to the line of the list
 //
 // Load reads the sources of each category. A list that has not changed is not read again: its entries come from the
@@ -21,12 +24,14 @@
 // stays as it was. What is read is sorted in runs of bounded size, so that a load takes the same memory for a million
 // names as for five. CheckFile reads one file and tells all that is wrong with it.
 //
-// Compile turns the operator's policies into tables over the matcher: from each set of lists to the rules that it makes
-// candidates. Domains that stand in rules go into a second, small matcher, so that a change of policy leaves the big
-// one as it is. Policy.Decide picks the policy by the client's address, hashes the name label by label from the right,
-// each parent's hash leading to the child's, probes both matchers at each label that has names of so many, and reads the
-// table at each hit; the first rule in order that matches decides. Policy.DecideFacts does the same for the alias
-// targets of an answer and, in the lists' networks, for its addresses. Neither allocates.
+// Compile turns the operator's policies, as they hold at a moment, into tables over the matcher: from each set of lists
+// to the rules that it makes candidates. Domains that stand in rules go into a second, small matcher, so that a change of
+// policy leaves the big one as it is. Policy.With lays over that what changes by the minute, the hosts' addresses and the
+// exceptions, and compiles nothing. Policy.Decide picks the policy by the client, hashes the name label by label from
+// the right, each parent's hash leading to the child's, probes both matchers at each label that has names of so many, and
+// reads the table at each hit; the first rule in order that matches decides. Policy.DecideFacts does the same for what
+// an answer leads to: aliases, targets of records, and, in networks, addresses. Both are functions of the Policy and of
+// what is asked, by whom and when, and of nothing else; neither allocates.
 //
 // An entry covers the name itself, the names below, or both (Scope), for all types of question or for some. Within one
 // list the most specific entry counts alone, and an exception entry takes a name out of its own list and no other. A
