@@ -100,6 +100,9 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 		q.Rewritten(d.Rewrite)
 	}
 
+	if got != nil && got.Rewrite() != d.Rewrite {
+		got = nil // what stands in for the name has changed meanwhile
+	}
 	if got != nil {
 		ev.Source, ev.Duration = audit.SourceUpstream, r.mono()-from.mono
 	} else {

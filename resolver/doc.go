@@ -7,6 +7,7 @@
 //	             name from the sinkhole, a local one from its zone, a known one
 //	             from the cache; judge the aliases and addresses in the answer;
 //	             record; reply
+//	strip.go     take out of an answer what must not reach the client
 //	forward.go   what memory cannot answer: one flight per question, bounded
 //	inspect.go   an upstream's reply as hostile data: keep the chain from the
 //	             name asked, clamp TTLs, note the facts, pack it for the cache
@@ -18,6 +19,6 @@
 // stands in one immutable [State] behind one atomic pointer, read once per
 // query. The cache holds facts and no verdicts.
 //
-// answer.go allocates nothing and holds no lock over I/O. forward.go and
-// inspect.go decode in full and favour clarity.
+// answer.go allocates nothing and holds no lock over I/O. forward.go, inspect.go
+// and strip.go decode in full and favour clarity.
 package resolver

@@ -23,11 +23,12 @@ type flight struct {
 	group   *upstream.Group
 	waiters []waiter
 
-	asked []byte  // name that is asked for in place of the question's; nil is that
-	alias string  // then the question's name
-	ask   dns.Msg // the question as it goes out
-	room1 [1]waiter
-	room2 [1]dns.Question
+	asked   []byte  // name that is asked for in place of the question's; nil is that
+	rewrite uint8   // number of that name
+	alias   string  // then the question's name
+	ask     dns.Msg // the question as it goes out
+	room1   [1]waiter
+	room2   [1]dns.Question
 }
 
 type waiter struct {
@@ -62,7 +63,7 @@ func (r *Resolver) miss(s *scratch, msg []byte, from *origin, rewrite uint8) []b
 	}
 	if began {
 		if rewrite != 0 {
-			f.asked, f.alias = name, presentation(q.Name())
+			f.alias = presentation(q.Name())
 		}
 		f.question(q, name)
 		go r.fly(f, bytes.Clone(q.Key()))
@@ -185,7 +186,7 @@ func (r *Resolver) fetch(f *flight, key, room []byte) (e *cache.Entry) {
 		r.logger.Debug("reply refused", "question", q.Question[0].String(), "server", server, "error", err)
 		return r.failure(key, edeOther, "upstream reply refused: "+err.Error())
 	}
-	e.Key, e.Group, e.Upstream, e.Asked = key, group.Name(), r.log.Label(server), f.asked
+	e.Key, e.Group, e.Upstream = key, group.Name(), r.log.Label(server)
 	e.Stored = r.mono()
 	e.Expires += e.Stored // inspect gave a life span
 	return e

@@ -119,7 +119,7 @@ func (r *Resolver) SetPolicy(p *blocklist.Policy) { r.Swap(r.State().With(p)) }
 func (r *Resolver) Retire(old *State) {
 	old.flights.Wait()
 	next := r.State()
-	r.cache.Prune(func(e *cache.Entry) bool { return next.Routes.Route(routed(e.Routed(), e.Type())).Name() == e.Group })
+	r.cache.Prune(func(e *cache.Entry) bool { return next.Routes.Route(routed(e.Asked(), e.Type())).Name() == e.Group })
 	if err := old.close(); err != nil {
 		r.logger.Warn("an upstream did not close", "error", err)
 	}

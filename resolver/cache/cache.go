@@ -27,7 +27,6 @@ type Entry struct {
 	Names    [][]byte // Facts.Aliases, then Facts.Targets
 	Upstream uint32   // label of the server that answered
 	Group    string   // name of the upstream that it belongs to
-	Asked    []byte   // wire name that it was asked for, where that is not the question's
 
 	Failed  bool   // stands for a failure to get an answer (RFC 9520)
 	EDECode int32  // with Failed: why (RFC 8914)
@@ -37,10 +36,14 @@ type Entry struct {
 // Name is the wire name of the question.
 func (e *Entry) Name() []byte { return e.Key[:len(e.Key)-wire.KeyExtra] }
 
-// Routed is the wire name by which the answer found its upstream.
-func (e *Entry) Routed() []byte {
-	if e.Asked != nil {
-		return e.Asked
+// Rewrite is the number of the name that stands in for the question's, see
+// blocklist.SafeHost; 0 is none.
+func (e *Entry) Rewrite() uint8 { return wire.Rewrite(e.Key) }
+
+// Asked is the wire name that upstream was asked for.
+func (e *Entry) Asked() []byte {
+	if n := e.Rewrite(); n != 0 {
+		return blocklist.SafeHost(n)
 	}
 	return e.Name()
 }
@@ -56,7 +59,7 @@ func (e *Entry) Age(now int64) uint32 {
 // size is what e costs in octets, list and map overhead included.
 func (e *Entry) size() int64 {
 	const overhead = 400 // Entry, its slices' headers, list element, map cell
-	n := overhead + cap(e.Key) + cap(e.Reply.Tail) + 2*cap(e.Reply.TTLs) + 24*cap(e.Facts.Addrs) + cap(e.Asked)
+	n := overhead + cap(e.Key) + cap(e.Reply.Tail) + 2*cap(e.Reply.TTLs) + 24*cap(e.Facts.Addrs)
 	for _, a := range e.Names {
 		n += 24 + cap(a)
 	}

@@ -193,6 +193,9 @@ func (q *Query) Set(name []byte, end int) {
 // from 1 to 63, stands in for the one asked for.
 func (q *Query) Rewritten(number uint8) { q.buf[q.n+KeyExtra-1] |= number << 2 }
 
+// Rewrite is that number of a key, 0 for none.
+func Rewrite(key []byte) uint8 { return key[len(key)-1] >> 2 }
+
 // seal writes the part of the key that follows the name.
 func (q *Query) seal() {
 	k := q.buf[q.n:]
