@@ -149,14 +149,17 @@ func (r *Resolver) fly(f *flight, key []byte) {
 	r.scratches.Put(s)
 }
 
-// land answers one waiter. A panic costs that answer alone.
+// land answers one waiter, unless what has changed meanwhile has put its question
+// on another flight. A panic costs that answer alone.
 func (r *Resolver) land(s *scratch, w *waiter, e *cache.Entry) {
 	var out []byte
 	defer func() {
 		if v := recover(); v != nil {
 			out = r.caught(v, s, w.msg, &w.from)
 		}
-		w.from.back.send(&w.from, out)
+		if !s.waiting {
+			w.from.back.send(&w.from, out)
+		}
 	}()
 	out = r.answer(s, w.msg, &w.from, e)
 }
