@@ -157,6 +157,9 @@ func (p *Policy) bind() {
 		}
 	}
 	for i := range all {
+		if all[i].policy < 0 {
+			continue // the policy is that of the address
+		}
 		for _, mac := range all[i].members.MACs {
 			around, ok := c.macs[mac]
 			if !ok {
