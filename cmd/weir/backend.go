@@ -68,14 +68,19 @@ func (s *server) Find(name string) ([]admin.Holding, error) { return s.current()
 func (s *server) Explain(q admin.Question) (admin.Explanation, error) {
 	b := s.current()
 	if q.Seq != 0 {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		if err := s.log.Flush(ctx); err != nil {
-			s.logger.Debug("audit log not flushed", "error", err)
-		}
+		s.flush()
 		return b.explainRecord(q.Seq, s.log.Reader(), s.attendant.exceptions, knownHosts(s.watcher()))
 	}
 	return b.explain(q, s.resolver, s.attendant.exceptions, knownHosts(s.watcher()))
+}
+
+// flush brings all that is recorded to disk, unless that takes too long.
+func (s *server) flush() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := s.log.Flush(ctx); err != nil {
+		s.logger.Debug("audit log not flushed", "error", err)
+	}
 }
 
 // Audit implements admin.Backend.

@@ -48,12 +48,14 @@ func (s *server) RemoveException(q admin.ExceptionRequest) (admin.Exception, err
 	})
 }
 
-// excepted does something to an exception, records it, and puts it in force before it returns.
+// excepted does something to an exception, records it, and puts it in force before it returns. The record is on disk
+// then, like the exception, so that no crash leaves one without the other.
 func (s *server) excepted(what string, do func() (exceptions.Exception, error)) (admin.Exception, error) {
 	e, err := do()
 	if e.ID != 0 { // one that is removed ends, even if that could not be written
 		s.log.Change(fmt.Sprintf("exception %d %s: %s", e.ID, what, exceptionText(&e)))
 		s.settle(true)
+		s.flush()
 	}
 	if err != nil {
 		return admin.Exception{}, err

@@ -37,6 +37,25 @@ func (s *signed) flags(c *cobra.Command) {
 	c.Flags().StringVar(&s.reason, "reason", "", "`WHY` it is done")
 }
 
+// check is an error unless it is known who does something, and why.
+func (s *signed) check() error {
+	switch {
+	case s.reason == "":
+		return &exitError{exitUsage, errors.New("write why with --reason: it is kept with the exception")}
+	case s.by == "":
+		return &exitError{exitUsage, errors.New("write who answers for it with --by: the environment names no user")}
+	}
+	return nil
+}
+
+// wholeSeconds is how long something is to last.
+func wholeSeconds(span time.Duration) (int64, error) {
+	if span%time.Second != 0 {
+		return 0, &exitError{exitUsage, fmt.Errorf("--for %s is no number of whole seconds", span)}
+	}
+	return int64(span / time.Second), nil
+}
+
 func exceptionAddCommand(g *global) *cobra.Command {
 	var q admin.ExceptionRequest
 	var who signed
@@ -47,15 +66,20 @@ func exceptionAddCommand(g *global) *cobra.Command {
 		Short: "Add an exception; NAME is the name and all below it, =NAME itself only, *.NAME what is below",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			q.Name, q.By, q.Reason, q.Seconds = args[0], who.by, who.reason, int64(span/time.Second)
 			switch {
 			case (q.Client == "") == (q.Group == ""):
 				return &exitError{exitUsage, errors.New("write --client with an address or a network, or --group")}
 			case span <= 0:
 				return &exitError{exitUsage, errors.New("write how long with --for, as in --for 2h")}
-			case q.Reason == "":
-				return &exitError{exitUsage, errors.New("write why with --reason: it is kept with the exception")}
 			}
+			if err := who.check(); err != nil {
+				return err
+			}
+			var err error
+			if q.Seconds, err = wholeSeconds(span); err != nil {
+				return err
+			}
+			q.Name, q.By, q.Reason = args[0], who.by, who.reason
 			return g.exceptionAction(cmd, asJSON, func(cl *admin.Client) (admin.Exception, error) { return cl.AddException(cmd.Context(), q) })
 		},
 	}
@@ -72,7 +96,7 @@ func exceptionExtendCommand(g *global) *cobra.Command {
 	var span time.Duration
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "extend ID --for TIME",
+		Use:   "extend ID --for TIME --reason WHY",
 		Short: "Make an exception last longer",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -83,7 +107,14 @@ func exceptionExtendCommand(g *global) *cobra.Command {
 			if span <= 0 {
 				return &exitError{exitUsage, errors.New("write how much longer with --for, as in --for 2h")}
 			}
-			q := admin.ExceptionRequest{ID: id, By: who.by, Reason: who.reason, Seconds: int64(span / time.Second)}
+			if err := who.check(); err != nil {
+				return err
+			}
+			seconds, err := wholeSeconds(span)
+			if err != nil {
+				return err
+			}
+			q := admin.ExceptionRequest{ID: id, By: who.by, Reason: who.reason, Seconds: seconds}
 			return g.exceptionAction(cmd, asJSON, func(cl *admin.Client) (admin.Exception, error) { return cl.ExtendException(cmd.Context(), q) })
 		},
 	}
@@ -97,12 +128,15 @@ func exceptionRemoveCommand(g *global) *cobra.Command {
 	var who signed
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "remove ID",
+		Use:   "remove ID --reason WHY",
 		Short: "End an exception now",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := exceptionID(args[0])
 			if err != nil {
+				return err
+			}
+			if err := who.check(); err != nil {
 				return err
 			}
 			q := admin.ExceptionRequest{ID: id, By: who.by, Reason: who.reason}
@@ -227,9 +261,12 @@ func exceptionState(e *admin.Exception, now time.Time) string {
 	return fmt.Sprintf("until %s (%s)", e.Until.Local().Format(layout), e.Until.Sub(now).Round(time.Second))
 }
 
-// exceptionText is an exception in a record.
+// exceptionText is an exception in a record, with what was done to it last.
 func exceptionText(e *exceptions.Exception) string {
 	text := fmt.Sprintf("%s for %s until %s, by %s: %s", e.Name, exceptionFor(e.Client, e.Group), e.Until.UTC().Format(time.RFC3339), e.By, e.Reason)
+	if n := len(e.Extended); n > 0 && e.InForce() {
+		text += fmt.Sprintf("; extended by %s: %s", e.Extended[n-1].By, e.Extended[n-1].Reason)
+	}
 	if e.EndedBy != "" {
 		text += fmt.Sprintf("; ended by %s", e.EndedBy)
 		if e.EndReason != "" {
