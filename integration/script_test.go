@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -100,6 +101,9 @@ func TestMain(m *testing.M) {
 //	filelimit OCTETS|none    let weir write no file beyond so many octets
 //	fuzzfile FILE AT N       overwrite N octets of FILE from the offset AT (negative: from its end), or behind
 //	                         each place where TEXT stands, if AT is @TEXT
+//
+// $ROOT is the repository. $NEARDAYS are the days from yesterday to tomorrow by UTC, as a schedule names them,
+// and $FARDAYS three of the others, so that it does not matter at which hour a script runs.
 func TestScripts(t *testing.T) {
 	touchSources()
 	root, err := filepath.Abs("..")
@@ -120,6 +124,9 @@ func TestScripts(t *testing.T) {
 			e.Defer(w.close)
 			e.Setenv("PATH", filepath.Dir(binary)+string(os.PathListSeparator)+e.Getenv("PATH"))
 			e.Setenv("ROOT", root)
+			now := time.Now().UTC()
+			e.Setenv("NEARDAYS", dayWord(now, -1)+"-"+dayWord(now, 1))
+			e.Setenv("FARDAYS", dayWord(now, 2)+"-"+dayWord(now, 4))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -159,6 +166,11 @@ func TestScripts(t *testing.T) {
 			"fuzzfile":         cmdFuzzFile,
 		},
 	})
+}
+
+// dayWord names the day that is so many days after t.
+func dayWord(t time.Time, days int) string {
+	return strings.ToLower(t.AddDate(0, 0, days).Format("Mon"))
 }
 
 // patience bounds every wait for something that should come at once.
