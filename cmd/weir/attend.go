@@ -30,7 +30,7 @@ func openAttendant(cfg *Config, s *server) (*attendant, error) {
 	}
 	var err error
 	a.exceptions, err = exceptions.Open(exceptionsFile(cfg), exceptions.Config{
-		MaxDuration: cfg.Exceptions.MaxDuration, OnError: onError, Logger: s.logger,
+		MaxDuration: cfg.Exceptions.MaxDuration, OnError: onError, Clock: s.clock, Logger: s.logger,
 	})
 	return a, err
 }
@@ -58,7 +58,7 @@ func (a *attendant) watchHosts(cfg, before *Config, s *server) (*hosts.Watcher, 
 	if !cfg.namesHosts() {
 		return nil, nil
 	}
-	c := hosts.Config{Neighbours: cfg.Clients.Neighbours, Changed: a.again, Logger: s.logger}
+	c := hosts.Config{Neighbours: cfg.Clients.Neighbours, Changed: a.again, Logger: s.logger, Now: s.clock.Now}
 	for _, l := range cfg.Clients.Leases {
 		c.Files = append(c.Files, hosts.File{Path: cfg.Resolve(l.File), Format: l.Format})
 	}
@@ -180,9 +180,14 @@ func (s *server) attend(ctx context.Context) error {
 			changed = true
 		case <-tick.C:
 		}
-		changed = s.endExceptions() || changed
-		s.settle(changed)
+		s.review(changed)
 	}
+}
+
+// review ends what is over, and puts the policy in force as it is now, if anything changed.
+func (s *server) review(changed bool) {
+	changed = s.endExceptions() || changed
+	s.settle(changed)
 }
 
 // watcher is the one in force.
@@ -210,7 +215,7 @@ func (s *server) settle(changed bool) {
 	defer s.deciding.Unlock()
 	b := s.current()
 	p := s.resolver.State().Policy
-	now := time.Now()
+	now := s.clock.Now()
 	// A clock that was set back is before the moment that the policy was compiled for.
 	if until := p.Until(); !until.IsZero() && !now.Before(until) || now.Before(b.moment) {
 		next, err := b.at(now, blocklist.Known{})

@@ -32,6 +32,7 @@ type built struct {
 type site struct {
 	self    []netip.AddrPort // that we listen on
 	logger  *slog.Logger
+	clock   func() time.Time // nil is time.Now
 	keeper  *keeper          // of the running server; nil looks and writes nothing
 	old     *blocklist.Lists // in force
 	workers int              // lists read at a time
@@ -74,7 +75,10 @@ func (b *built) sink() {
 // a context that has ended.
 func (b *built) load(ctx context.Context, faults *faults, sum io.Writer, at site) error {
 	b.sources, b.groups = categories(b.cfg, faults, at.logger), groups(b.cfg)
-	b.policies, b.moment = policies(b.cfg, b.groups), time.Now()
+	if at.clock == nil {
+		at.clock = time.Now
+	}
+	b.policies, b.moment = policies(b.cfg, b.groups), at.clock()
 	load := blocklist.LoadConfig{
 		Categories: b.sources, Dir: b.cfg.Dir, Policies: b.policies, Old: at.old, Workers: at.workers,
 	}

@@ -105,7 +105,7 @@ func explainAnywhere(cmd *cobra.Command, g *global, q admin.Question) (admin.Exp
 	} else {
 		granted = nil // there are none, or the server that holds them does not answer
 	}
-	watcher, err := new(attendant).watchHosts(cfg, nil, &server{logger: quiet})
+	watcher, err := new(attendant).watchHosts(cfg, nil, &server{logger: quiet, clock: exceptions.SystemClock()})
 	if err != nil {
 		return admin.Explanation{}, err
 	}

@@ -22,6 +22,7 @@ import (
 	"weir/audit"
 	"weir/blocklist"
 	"weir/cmd/internal/admin"
+	"weir/cmd/internal/exceptions"
 	"weir/cmd/internal/history"
 	"weir/cmd/internal/hosts"
 	"weir/resolver"
@@ -45,6 +46,7 @@ func serveCommand(g *global) *cobra.Command {
 type server struct {
 	path     string // of the configuration
 	logger   *slog.Logger
+	clock    exceptions.Clock // by which policies are in force
 	started  time.Time
 	resolver *resolver.Resolver
 	log      *audit.Log
@@ -76,47 +78,11 @@ func serve(ctx context.Context, g *global, talk io.Writer) error {
 		}
 	}
 
-	s := &server{path: path, logger: logger, started: time.Now(), loaded: time.Now(), keeper: openKeeper(cfg, logger)}
-	// The log comes before the lists: reading those leaves memory that would have to be cleared for it, and then is taken.
-	onFull, onError := audit.Serve, audit.StartFresh
-	if cfg.Audit.OnFull == "refuse" {
-		onFull = audit.Refuse
-	}
-	if cfg.Audit.OnError == "fail" {
-		onError = audit.Fail
-	}
-	s.log, err = audit.Open(audit.Config{
-		Dir: cfg.Resolve(cfg.Audit.Path), Interval: cfg.Audit.Interval, OnFull: onFull, OnError: onError, Logger: logger,
-	})
+	s, err := openServer(ctx, cfg, logger, exceptions.SystemClock())
 	if err != nil {
-		return &exitError{exitBusy, openHint(err)}
-	}
-	if s.attendant, err = openAttendant(cfg, s); err != nil {
-		_ = s.log.Close()
-		return &exitError{exitBusy, fmt.Errorf("open exceptions: %w", err)}
-	}
-	if s.attendant.hosts, err = s.attendant.watchHosts(cfg, nil, s); err != nil {
-		s.abandon()
-		return &exitError{exitConfig, fmt.Errorf("[clients]: %w", err)}
-	}
-	s.keeper.watch(cfg)
-	if s.now, err = build(ctx, cfg, site{
-		self: cfg.Server.Listen, logger: logger, keeper: s.keeper, workers: runtime.GOMAXPROCS(0),
-	}); err != nil {
-		s.abandon()
 		return told(err, talk, "nothing was started")
 	}
-	s.openHistory(cfg)
-	s.number(s.now, 0)
-	s.now.state.Policy = s.now.state.Policy.With(s.attendant.known(s.now))
-	s.resolver = resolver.New(resolver.Config{
-		Listen: cfg.Server.Listen, UDPSockets: cfg.Server.UDPSockets,
-		TCPConns: cfg.Server.TCPConnections, TCPIdle: cfg.Server.TCPIdle, Drain: cfg.Server.Drain,
-		MaxInflight: cfg.Resolver.MaxInflight,
-		CacheSize:   int64(cfg.Cache.Size),
-		TTL:         resolver.TTL{Min: seconds(cfg.Cache.MinTTL), Max: seconds(cfg.Cache.MaxTTL), MaxNegative: seconds(cfg.Cache.MaxNegativeTTL)},
-		Log:         s.log, Logger: logger,
-	}, s.now.state)
+	s.path = path
 	if err := s.resolver.Listen(ctx); err != nil {
 		s.abandon()
 		return &exitError{exitBusy, bindHint(err)}
@@ -139,6 +105,54 @@ func serve(ctx context.Context, g *global, talk io.Writer) error {
 	defer signal.Stop(signals)
 	s.greet(talk)
 	return s.run(ctx, adm, signals)
+}
+
+// openServer opens all that a server of cfg needs, but for the network. Nothing
+// runs yet.
+func openServer(ctx context.Context, cfg *Config, logger *slog.Logger, clock exceptions.Clock) (*server, error) {
+	s := &server{logger: logger, clock: clock, started: clock.Now(), loaded: clock.Now(), keeper: openKeeper(cfg, logger)}
+	// The log comes before the lists: reading those leaves memory that would have to be cleared for it, and then is taken.
+	onFull, onError := audit.Serve, audit.StartFresh
+	if cfg.Audit.OnFull == "refuse" {
+		onFull = audit.Refuse
+	}
+	if cfg.Audit.OnError == "fail" {
+		onError = audit.Fail
+	}
+	var err error
+	s.log, err = audit.Open(audit.Config{
+		Dir: cfg.Resolve(cfg.Audit.Path), Interval: cfg.Audit.Interval, OnFull: onFull, OnError: onError, Logger: logger,
+	})
+	if err != nil {
+		return nil, &exitError{exitBusy, openHint(err)}
+	}
+	if s.attendant, err = openAttendant(cfg, s); err != nil {
+		_ = s.log.Close()
+		return nil, &exitError{exitBusy, fmt.Errorf("open exceptions: %w", err)}
+	}
+	if s.attendant.hosts, err = s.attendant.watchHosts(cfg, nil, s); err != nil {
+		s.abandon()
+		return nil, &exitError{exitConfig, fmt.Errorf("[clients]: %w", err)}
+	}
+	s.keeper.watch(cfg)
+	if s.now, err = build(ctx, cfg, site{
+		self: cfg.Server.Listen, logger: logger, clock: clock.Now, keeper: s.keeper, workers: runtime.GOMAXPROCS(0),
+	}); err != nil {
+		s.abandon()
+		return nil, err
+	}
+	s.openHistory(cfg)
+	s.number(s.now, 0)
+	s.now.state.Policy = s.now.state.Policy.With(s.attendant.known(s.now))
+	s.resolver = resolver.New(resolver.Config{
+		Listen: cfg.Server.Listen, UDPSockets: cfg.Server.UDPSockets,
+		TCPConns: cfg.Server.TCPConnections, TCPIdle: cfg.Server.TCPIdle, Drain: cfg.Server.Drain,
+		MaxInflight: cfg.Resolver.MaxInflight,
+		CacheSize:   int64(cfg.Cache.Size),
+		TTL:         resolver.TTL{Min: seconds(cfg.Cache.MinTTL), Max: seconds(cfg.Cache.MaxTTL), MaxNegative: seconds(cfg.Cache.MaxNegativeTTL)},
+		Log:         s.log, Logger: logger, Now: clock.Now,
+	}, s.now.state)
+	return s, nil
 }
 
 // abandon closes what a start that failed has opened.
@@ -282,7 +296,7 @@ func (s *server) replace(ctx context.Context, cfg *Config) (admin.Reload, error)
 	var next *built
 	humbly(func() {
 		next, err = build(ctx, cfg, site{
-			self: s.resolver.Addrs(), logger: s.logger, keeper: s.keeper, old: old.lists, workers: 1,
+			self: s.resolver.Addrs(), logger: s.logger, clock: s.clock.Now, keeper: s.keeper, old: old.lists, workers: 1,
 		})
 	})
 	if err != nil {
@@ -290,11 +304,13 @@ func (s *server) replace(ctx context.Context, cfg *Config) (admin.Reload, error)
 		return admin.Reload{}, s.refused(err)
 	}
 	if next.digest == old.digest {
+		s.deciding.Lock()
 		same := *old
 		same.lists = next.lists // what is known of them may be new
 		s.mu.Lock()
 		s.now = &same
 		s.mu.Unlock()
+		s.deciding.Unlock()
 		s.settled(old.lists, &same)
 		next.close()
 		s.logger.Info("reload: nothing differs", "revision", old.state.Revision)
@@ -322,7 +338,7 @@ func (s *server) replace(ctx context.Context, cfg *Config) (admin.Reload, error)
 func (s *server) enforce(next *built, watcher *hosts.Watcher) {
 	s.deciding.Lock()
 	s.mu.Lock()
-	s.now, s.loaded = next, time.Now()
+	s.now, s.loaded = next, s.clock.Now()
 	s.mu.Unlock()
 	if s.attendant.hosts != watcher {
 		s.attendant.hosts = watcher
