@@ -215,7 +215,7 @@ func (s *server) settle(changed bool) {
 	defer s.deciding.Unlock()
 	b := s.current()
 	p := s.resolver.State().Policy
-	now := s.clock.Now()
+	now := s.clock.Now().Round(0)
 	// A clock that was set back is before the moment that the policy was compiled for.
 	if until := p.Until(); !until.IsZero() && !now.Before(until) || now.Before(b.moment) {
 		next, err := b.at(now, blocklist.Known{})

@@ -18,6 +18,7 @@ import (
 	"weir/audit"
 	"weir/blocklist"
 	"weir/cmd/internal/admin"
+	"weir/cmd/internal/exceptions"
 )
 
 // handClock is a clock whose hands the test moves.
@@ -271,6 +272,25 @@ schedule = "summer-night"
 	w.clock.set("2027-03-01T12:00:00Z")
 	w.review(false)
 	expect("set back, after a reload", true, false)
+}
+
+// With a monotonic reading, a moment would compare by that, and a clock that is set back would never be seen.
+func TestMomentIsOfTheWallClock(t *testing.T) {
+	w := newAttended(t, "2026-03-02T09:00:00Z", attendedZone+"[[policy]]\nname = \"all\"\nclients = [\"any\"]\ndefault = \"allow\"\n", nil)
+	w.server.clock = exceptions.SystemClock()
+	w.current().moment = time.Now().Add(time.Hour).Round(0) // as if it was set back by an hour since
+	w.review(false)
+	if got := w.current().moment; got != got.Round(0) || got.After(time.Now()) {
+		t.Errorf("a set back clock: compiled for %v", got)
+	}
+	b, err := build(t.Context(), w.current().cfg, site{logger: w.logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.close()
+	if b.moment != b.moment.Round(0) {
+		t.Errorf("built for %v", b.moment)
+	}
 }
 
 // An exception is over when its time is, by either clock, and stays over.

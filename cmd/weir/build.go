@@ -22,7 +22,7 @@ type built struct {
 	sources  []blocklist.CategoryConfig // of lists
 	groups   map[string]*blocklist.Group
 	policies []blocklist.PolicyConfig
-	moment   time.Time // that the policies were compiled for; changed under server.deciding
+	moment   time.Time // that the policies were compiled for, by the wall clock alone; changed under server.deciding
 	lists    *blocklist.Lists
 	state    *resolver.State
 	digest   [sha256.Size]byte // of all that went in
@@ -78,7 +78,7 @@ func (b *built) load(ctx context.Context, faults *faults, sum io.Writer, at site
 	if at.clock == nil {
 		at.clock = time.Now
 	}
-	b.policies, b.moment = policies(b.cfg, b.groups), at.clock()
+	b.policies, b.moment = policies(b.cfg, b.groups), at.clock().Round(0)
 	load := blocklist.LoadConfig{
 		Categories: b.sources, Dir: b.cfg.Dir, Policies: b.policies, Old: at.old, Workers: at.workers,
 	}
