@@ -43,6 +43,9 @@ func (s *State) Explain(l *blocklist.Lookup) Account {
 		a.sink(s, qtype)
 	case zone != nil:
 		a.Zone = strings.TrimSuffix(presentation(zone.apex), ".")
+		if a.Observed != nil && a.Observed.By == blocklist.ByDefault {
+			a.Observed = nil // see answer
+		}
 	default:
 		if rep := unforwardable(&wire.Query{Type: qtype, Class: wire.ClassINET}); rep != nil {
 			a.Answer = rcodeName(int(rep.Rcode))

@@ -68,6 +68,38 @@ func TestExplainAgreesWithThePath(t *testing.T) {
 	}
 }
 
+// TestExplainOfWhatIsObserved: what a policy that only observes would block, and
+// that a default is not about local zones.
+func TestExplainOfWhatIsObserved(t *testing.T) {
+	set := town(t)
+	set.policies = []blocklist.PolicyConfig{{
+		Name: "trial", Any: true, Observe: true, Default: blocklist.Block,
+		Rules: []blocklist.RuleConfig{{Action: blocklist.ActionBlock, Categories: []string{"ads"}}, {Action: blocklist.ActionBlock, Domains: []string{"=local-ad.lab.example"}}},
+	}}
+	w := newWorld(t, set)
+	for _, c := range []struct {
+		name string
+		by   blocklist.By
+		none bool
+	}{
+		{name: "x.track.example.", by: blocklist.ByRule},
+		{name: "www.example.", by: blocklist.ByDefault},
+		{name: "local-ad.lab.example.", by: blocklist.ByRule},
+		{name: "www.lab.example.", none: true},
+	} {
+		a := w.State().Explain(lookup(mustWire(c.name), dns.TypeA, "127.0.0.1"))
+		if a.Blocked || (a.Observed == nil) != c.none || a.Observed != nil && a.Observed.By != c.by {
+			t.Errorf("%s: blocked %v, observed %+v", c.name, a.Blocked, a.Observed)
+		}
+		w.ask(c.name + " A")
+	}
+	for _, r := range w.events() {
+		if (r.Observed == nil) != (r.Name == "www.lab.example") {
+			t.Errorf("%s is recorded as observed: %v", r.Name, r.Observed)
+		}
+	}
+}
+
 // TestExplainSeesTheAnswerInMemory: what an alias in it changes, as far as it is known.
 func TestExplainSeesTheAnswerInMemory(t *testing.T) {
 	w := newWorld(t, town(t))
