@@ -146,7 +146,7 @@ func (b *built) at(moment time.Time, known blocklist.Known) (*blocklist.Policy, 
 // attend is a part of the server: until ctx ends it puts the policy in force anew whenever a schedule changes, an
 // exception comes or ends, or hosts move.
 //
-// It looks at the wall clock once a second, since a timer would not know that the machine slept or that the clock was set.
+// It looks at the wall clock once a second and when something is to be over, since a timer would not know that the machine slept or that the clock was set.
 func (s *server) attend(ctx context.Context) error {
 	a := s.attendant
 	var watching sync.WaitGroup
@@ -167,10 +167,11 @@ func (s *server) attend(ctx context.Context) error {
 		}
 	}
 	follow()
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
+	next := time.NewTimer(0)
+	defer next.Stop()
 	for {
 		changed := false
+		next.Reset(s.untilReview())
 		select {
 		case <-ctx.Done():
 			return nil
@@ -178,10 +179,21 @@ func (s *server) attend(ctx context.Context) error {
 			follow()
 		case <-a.due:
 			changed = true
-		case <-tick.C:
+		case <-next.C:
 		}
 		s.review(changed)
 	}
+}
+
+// untilReview is how long it is until something is over, as far as that is known: a second at most.
+func (s *server) untilReview() time.Duration {
+	wait := time.Second
+	for _, at := range []time.Time{s.resolver.State().Policy.Until(), s.attendant.exceptions.Next()} {
+		if !at.IsZero() {
+			wait = min(wait, at.Sub(s.clock.Now().Round(0)))
+		}
+	}
+	return max(wait, time.Millisecond)
 }
 
 // review ends what is over, and puts the policy in force as it is now, if anything changed.
