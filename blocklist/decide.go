@@ -47,7 +47,10 @@ type found struct {
 	inline  bool // the node is of the rules' matcher
 }
 
-const noRule = math.MaxUint32
+const (
+	noRule  = math.MaxUint32
+	noEntry = math.MaxUint8 // the off of a rule that matches every name: any entry of it is more specific
+)
 
 // before says whether a match of candidate c at off outranks f: an earlier rule does, then a more specific entry,
 // then the list that comes first in the rule.
@@ -139,7 +142,7 @@ func (pol *policy) enforce(d Decision) Decision {
 // the most specific, and is left to readExceptions.
 func (p *Policy) read(pol *policy, name []byte, qtype uint16) reading {
 	r := reading{policy: pol, qtype: qtype, decided: found{rule: noRule}, observed: found{rule: noRule}}
-	r.take(pol.always, found{})
+	r.take(pol.always, found{off: noEntry})
 
 	lists, inline := p.lists.matcher, p.inline
 	var offs [128]uint8
@@ -189,7 +192,7 @@ func (p *Policy) read(pol *policy, name []byte, qtype uint16) reading {
 // entry alone.
 func (p *Policy) readExceptions(pol *policy, name []byte, qtype uint16) reading {
 	r := reading{policy: pol, qtype: qtype, decided: found{rule: noRule}, observed: found{rule: noRule}}
-	r.take(pol.always, found{})
+	r.take(pol.always, found{off: noEntry})
 
 	var room [127]hit
 	hits := p.lists.matcher.appendHits(room[:0], name)

@@ -146,7 +146,7 @@ func (p *Policy) readAddr(pol *policy, qtype uint16, addr netip.Addr) reading {
 	if pol.byNetworks[set]|pol.byInline[own] == 0 {
 		return r
 	}
-	r.take(pol.always, found{})
+	r.take(pol.always, found{off: noEntry})
 	r.take(pol.byNetworks[set], found{value: set})
 	r.take(pol.byInline[own], found{value: own, inline: true})
 	for _, f := range [...]*found{&r.decided, &r.observed} {
