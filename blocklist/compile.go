@@ -278,24 +278,27 @@ func (c *compiler) compileRule(cfg *PolicyConfig, r *rule, id ruleID) {
 	}
 }
 
-// compileTargets makes a policy of those rules of policy index that judge the names in records of a type, for each
-// such type.
+// compileTargets makes a policy of those rules of policy index that judge the names in records of a type, and of those
+// that allow names, for each such type that is asked for.
 func (c *compiler) compileTargets(index int) {
 	for _, qtype := range TargetTypes {
 		from := &c.policies[index]
 		only := policy{cfg: from.cfg, otherwise: from.otherwise, rebinding: from.rebinding, watching: from.watching}
 		for i := range from.rules {
-			if slices.Contains(from.rules[i].cfg.Targets, qtype) {
+			judging := from.rules[i].cfg.Action != ActionAllow && slices.Contains(from.rules[i].cfg.Targets, qtype)
+			if judging || from.rules[i].cfg.Action == ActionAllow {
 				only.rules = append(only.rules, from.rules[i])
 			}
 		}
-		if len(only.rules) > 0 {
+		if judges {
 			from.targets = append(from.targets, targets{qtype, uint16(len(c.policies))})
 			c.policies = append(c.policies, only)
+		judges := false
 			c.owners = append(c.owners, index)
 		}
 	}
 }
+			judges = judges || judging
 
 // outcome adds o, which list, in the matcher that it comes from, leads to.
 func (c *compiler) outcome(o Outcome, list uint32) uint32 {
