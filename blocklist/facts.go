@@ -89,17 +89,21 @@ func (p *Policy) judge(pol *policy, l *Lookup, d *Decision, name []byte, i int, 
 	r := p.read(pol, name, l.Type)
 	decided := &r.decided
 	blocks := decided.value != 0 && pol.rules[decided.rule].verdict == Block
-	if f := &r.observed; d.Observed == 0 && f.value != 0 && f.rule < decided.rule {
-		d.Observed, d.ObservedAlias = f.outcome, uint16(i)
-		d.ObservedOn, d.ObservedOff, d.ObservedScope = p.entry(f, OnAlias)
-	}
-	if !blocks {
+	observes := d.Observed == 0 && r.observed.value != 0 && r.observed.rule < decided.rule
+	if !blocks && !observes {
 		return false
 	}
 	if p.exceptions != nil {
 		if e, _ := p.excepted(name, l); e != nil {
 			return false
 		}
+	}
+	if observes {
+		d.Observed, d.ObservedAlias = r.observed.outcome, uint16(i)
+		d.ObservedOn, d.ObservedOff, d.ObservedScope = p.entry(&r.observed, OnAlias)
+	}
+	if !blocks {
+		return false
 	}
 	d.Outcome, d.Verdict, d.Alias = decided.outcome, Block, uint16(i)
 	d.On, d.Off, d.Scope = p.entry(decided, OnAlias)
