@@ -116,17 +116,19 @@ func (p *Policy) offence(pol *policy, l *Lookup, d *Decision, addr netip.Addr, i
 	if excepted && !p.neverExceptedAddr(addr) {
 		return 0, 0
 	}
-	if !trusted && (p.lists.networks.len() > 1 || p.addresses.len() > 1) {
+	if p.lists.networks.len() > 1 || p.addresses.len() > 1 {
 		r := p.readAddr(pol, l.Type, addr)
-		if f := &r.observed; d.Observed == 0 && f.value != 0 && f.rule < r.decided.rule {
+		if f := &r.observed; !trusted && d.Observed == 0 && f.value != 0 && f.rule < r.decided.rule {
 			d.Observed, d.ObservedAlias = f.outcome, uint16(i)
 			d.ObservedOn, d.ObservedOff, d.ObservedScope = OnAddress, f.off, Self
 		}
 		if f := &r.decided; f.value != 0 {
-			if pol.rules[f.rule].verdict == Block {
+			if pol.rules[f.rule].verdict == Allow {
+				return 0, 0 // an allow rule names the network
+			}
+			if !trusted {
 				return f.outcome, f.off
 			}
-			return 0, 0 // an allow rule names the network
 		}
 	}
 	if !pol.cfg.Rebinding || excepted {
