@@ -122,7 +122,7 @@ func (p *Policy) Decide(l *Lookup) Decision {
 	if d.Verdict == Block {
 		return pol.enforce(d)
 	}
-	if pol.cfg.SafeSearch != SafeSearchOff {
+	if pol.cfg.SafeSearch != SafeSearchOff && !pol.cfg.Observe {
 		d.Rewrite = pol.cfg.SafeSearch.host(l.Name)
 	}
 	return d

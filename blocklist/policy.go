@@ -30,7 +30,7 @@ type PolicyConfig struct {
 	Groups       []*Group
 	Any          bool // the policy of every client that is none of Clients and Groups
 	Default      Verdict
-	Observe      bool           // mode = "observe": what would be blocked is only recorded
+	Observe      bool           // mode = "observe": what would be blocked is only recorded, and answers go out as they are
 	TrustAllowed bool           // cname = "trust-allowed": an explicit allow of the asked name covers its aliases too
 	Strip        bool           // on_address = "strip": offending addresses are taken out of the answer; it is blocked if none is left
 	Rebinding    bool           // addresses of private networks in answers to public names are blocked
