@@ -1,6 +1,9 @@
 package blocklist
 
-import "math"
+import (
+	"math"
+	"net/netip"
+)
 
 // policy is one policy, compiled: per set of lists, and per set of rules with domains, the rules that such a hit
 // makes candidates. A decision is then one probe per label and matcher, and a table read per hit.
@@ -20,6 +23,7 @@ type policy struct {
 	otherwise  uint32           // outcome of the default
 	rebinding  uint32           // outcome of an address of a private network
 	watching   uint32           // outcome of what is only observed
+	harmless   []netip.Prefix   // private addresses that any name may have
 	notPublic  map[string]Scope // by wire name, domains whose names may have private addresses
 }
 

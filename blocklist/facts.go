@@ -205,7 +205,7 @@ func private(addr netip.Addr) uint8 {
 
 // mayBePrivate says whether the policy lets name have this private address.
 func (p *Policy) mayBePrivate(pol *policy, name []byte, addr netip.Addr) bool {
-	for _, prefix := range pol.cfg.Harmless {
+	for _, prefix := range pol.harmless {
 		if prefix.Contains(addr.Unmap()) {
 			return true
 		}
