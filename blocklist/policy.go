@@ -8,7 +8,7 @@ import (
 // RuleConfig is one rule as the operator wrote it. It matches a lookup when all its conditions hold: the schedule is in
 // force, the type is one of Types (empty is no condition), and the name is in one of Categories or covered by one of
 // Domains, or an address in the answer is in one of their networks or of Networks. These are alternatives to each other;
-// where all four are empty, or with All, every name matches.
+// where all three are empty, or with All, every name matches.
 type RuleConfig struct {
 	Action     Action
 	All        bool // every name
