@@ -3,6 +3,7 @@ package blocklist
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -57,37 +58,32 @@ type binding struct {
 	group  uint16 // index in clients.groups plus one; 0 is none
 }
 
-// clients finds each client's binding. A hardware address that a forwarder told counts first, if anybody names it: the
-// address is then the forwarder's. Else an address that the configuration names alone counts, then the hardware address
-// that is known for the client's, then its host's name, then the longest prefix. So a name, which a machine may choose
-// itself, takes it out of its network's policy only where a policy or a group asks for that name, and never out of one
-// for its very address.
+// clients finds each client's binding: its policy, and apart from that its group, so that a group which only exceptions
+// name changes no policy. A hardware address that a forwarder tells counts first, since the address is then the
+// forwarder's. Else an address that the configuration names alone does, then the hardware address, then the host's name,
+// then the longest prefix. So a name, which a machine may choose itself, takes it out of its network's policy only where a
+// policy or a group asks for that name, and never out of one for its very address.
 type clients struct {
 	table    bart.Table[binding]
-	macs     map[MAC]binding // that forwarders tell
+	macs     map[MAC]claimed // that forwarders tell
 	fallback binding         // of clients that nothing names
 	groups   []*Group
 }
 
 // of returns the binding of a client.
 func (c *clients) of(who Client) binding {
-	addr := who.Addr.Unmap().WithZone("")
+	b, ok := c.table.Lookup(who.Addr.Unmap().WithZone(""))
+	if !ok {
+		b = c.fallback
+	}
 	if who.MAC != (MAC{}) {
-		if b, ok := c.macs[who.MAC]; ok {
-			return b
-		}
+		b = c.macs[who.MAC].on(b)
 	}
-	if b, ok := c.table.Lookup(addr); ok {
-		return b
-	}
-	return c.fallback
+	return b
 }
 
-// groupNumber returns the number of the group for bindings, 0 for nil.
+// groupNumber returns the number of the group for bindings.
 func (c *clients) groupNumber(g *Group) uint16 {
-	if g == nil {
-		return 0
-	}
 	if i := slices.Index(c.groups, g); i >= 0 {
 		return uint16(i + 1)
 	}
@@ -97,115 +93,126 @@ func (c *clients) groupNumber(g *Group) uint16 {
 
 // claim says that a policy, a group, or a policy by a group is for some clients.
 type claim struct {
-	policy  int // -1: a group that the exceptions alone ask for
-	group   *Group
-	members Members
+	claimed
+	members *Members
 }
 
-// claims returns all claims of the policies, then those of groups that no policy names.
+// claims returns all claims of the policies, then those of groups that no policy names. Of two for the same clients the
+// first counts.
 func (p *Policy) claims() []claim {
 	var all []claim
 	named := map[*Group]bool{}
 	for i := range p.configs {
-		all = append(all, claim{i, nil, p.configs[i].Clients})
+		all = append(all, claim{claimed{policy: uint32(i + 1)}, &p.configs[i].Clients})
 		for _, g := range p.configs[i].Groups {
 			named[g] = true
-			all = append(all, claim{i, g, g.Members})
+			all = append(all, claim{claimed{uint32(i + 1), p.clients.groupNumber(g)}, &g.Members})
 		}
 	}
 	for _, g := range p.known.Groups {
 		if !named[g] {
-			all = append(all, claim{-1, g, g.Members})
+			all = append(all, claim{claimed{group: p.clients.groupNumber(g)}, &g.Members})
 		}
 	}
 	return all
 }
 
+// claimed is what claims say of a client. Each is open while it is 0.
+type claimed struct {
+	policy uint32 // its index plus one
+	group  uint16
+}
+
+// or adds what other says, where it is open.
+func (c claimed) or(other claimed) claimed {
+	if c.policy == 0 {
+		c.policy = other.policy
+	}
+	if c.group == 0 {
+		c.group = other.group
+	}
+	return c
+}
+
+// on returns the binding of the client, where b says what it else is.
+func (c claimed) on(b binding) binding {
+	if c.policy != 0 {
+		b.policy = uint16(c.policy - 1)
+	}
+	if c.group != 0 {
+		b.group = c.group
+	}
+	return b
+}
+
 // bind fills the client table by the configuration and by what is known of hosts.
 func (p *Policy) bind() {
 	c := &p.clients
-	c.macs = map[MAC]binding{}
-	all := p.claims()
+	c.macs = map[MAC]claimed{}
 	for i := range p.configs {
 		if p.configs[i].Any {
 			c.fallback.policy = uint16(i)
 		}
 	}
-	// Shorter prefixes come first: what a claim leaves open it takes from the prefix around it.
-	type prefixed struct {
-		prefix netip.Prefix
-		claim  *claim
-	}
-	var prefixes []prefixed
-	for i := range all {
-		for _, prefix := range all[i].members.Prefixes {
+	prefixes := map[netip.Prefix]claimed{}
+	named := hostNames{}
+	for _, m := range p.claims() {
+		for _, prefix := range m.members.Prefixes {
 			if plain, ok := unmapped(prefix); ok {
-				prefixes = append(prefixes, prefixed{plain, &all[i]})
+				prefixes[plain] = prefixes[plain].or(m.claimed)
 			}
 		}
+		for _, mac := range m.members.MACs {
+			c.macs[mac] = c.macs[mac].or(m.claimed)
+		}
+		for _, pattern := range m.members.Hosts {
+			named[pattern] = named[pattern].or(m.claimed)
+		}
 	}
-	slices.SortStableFunc(prefixes, func(a, b prefixed) int { return cmp.Compare(a.prefix.Bits(), b.prefix.Bits()) })
-	whole := map[netip.Addr]bool{}
-	for _, e := range prefixes {
-		around, ok := c.table.LookupPrefix(e.prefix)
+	// Shorter prefixes come first: what a claim leaves open it takes from the prefix around it.
+	for _, prefix := range slices.SortedFunc(maps.Keys(prefixes), func(a, b netip.Prefix) int { return cmp.Compare(a.Bits(), b.Bits()) }) {
+		around, ok := c.table.LookupPrefix(prefix)
 		if !ok {
 			around = c.fallback
 		}
-		c.table.Insert(e.prefix, c.merge(around, e.claim))
-		if e.prefix.IsSingleIP() {
-			whole[e.prefix.Addr()] = true
-		}
-	}
-	for i := range all {
-		if all[i].policy < 0 {
-			continue // the policy is that of the address
-		}
-		for _, mac := range all[i].members.MACs {
-			around, ok := c.macs[mac]
-			if !ok {
-				around = c.fallback
-			}
-			c.macs[mac] = c.merge(around, &all[i])
-		}
+		c.table.Insert(prefix, prefixes[prefix].on(around))
 	}
 	for _, h := range p.known.Hosts {
 		addr := h.Addr.Unmap().WithZone("")
-		if !addr.IsValid() || whole[addr] {
+		if !addr.IsValid() {
+			continue
+		}
+		host := netip.PrefixFrom(addr, addr.BitLen())
+		alone := prefixes[host]
+		of := alone
+		if h.MAC != (MAC{}) {
+			of = of.or(c.macs[h.MAC])
+		}
+		of = named.of(h.Name, of)
+		if of == alone {
 			continue
 		}
 		around, ok := c.table.Lookup(addr)
 		if !ok {
 			around = c.fallback
 		}
-		bound := false
-		for _, by := range [...]func(*Members) bool{
-			func(m *Members) bool { return h.MAC != MAC{} && slices.Contains(m.MACs, h.MAC) },
-			func(m *Members) bool { return m.names(h.Name) },
-		} {
-			for i := range all {
-				if by(&all[i].members) {
-					around, bound = c.merge(around, &all[i]), true
-				}
-			}
-			if bound {
-				break
-			}
-		}
-		if bound {
-			c.table.Insert(netip.PrefixFrom(addr, addr.BitLen()), around)
-		}
+		c.table.Insert(host, of.on(around))
 	}
 }
 
-// merge returns the binding of clients that claim is for, where around says what else they are.
-func (c *clients) merge(around binding, by *claim) binding {
-	if by.policy >= 0 {
-		around.policy = uint16(by.policy)
+// hostNames are the claims on hosts by the patterns of their names.
+type hostNames map[string]claimed
+
+// of adds to c what is claimed of a host by its name: that of the name itself counts first, then of longer patterns.
+func (n hostNames) of(host string, c claimed) claimed {
+	if host == "" {
+		return c
 	}
-	if by.group != nil {
-		around.group = c.groupNumber(by.group)
+	c = c.or(n[host])
+	for end := len(host); end >= 0; end-- {
+		c = c.or(n[host[:end]+"*"])
 	}
-	return around
+	return c
 }
 
 // names says whether the members name a host so.

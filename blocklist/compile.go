@@ -196,6 +196,14 @@ func (c *compiler) compileRules(index int, cfg *PolicyConfig) {
 	pol.otherwise = special(ByDefault, cfg.Default, cfg.DefaultPos)
 	pol.rebinding = special(ByRebinding, Block, cfg.RebindingPos)
 	pol.watching = special(ByMode, Allow, cfg.ModePos)
+	for _, prefix := range cfg.Harmless {
+		plain, ok := unmapped(prefix)
+		if !ok {
+			c.fail(or(cfg.RebindingPos, cfg.Pos), "", "policy %q: %s is no network of addresses", cfg.Name, prefix)
+			continue
+		}
+		pol.harmless = append(pol.harmless, plain)
+	}
 	pol.notPublic = map[string]Scope{}
 	for _, text := range cfg.NotPublic {
 		name, scope, at, reason := appendEntry(nil, []byte(text))
@@ -278,18 +286,21 @@ func (c *compiler) compileRule(cfg *PolicyConfig, r *rule, id ruleID) {
 	}
 }
 
-// compileTargets makes a policy of those rules of policy index that judge the names in records of a type, for each
-// such type.
+// compileTargets makes a policy of those rules of policy index that judge the names in records of a type, and of those
+// that allow names, for each such type that is asked for.
 func (c *compiler) compileTargets(index int) {
 	for _, qtype := range TargetTypes {
 		from := &c.policies[index]
 		only := policy{cfg: from.cfg, otherwise: from.otherwise, rebinding: from.rebinding, watching: from.watching}
+		judges := false
 		for i := range from.rules {
-			if slices.Contains(from.rules[i].cfg.Targets, qtype) {
+			judging := from.rules[i].cfg.Action != ActionAllow && slices.Contains(from.rules[i].cfg.Targets, qtype)
+			if judging || from.rules[i].cfg.Action == ActionAllow {
 				only.rules = append(only.rules, from.rules[i])
 			}
+			judges = judges || judging
 		}
-		if len(only.rules) > 0 {
+		if judges {
 			from.targets = append(from.targets, targets{qtype, uint16(len(c.policies))})
 			c.policies = append(c.policies, only)
 			c.owners = append(c.owners, index)

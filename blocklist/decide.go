@@ -1,6 +1,9 @@
 package blocklist
 
-import "math"
+import (
+	"math"
+	"net/netip"
+)
 
 // policy is one policy, compiled: per set of lists, and per set of rules with domains, the rules that such a hit
 // makes candidates. A decision is then one probe per label and matcher, and a table read per hit.
@@ -20,6 +23,7 @@ type policy struct {
 	otherwise  uint32           // outcome of the default
 	rebinding  uint32           // outcome of an address of a private network
 	watching   uint32           // outcome of what is only observed
+	harmless   []netip.Prefix   // private addresses that any name may have
 	notPublic  map[string]Scope // by wire name, domains whose names may have private addresses
 }
 
@@ -47,7 +51,10 @@ type found struct {
 	inline  bool // the node is of the rules' matcher
 }
 
-const noRule = math.MaxUint32
+const (
+	noRule  = math.MaxUint32
+	noEntry = math.MaxUint8 // the off of a rule that matches every name: any entry of it is more specific
+)
 
 // before says whether a match of candidate c at off outranks f: an earlier rule does, then a more specific entry,
 // then the list that comes first in the rule.
@@ -139,7 +146,7 @@ func (pol *policy) enforce(d Decision) Decision {
 // the most specific, and is left to readExceptions.
 func (p *Policy) read(pol *policy, name []byte, qtype uint16) reading {
 	r := reading{policy: pol, qtype: qtype, decided: found{rule: noRule}, observed: found{rule: noRule}}
-	r.take(pol.always, found{})
+	r.take(pol.always, found{off: noEntry})
 
 	lists, inline := p.lists.matcher, p.inline
 	var offs [128]uint8
@@ -189,7 +196,7 @@ func (p *Policy) read(pol *policy, name []byte, qtype uint16) reading {
 // entry alone.
 func (p *Policy) readExceptions(pol *policy, name []byte, qtype uint16) reading {
 	r := reading{policy: pol, qtype: qtype, decided: found{rule: noRule}, observed: found{rule: noRule}}
-	r.take(pol.always, found{})
+	r.take(pol.always, found{off: noEntry})
 
 	var room [127]hit
 	hits := p.lists.matcher.appendHits(room[:0], name)

@@ -106,10 +106,6 @@ func (p *Policy) traceAwake(r *rule, name []byte, qtype uint16, holdings []Holdi
 		t.Why = "the type is none of its types"
 		return t
 	}
-	if r.always() {
-		t.Matched, t.Why = true, "it is for every name"
-		return t
-	}
 	best := len(name)
 	var list *List
 	for _, d := range r.domains {
@@ -121,12 +117,13 @@ func (p *Policy) traceAwake(r *rule, name []byte, qtype uint16, holdings []Holdi
 		}
 	}
 	for _, category := range r.cfg.Categories {
-		for _, h := range holdings {
-			if h.List.Category == category && h.Effective && !h.Exception && h.Off < best && h.part.has(qtype) {
+		for _, l := range p.lists.category(category).Lists {
+			h := effective(holdings, l, qtype)
+			if h != nil && !h.Exception && h.Off < best {
 				best = h.Off
 				t.Matched, t.Why = true, "the name is in one of its categories"
-				t.Category, t.List, t.Entry, t.File = category, h.List.Name, h.Entry, h.List.File
-				list = h.List
+				t.Category, t.List, t.Entry, t.File = category, l.Name, h.Entry, l.File
+				list = l
 			}
 		}
 	}
@@ -136,10 +133,29 @@ func (p *Policy) traceAwake(r *rule, name []byte, qtype uint16, holdings []Holdi
 			t.Problem = err.Error()
 		}
 	}
-	if !t.Matched {
+	switch {
+	case t.Matched:
+	case r.always():
+		t.Matched, t.Why = true, "it is for every name"
+	case r.missing != 0:
+		t.Matched, t.Category = true, p.outcomes[r.missing].Category
+		t.Why = "it is for every name while a list of its category is missing"
+	default:
 		t.Why = "the name is neither in its categories nor one of its domains"
 	}
 	return t
+}
+
+// effective returns the entry by which a list counts for a type: the most specific one, the exception before others. It
+// is nil for a list without any.
+func effective(holdings []Holding, list *List, qtype uint16) (first *Holding) {
+	for i := range holdings {
+		h := &holdings[i]
+		if h.List == list && h.part.has(qtype) && (first == nil || h.Off == first.Off && h.Exception && !first.Exception) {
+			first = h
+		}
+	}
+	return first
 }
 
 // domainEntry returns the rule's entry for the wire name, all scopes that the rule gives it together.

@@ -89,17 +89,21 @@ func (p *Policy) judge(pol *policy, l *Lookup, d *Decision, name []byte, i int, 
 	r := p.read(pol, name, l.Type)
 	decided := &r.decided
 	blocks := decided.value != 0 && pol.rules[decided.rule].verdict == Block
-	if f := &r.observed; d.Observed == 0 && f.value != 0 && f.rule < decided.rule {
-		d.Observed, d.ObservedAlias = f.outcome, uint16(i)
-		d.ObservedOn, d.ObservedOff, d.ObservedScope = p.entry(f, OnAlias)
-	}
-	if !blocks {
+	observes := d.Observed == 0 && r.observed.value != 0 && r.observed.rule < decided.rule
+	if !blocks && !observes {
 		return false
 	}
 	if p.exceptions != nil {
 		if e, _ := p.excepted(name, l); e != nil {
 			return false
 		}
+	}
+	if observes {
+		d.Observed, d.ObservedAlias = r.observed.outcome, uint16(i)
+		d.ObservedOn, d.ObservedOff, d.ObservedScope = p.entry(&r.observed, OnAlias)
+	}
+	if !blocks {
+		return false
 	}
 	d.Outcome, d.Verdict, d.Alias = decided.outcome, Block, uint16(i)
 	d.On, d.Off, d.Scope = p.entry(decided, OnAlias)
@@ -112,17 +116,19 @@ func (p *Policy) offence(pol *policy, l *Lookup, d *Decision, addr netip.Addr, i
 	if excepted && !p.neverExceptedAddr(addr) {
 		return 0, 0
 	}
-	if !trusted && (p.lists.networks.len() > 1 || p.addresses.len() > 1) {
+	if p.lists.networks.len() > 1 || p.addresses.len() > 1 {
 		r := p.readAddr(pol, l.Type, addr)
-		if f := &r.observed; d.Observed == 0 && f.value != 0 && f.rule < r.decided.rule {
+		if f := &r.observed; !trusted && d.Observed == 0 && f.value != 0 && f.rule < r.decided.rule {
 			d.Observed, d.ObservedAlias = f.outcome, uint16(i)
 			d.ObservedOn, d.ObservedOff, d.ObservedScope = OnAddress, f.off, Self
 		}
 		if f := &r.decided; f.value != 0 {
-			if pol.rules[f.rule].verdict == Block {
+			if pol.rules[f.rule].verdict == Allow {
+				return 0, 0 // an allow rule names the network
+			}
+			if !trusted {
 				return f.outcome, f.off
 			}
-			return 0, 0 // an allow rule names the network
 		}
 	}
 	if !pol.cfg.Rebinding || excepted {
@@ -146,7 +152,7 @@ func (p *Policy) readAddr(pol *policy, qtype uint16, addr netip.Addr) reading {
 	if pol.byNetworks[set]|pol.byInline[own] == 0 {
 		return r
 	}
-	r.take(pol.always, found{})
+	r.take(pol.always, found{off: noEntry})
 	r.take(pol.byNetworks[set], found{value: set})
 	r.take(pol.byInline[own], found{value: own, inline: true})
 	for _, f := range [...]*found{&r.decided, &r.observed} {
@@ -199,7 +205,7 @@ func private(addr netip.Addr) uint8 {
 
 // mayBePrivate says whether the policy lets name have this private address.
 func (p *Policy) mayBePrivate(pol *policy, name []byte, addr netip.Addr) bool {
-	for _, prefix := range pol.cfg.Harmless {
+	for _, prefix := range pol.harmless {
 		if prefix.Contains(addr.Unmap()) {
 			return true
 		}

@@ -2,34 +2,51 @@ package blocklist
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
-
-	gocmp "github.com/google/go-cmp/cmp"
-	"pgregory.net/rapid"
 )
 
-// world is what the naive model and the compiled policy are both made of.
+// world is what the naive model and the compiled policy are both made of. Its lists hold their entries by numbers, of
+// holders: an entry is for the types of its holder.
 type world struct {
-	categories [][]int // per category its lists
-	entries    []added
+	categories []worldCategory
+	holders    []worldHolder
+	entries    []added   // by holder
+	networks   []network // likewise
 	policies   []PolicyConfig
+	schedules  map[*Schedule]func(time.Time) bool // whether it is in force
+	known      Known
+	at         time.Time
+}
+
+type worldCategory struct {
+	lists           []int
+	never, blockAll bool
+}
+
+type worldHolder struct {
+	list int
+	part part
 }
 
 func (w *world) compile(t testing.TB) (*Policy, error) {
 	t.Helper()
 	var lists []*List
 	var categories []Category
-	for i, numbers := range w.categories {
-		c := Category{Name: fmt.Sprint("category", i)}
-		for range numbers {
+	for i, of := range w.categories {
+		c := Category{Name: fmt.Sprint("category", i), NeverExcept: of.never, BlockAll: of.blockAll}
+		for range of.lists {
 			l := &List{Name: fmt.Sprint("list", len(lists)), Category: c.Name}
 			lists = append(lists, l)
 			c.Lists = append(c.Lists, l)
 		}
 		categories = append(categories, c)
+	}
+	var holders []holder
+	for _, h := range w.holders {
+		holders = append(holders, holder{lists[h.list], h.part})
 	}
 	b := NewBuilder()
 	for _, e := range w.entries {
@@ -37,277 +54,271 @@ func (w *world) compile(t testing.TB) (*Policy, error) {
 			t.Fatal(err)
 		}
 	}
-	return Compile(w.policies, newLists(b.Build(), whole(lists), lists, categories), time.Time{})
+	all := newLists(b.Build(), holders, lists, categories)
+	if err := all.addNetworks(w.networks); err != nil {
+		t.Fatal(err)
+	}
+	p, err := Compile(w.policies, all, w.at)
+	if err != nil {
+		return nil, err
+	}
+	return p.With(w.known), nil
 }
 
 // naiveMatch is how a rule matched.
 type naiveMatch struct {
-	rule           int // 0 is the default
+	by             By // ByDefault: no rule
+	rule           int
+	action         Action
 	category, list string
 	off            int
 	scope          Scope
 	named          bool // by an entry
 }
 
+// naiveRule is a rule with what it is called.
+type naiveRule struct {
+	*RuleConfig
+	by     By
+	number int
+}
+
+// rules returns what is read of a policy for a name that is asked for, or that an alias leads to.
+func (w *world) rules(p *PolicyConfig) (all []naiveRule) {
+	for i := range p.Rules {
+		all = append(all, naiveRule{&p.Rules[i], ByRule, i + 1})
+	}
+	if p.Canaries {
+		all = append(all, naiveRule{&RuleConfig{Action: ActionBlock, Domains: canaries}, ByCanary, 0})
+	}
+	return all
+}
+
+// targetRules returns what is read for a name that a record of the type leads to: rules that judge these, and those that
+// allow names.
+func (w *world) targetRules(p *PolicyConfig, qtype uint16) []naiveRule {
+	return slices.DeleteFunc(w.rules(p), func(r naiveRule) bool {
+		return r.Action != ActionAllow && !slices.Contains(r.Targets, qtype)
+	})
+}
+
+// awake says whether a rule's schedule and types are met.
+func (w *world) awake(r naiveRule, qtype uint16) bool {
+	if r.Schedule != nil && !w.schedules[r.Schedule](w.at) {
+		return false
+	}
+	return len(r.Types) == 0 || slices.Contains(r.Types, qtype)
+}
+
+func (w *world) category(name string) *worldCategory {
+	var i int
+	fmt.Sscanf(name, "category%d", &i)
+	return &w.categories[i]
+}
+
 // matches reads one rule's conditions for one name, as the documentation of RuleConfig says them.
-func (w *world) matches(r *RuleConfig, name string, qtype uint16) (naiveMatch, bool) {
-	if len(r.Types) > 0 && !slices.Contains(r.Types, qtype) {
-		return naiveMatch{}, false
+func (w *world) matches(r naiveRule, name string, qtype uint16) (naiveMatch, bool) {
+	best := naiveMatch{by: r.by, rule: r.number, action: r.Action, off: 1000}
+	if !w.awake(r, qtype) {
+		return best, false
 	}
-	if len(r.Categories) == 0 && len(r.Domains) == 0 {
-		return naiveMatch{}, true
-	}
-	best, found := naiveMatch{named: true, off: 1000}, false
-	var own []added
-	for _, text := range r.Domains {
-		name, scope, _, _ := appendEntry(nil, []byte(text))
-		own = append(own, added{name: string(name), scope: scope})
-	}
-	for _, l := range naiveLists(own, name) {
+	for _, l := range naiveLists(ownEntries(r), name) {
 		if l.Off < best.off {
-			best.off, best.scope, found = l.Off, l.Scope, true
+			best.off, best.scope, best.named = l.Off, l.Scope, true
 		}
 	}
-	listed := naiveLists(w.entries, name)
 	for _, category := range r.Categories {
-		var i int
-		fmt.Sscanf(category, "category%d", &i)
-		for _, list := range w.categories[i] {
-			for _, l := range listed {
-				if l.List == list && l.Effective && !l.Exception && l.Off < best.off {
-					best.off, best.scope, found = l.Off, l.Scope, true
-					best.category, best.list = category, fmt.Sprint("list", list)
-				}
+		for _, list := range w.category(category).lists {
+			if off, scope := w.holds(list, name, qtype); scope != 0 && off < best.off {
+				best.off, best.scope, best.named = off, scope, true
+				best.category, best.list = category, fmt.Sprint("list", list)
 			}
 		}
 	}
-	return best, found
+	return w.orEverything(r, best)
 }
 
-// read reads a policy's rules: the one that decides, and the first observe rule before it.
-func (w *world) read(p *PolicyConfig, name string, qtype uint16) (decided, observed naiveMatch) {
-	for i := range p.Rules {
-		m, ok := w.matches(&p.Rules[i], name, qtype)
-		if !ok {
-			continue
+// orEverything lets a rule that has no entry match what it is if it is for every name.
+func (w *world) orEverything(r naiveRule, m naiveMatch) (naiveMatch, bool) {
+	if m.named || r.All || len(r.Categories)+len(r.Domains)+len(r.Networks) == 0 {
+		return m, true
+	}
+	for _, category := range r.Categories {
+		if w.category(category).blockAll && r.Action != ActionAllow {
+			m.category = category
+			return m, true
 		}
-		m.rule = i + 1
-		if p.Rules[i].Action != ActionObserve {
+	}
+	return m, false
+}
+
+// ownEntries are a rule's domains.
+func ownEntries(r naiveRule) (all []added) {
+	for _, text := range r.Domains {
+		name, scope, _, _ := appendEntry(nil, []byte(text))
+		all = append(all, added{name: string(name), scope: scope})
+	}
+	return all
+}
+
+// holds says by which entry a list holds a name for a type: the list is as if it held only what is for that type. The
+// scope is that of the entries for the same types as the entry.
+func (w *world) holds(list int, name string, qtype uint16) (off int, scope Scope) {
+	var entries, apart []added
+	for _, e := range w.entries {
+		if h := w.holders[e.list]; h.list == list && h.part.has(qtype) && strings.HasSuffix(name, e.name) {
+			entries = append(entries, added{name: e.name, scope: e.scope, exception: e.exception})
+			apart = append(apart, e)
+		}
+	}
+	listed := naiveLists(entries, name)
+	if len(listed) == 0 || listed[0].Exception {
+		return 0, 0
+	}
+	for _, l := range naiveLists(apart, name) {
+		if l.Off == listed[0].Off && !l.Exception {
+			return l.Off, l.Scope
+		}
+	}
+	panic("no holder")
+}
+
+// never says whether a category that is never excepted holds the name.
+func (w *world) never(name string, qtype uint16) (category string) {
+	for i, c := range w.categories {
+		for _, list := range c.lists {
+			if _, scope := w.holds(list, name, qtype); c.never && scope != 0 {
+				return fmt.Sprint("category", i)
+			}
+		}
+	}
+	return ""
+}
+
+// read reads rules: the one that decides, and the first observe rule before it.
+func (w *world) read(rules []naiveRule, name string, qtype uint16) (decided, observed naiveMatch) {
+	for _, r := range rules {
+		m, ok := w.matches(r, name, qtype)
+		switch {
+		case !ok:
+		case r.Action != ActionObserve:
 			return m, observed
-		}
-		if observed.rule == 0 {
+		case observed.by == ByDefault:
 			observed = m
 		}
 	}
 	return naiveMatch{}, observed
 }
 
-// policyOf returns the index of the client's policy.
-func (w *world) policyOf(client netip.Addr) int {
-	best, bits := -1, -1
-	for i, p := range w.policies {
-		for _, prefix := range p.Clients.Prefixes {
-			if prefix.Contains(client) && prefix.Bits() > bits {
-				best, bits = i, prefix.Bits()
-			}
-		}
-		if p.Any && best < 0 && bits < 0 {
-			best = i
-		}
-	}
-	if bits < 0 {
-		return slices.IndexFunc(w.policies, func(p PolicyConfig) bool { return p.Any })
-	}
-	return best
+// why is what a verdict goes back to.
+type why struct {
+	By             By
+	Rule           int
+	Exception      uint64
+	Category, List string
+	On             MatchedOn
+	Off            int
+	Scope          Scope
+	Which          int // alias or address
 }
 
-// said is a decision with its numbers looked up.
-type said struct {
-	Policy            string
-	Verdict           Verdict
-	Rule              int
-	Category, List    string
-	On                MatchedOn
-	Off               int
-	Scope             Scope
-	Alias             int
-	ObservedRule      int
-	ObservedList      string
-	ObservedOff       int
-	ObservedScope     Scope
-	ObservedOn        MatchedOn
-	ObservedAliasName int
-}
-
-func saidBy(p *Policy, d Decision) said {
-	o := p.Outcomes()[d.Outcome]
-	s := said{
-		Policy: o.Policy, Verdict: d.Verdict, Rule: o.Rule, Category: o.Category, List: o.List, On: d.On, Off: int(d.Off), Scope: d.Scope,
-		Alias: int(d.Alias), ObservedOff: int(d.ObservedOff), ObservedScope: d.ObservedScope, ObservedOn: d.ObservedOn,
-		ObservedAliasName: int(d.ObservedAlias),
-	}
-	if d.Observed != 0 {
-		s.ObservedRule, s.ObservedList = p.Outcomes()[d.Observed].Rule, p.Outcomes()[d.Observed].List
-	}
-	return s
-}
-
-func (s *said) observe(m naiveMatch, on MatchedOn) {
-	if m.rule == 0 {
-		return
-	}
-	s.ObservedRule, s.ObservedList = m.rule, m.list
+func (m naiveMatch) why(on MatchedOn, which int) why {
+	w := why{By: m.by, Rule: m.rule, Category: m.category, List: m.list}
 	if m.named {
-		s.ObservedOff, s.ObservedScope, s.ObservedOn = m.off, m.scope, on
-	}
-}
-
-func (s *said) decide(p *PolicyConfig, m naiveMatch, on MatchedOn) {
-	s.Rule, s.Category, s.List, s.Verdict = m.rule, m.category, m.list, p.Default
-	s.On, s.Off, s.Scope = OnNothing, 0, 0
-	if m.rule > 0 {
-		s.Verdict = Allow
-		if p.Rules[m.rule-1].Action == ActionBlock {
-			s.Verdict = Block
-		}
-	}
-	if m.named {
-		s.On, s.Off, s.Scope = on, m.off, m.scope
-	}
-}
-
-func (w *world) decide(name string, qtype uint16, client netip.Addr) said {
-	p := &w.policies[w.policyOf(client)]
-	s := said{Policy: p.Name}
-	decided, observed := w.read(p, name, qtype)
-	s.decide(p, decided, OnName)
-	s.observe(observed, OnName)
-	return s
-}
-
-func (w *world) decideFacts(s said, aliases []string, qtype uint16) said {
-	i := slices.IndexFunc(w.policies, func(p PolicyConfig) bool { return p.Name == s.Policy })
-	p := &w.policies[i]
-	if s.Verdict == Block || p.TrustAllowed && s.On == OnName {
-		return s
-	}
-	for i, alias := range aliases {
-		decided, observed := w.read(p, alias, qtype)
-		if s.ObservedRule == 0 && observed.named {
-			s.observe(observed, OnAlias)
-			s.ObservedAliasName = i
-		}
-		if decided.named && p.Rules[decided.rule-1].Action == ActionBlock {
-			s.decide(p, decided, OnAlias)
-			s.Alias = i
-			return s
-		}
-	}
-	return s
-}
-
-func drawWorld(t *rapid.T) *world {
-	w := &world{}
-	lists := 0
-	for range rapid.IntRange(1, 3).Draw(t, "categories") {
-		var c []int
-		for range rapid.IntRange(1, 2).Draw(t, "lists") {
-			c = append(c, lists)
-			lists++
-		}
-		w.categories = append(w.categories, c)
-	}
-	w.entries = drawEntries(t, lists)
-	rule := rapid.Custom(func(t *rapid.T) RuleConfig {
-		r := RuleConfig{Action: Action(rapid.IntRange(0, 2).Draw(t, "action"))}
-		for i := range w.categories {
-			if rapid.Bool().Draw(t, "category") {
-				r.Categories = append(r.Categories, fmt.Sprint("category", i))
-			}
-		}
-		if rapid.Bool().Draw(t, "reverse") {
-			slices.Reverse(r.Categories)
-		}
-		for range rapid.IntRange(0, 2).Draw(t, "domains") {
-			prefix := rapid.SampledFrom([]string{"", "=", "*."}).Draw(t, "scope")
-			r.Domains = append(r.Domains, prefix+NameString([]byte(drawName(t, "domain"))))
-		}
-		if rapid.IntRange(0, 2).Draw(t, "typed") == 0 || len(r.Categories)+len(r.Domains) == 0 {
-			r.Types = rapid.SliceOfN(rapid.SampledFrom([]uint16{1, 28, 65, 65280}), 1, 3).Draw(t, "types")
-		}
-		return r
-	})
-	clients := []netip.Prefix{
-		netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("192.0.2.128/25"), netip.MustParsePrefix("2001:db8::/32"),
-	}
-	for i := range rapid.IntRange(1, 3).Draw(t, "policies") {
-		p := PolicyConfig{
-			Name: fmt.Sprint("policy", i), Default: Verdict(rapid.IntRange(0, 1).Draw(t, "default")),
-			TrustAllowed: rapid.Bool().Draw(t, "trust"), Rules: rapid.SliceOfN(rule, 0, 5).Draw(t, "rules"),
-		}
-		if i == 0 {
-			p.Any = true
-		} else {
-			p.Clients.Prefixes = clients[:1]
-			clients = clients[1:]
-		}
-		w.policies = append(w.policies, p)
+		w.On, w.Off, w.Scope, w.Which = on, m.off, m.scope, which
 	}
 	return w
 }
 
-func TestPolicyAgreesWithModel(t *testing.T) {
-	clients := []netip.Addr{
-		netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.200"), netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("198.51.100.1"),
+// said is a decision with its numbers looked up.
+type said struct {
+	Policy, Group string
+	Verdict       Verdict
+	Why           why
+	Observed      why // the zero why is none: a default has a policy that only observes, and then By is what it is of
+	WouldBlock    bool
+	Rewrite       uint8
+	Remove        Remove
+}
+
+func saidBy(p *Policy, d Decision) said {
+	tell := func(o *Outcome, on MatchedOn, off uint8, scope Scope, which uint16) why {
+		return why{o.By, o.Rule, o.Exception, o.Category, o.List, on, int(off), scope, int(which)}
 	}
-	drawn, compiled := 0, 0
-	rapid.Check(t, func(rt *rapid.T) {
-		w := drawWorld(rt)
-		drawn++
-		p, err := w.compile(t)
-		if err != nil { // an unreachable rule
-			return
-		}
-		compiled++
-		for i, name := range worldNames {
-			client := clients[i%len(clients)]
-			qtype := []uint16{1, 65280, 16}[i%3]
-			d := p.Decide(ask([]byte(name), qtype, client))
-			want := w.decide(name, qtype, client)
-			if diff := gocmp.Diff(want, saidBy(p, d)); diff != "" {
-				rt.Fatalf("Decide %s type %d for %s: model and policy differ:\n%s", NameString([]byte(name)), qtype, client, diff)
-			}
-			checkExplanation(rt, p.Explain(ask([]byte(name), qtype, client)), want)
-			aliases := []string{worldNames[i*7%len(worldNames)], worldNames[i*5%len(worldNames)]}
-			wires := [][]byte{[]byte(aliases[0]), []byte(aliases[1])}
-			got := saidBy(p, p.judged(d, ask([]byte(name), qtype, client), wires))
-			if diff := gocmp.Diff(w.decideFacts(want, aliases, qtype), got); diff != "" {
-				rt.Fatalf("DecideFacts %q: model and policy differ:\n%s", aliases, diff)
-			}
-		}
-	})
-	if 2*compiled < drawn {
-		t.Fatalf("only %d of %d drawn policies compiled", compiled, drawn)
+	o := &p.Outcomes()[d.Outcome]
+	s := said{
+		Policy: o.Policy, Verdict: d.Verdict, Why: tell(o, d.On, d.Off, d.Scope, d.Alias),
+		WouldBlock: d.Observed != 0, Rewrite: d.Rewrite, Remove: d.Remove,
+	}
+	if d.Group != 0 {
+		s.Group = p.Groups()[d.Group-1].Name
+	}
+	if d.Observed != 0 {
+		s.Observed = tell(&p.Outcomes()[d.Observed], d.ObservedOn, d.ObservedOff, d.ObservedScope, d.ObservedAlias)
+	}
+	return s
+}
+
+func (s *said) observe(by why) { s.Observed, s.WouldBlock = by, true }
+
+// block blocks, or only says so where the policy observes.
+func (s *said) block(p *PolicyConfig, by why) {
+	s.Verdict, s.Why, s.Remove = Block, by, 0
+	if p.Observe {
+		s.Verdict, s.Why = Allow, why{By: ByMode}
+		s.observe(by)
 	}
 }
 
-// checkExplanation holds that the trace of the rules ends where the decision does.
-func checkExplanation(t *rapid.T, e Explanation, want said) {
-	last := RuleTrace{}
-	for _, r := range e.Rules {
-		if r.Matched && (r.Action != ActionObserve || r.Rule == want.ObservedRule) {
-			last = r
+// question is a lookup.
+type question struct {
+	name   string
+	qtype  uint16
+	client Client
+	at     time.Time
+}
+
+func (q *question) lookup() *Lookup {
+	return &Lookup{Name: []byte(q.name), Type: q.qtype, Client: q.client, At: q.at.UnixNano()}
+}
+
+func (q *question) String() string {
+	return fmt.Sprintf("%s type %d for %s %s at %s", NameString([]byte(q.name)), q.qtype, q.client.Addr, q.client.MAC, q.at)
+}
+
+// decide is Policy.Decide by reading what is written.
+func (w *world) decide(q question) said {
+	p, group := w.of(q.client)
+	s := said{Policy: p.Name, Group: group}
+	if e := w.excepted(q, q.name); e != nil {
+		s.Why = why{By: ByException, Exception: e.ID, On: OnName, Off: e.off, Scope: e.scope}
+		return s
+	}
+	decided, observed := w.read(w.rules(p), q.name, q.qtype)
+	if observed.by != ByDefault {
+		s.observe(observed.why(OnName, 0))
+	}
+	switch {
+	case decided.by != ByDefault && decided.action == ActionBlock, decided.by == ByDefault && p.Default == Block:
+		s.block(p, decided.why(OnName, 0))
+	default:
+		s.Why = decided.why(OnName, 0)
+	}
+	if s.Verdict == Allow && s.Why.By != ByMode {
+		s.Rewrite = naiveSafe(p, q.name)
+	}
+	return s
+}
+
+// naiveSafe returns the number of the search engine's host that stands in for a name.
+func naiveSafe(p *PolicyConfig, name string) uint8 {
+	for i, h := range safeHosts {
+		fits := p.SafeSearch != SafeSearchOff && !p.Observe && (h.only == SafeSearchOff || h.only == p.SafeSearch)
+		if fits && slices.Contains(h.names, strings.ToLower(NameString([]byte(name)))) {
+			return uint8(i + 1)
 		}
-		if r.Matched && r.Action == ActionObserve {
-			last = RuleTrace{}
-		}
 	}
-	if last.Rule != want.Rule || last.Category != want.Category || last.List != want.List {
-		t.Fatalf("trace ends at %+v, want %+v", last, want)
-	}
-	if want.Rule > 0 && want.Off == 0 && want.Scope == Self && last.Entry[0] != '=' {
-		t.Fatalf("entry %q, want one of the name itself", last.Entry)
-	}
+	return 0
 }
 
 // whole returns the holders of lists whose entries are for every type.

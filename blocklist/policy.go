@@ -8,7 +8,7 @@ import (
 // RuleConfig is one rule as the operator wrote it. It matches a lookup when all its conditions hold: the schedule is in
 // force, the type is one of Types (empty is no condition), and the name is in one of Categories or covered by one of
 // Domains, or an address in the answer is in one of their networks or of Networks. These are alternatives to each other;
-// where all four are empty, or with All, every name matches.
+// where all three are empty, or with All, every name matches.
 type RuleConfig struct {
 	Action     Action
 	All        bool // every name
@@ -30,7 +30,7 @@ type PolicyConfig struct {
 	Groups       []*Group
 	Any          bool // the policy of every client that is none of Clients and Groups
 	Default      Verdict
-	Observe      bool           // mode = "observe": what would be blocked is only recorded
+	Observe      bool           // mode = "observe": what would be blocked is only recorded, and answers go out as they are
 	TrustAllowed bool           // cname = "trust-allowed": an explicit allow of the asked name covers its aliases too
 	Strip        bool           // on_address = "strip": offending addresses are taken out of the answer; it is blocked if none is left
 	Rebinding    bool           // addresses of private networks in answers to public names are blocked
