@@ -95,6 +95,9 @@ func (s *State) ExplainAnswer(l *blocklist.Lookup, f *blocklist.Facts) Account {
 // judge says what the answer makes of a question that was allowed.
 func (a *Account) judge(s *State, l *blocklist.Lookup, f *blocklist.Facts) {
 	d := s.Policy.DecideFacts(l, a.Decision, f)
+	if d.Remove&blocklist.RemoveAddresses != 0 && s.bare(l, d, f) {
+		d.Verdict = blocklist.Block
+	}
 	all := s.Policy.Outcomes()
 	if d.Observed != 0 && d.Observed != a.Decision.Observed {
 		a.Observed = &all[d.Observed]

@@ -107,15 +107,29 @@ func (c *cutter) offends(ip net.IP) bool {
 		return false
 	}
 	addr, ok := netip.AddrFromSlice(ip)
-	if !ok {
-		return false
-	}
-	v4, carries := carried(addr)
-	if !c.st.Policy.Offends(c.lookup, c.decision, addr) && !(carries && c.st.Policy.Offends(c.lookup, c.decision, v4)) {
+	if !ok || !c.st.offends(c.lookup, c.decision, addr) {
 		return false
 	}
 	c.addresses++
 	return true
+}
+
+// offends says whether the policy minds an address, or the one that it carries,
+// in the answer to l, of which d is the decision.
+func (s *State) offends(l *blocklist.Lookup, d blocklist.Decision, addr netip.Addr) bool {
+	v4, carries := carried(addr)
+	return s.Policy.Offends(l, d, addr) || carries && s.Policy.Offends(l, d, v4)
+}
+
+// bare says whether strip leaves no address of those asked for.
+func (s *State) bare(l *blocklist.Lookup, d blocklist.Decision, f *blocklist.Facts) bool {
+	if l.Type != dns.TypeA && l.Type != dns.TypeAAAA {
+		return false
+	}
+	return !slices.ContainsFunc(f.Addrs, func(addr netip.Addr) bool {
+		carriedOne := addr.Is4() && l.Type == dns.TypeAAAA
+		return !carriedOne && !s.offends(l, d, addr)
+	})
 }
 
 // cutSVCB takes parameters, or addresses in them, out of a record. "mandatory"

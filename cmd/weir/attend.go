@@ -240,6 +240,8 @@ func (s *server) settle(changed bool) {
 		s.logger.Info("schedules: policies as from now", "next", p.Until())
 	}
 	if changed {
-		s.resolver.SetPolicy(p.With(s.attendant.known(b)))
+		known := s.attendant.known(b)
+		s.resolver.SetPolicy(p.With(known))
+		s.logger.Debug("policies with what is known now", "hosts", len(known.Hosts), "exceptions", len(known.Exceptions))
 	}
 }

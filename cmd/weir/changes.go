@@ -191,6 +191,27 @@ func typeTexts(types []uint16) []string {
 
 func groupText(g *Group) (string, string) { return g.Name, strings.Join(texts(g.Clients), " ") }
 
+func clientsText(c *Clients) string {
+	var parts []string
+	for _, l := range c.Leases {
+		text := "leases " + l.File
+		if l.Format != "" {
+			text += " format " + l.Format
+		}
+		parts = append(parts, text)
+	}
+	if c.Neighbours {
+		parts = append(parts, "neighbours")
+	}
+	if len(c.MACFrom) > 0 {
+		parts = append(parts, "mac_from "+strings.Join(texts(c.MACFrom), " "))
+	}
+	if len(parts) == 0 {
+		return "known by address alone"
+	}
+	return strings.Join(parts, ", ")
+}
+
 func scheduleText(s *Schedule) (string, string) {
 	return s.Name, strings.Join(s.When, ", ") + " " + s.Timezone
 }
@@ -217,7 +238,7 @@ func settings(c *Config) map[string]string {
 		"local.private_reverse": fmt.Sprint(c.Local.PrivateReverse),
 		"resolver.resolv_conf":  c.Resolver.ResolvConf,
 		"bypass.canaries":       fmt.Sprint(c.Bypass.Canaries),
-		"clients":               fmt.Sprint(c.Clients),
+		"clients":               clientsText(&c.Clients),
 		"lists.refresh":         c.Lists.Refresh.String(),
 		"lists.timeout":         c.Lists.Timeout.String(),
 		"lists.max_size":        c.Lists.MaxSize.String(),
