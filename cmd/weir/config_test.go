@@ -198,7 +198,7 @@ func TestLoadUnreadable(t *testing.T) {
 	}
 }
 
-// TestConfigTags asserts that every field of Config can be read and that its tags mean something.
+// TestConfigTags asserts that every field of Config, and of a file of tests, can be read and that its tags mean something.
 func TestConfigTags(t *testing.T) {
 	var walk func(reflect.Type)
 	walk = func(s reflect.Type) {
@@ -233,6 +233,7 @@ func TestConfigTags(t *testing.T) {
 		}
 	}
 	walk(reflect.TypeFor[Config]())
+	walk(reflect.TypeFor[testFile]())
 }
 
 func TestSize(t *testing.T) {

@@ -120,9 +120,11 @@ var (
 	stringKind  = []unstable.Kind{unstable.String}
 	booleanKind = []unstable.Kind{unstable.Bool}
 	integerKind = []unstable.Kind{unstable.Integer}
+	ruleKind    = []unstable.Kind{unstable.Integer, unstable.String}
+	momentKind  = []unstable.Kind{unstable.String, unstable.LocalDateTime, unstable.DateTime}
 )
 
-// scalars holds every type that a field or list element of Config can have.
+// scalars holds every type that a field or list element of Config, or of a file of tests, can have.
 var scalars = map[reflect.Type]scalar{
 	reflect.TypeFor[string]():         {stringKind, "a string", "strings", "", as(parseString)},
 	reflect.TypeFor[bool]():           {booleanKind, "a boolean", "booleans", "true", as(strconv.ParseBool)},
@@ -135,6 +137,11 @@ var scalars = map[reflect.Type]scalar{
 	reflect.TypeFor[netip.AddrPort](): {stringKind, "an address with port", "addresses with port", `"127.0.0.1:53"`, as(parseAddrPort)},
 	reflect.TypeFor[netip.Prefix]():   {stringKind, "a network", "networks", `"10.0.0.0/8"`, as(parsePrefix)},
 	reflect.TypeFor[Client]():         {stringKind, "a client", `clients or ["any"]`, `"10.0.0.0/8"`, as(parseClient)},
+
+	reflect.TypeFor[ruleName]():      {ruleKind, "the number of a rule or a word", "rules", `2 or "default"`, as(parseRuleName)},
+	reflect.TypeFor[blocklist.MAC](): {stringKind, "a hardware address", "hardware addresses", `"02:00:5e:10:00:01"`, as(parseMAC)},
+	reflect.TypeFor[answerAddr]():    {stringKind, "an address", "addresses", `"192.0.2.1"`, as(parseAnswerAddr)},
+	reflect.TypeFor[time.Time]():     {momentKind, "a date and time", "dates", `"2026-12-24 22:00"`, as(parseMoment)},
 }
 
 func as[T any](parse func(string) (T, error)) func(string) (any, error) {
