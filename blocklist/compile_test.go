@@ -201,10 +201,14 @@ func TestExplain(t *testing.T) {
 	}
 	want := RuleTrace{
 		Rule: 2, Action: ActionBlock, Pos: "config.toml:44", Matched: true, Why: "the name is in one of its categories",
-		Category: "ads", List: "ads.txt", Entry: "track.example", File: e.Rules[1].File, Line: 3,
+		Category: "ads", List: "ads.txt", Entry: "track.example", File: e.Rules[1].File, list: e.Rules[1].list,
 	}
 	if e.Rules[1] != want || e.Rules[0].Matched {
 		t.Errorf("%+v", e.Rules)
+	}
+	want.Line = 3
+	if e.Locate(); e.Rules[1] != want || e.Rules[0].Line != 0 {
+		t.Errorf("located: %+v", e.Rules)
 	}
 	e = p.Explain(ask(wire(t, "a.watch.example"), 1, netip.MustParseAddr("10.0.4.1")))
 	if e.Observed == nil || e.Observed.Rule != 3 || e.Outcome.Pos != "config.toml:42" || len(e.Rules) != 4 || e.Rules[2].Entry != "watch.example" {

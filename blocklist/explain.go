@@ -21,6 +21,8 @@ type Explanation struct {
 
 	Rules    []RuleTrace // the rules that were read, in order; the last one decided, or else the default did
 	Holdings []Holding   // every entry of every list that covers the name, whether or not a rule asks for it
+
+	lists *Lists
 }
 
 // RuleTrace tells how one rule was read.
@@ -39,12 +41,13 @@ type RuleTrace struct {
 	List     string
 	Entry    string // "track.example", "=track.example" or "*.track.example"
 	File     string // where the entry stands; empty for a domain of the rule
-	Line     int    // 1-based; 0 when Problem says why it is not known
+	Line     int    // 1-based; 0 before Locate, and when Problem says why it is not known
 	Problem  string
+
+	list *List // nil for a domain of the rule
 }
 
-// Explain tells how the verdict on a lookup comes about. It reads list files again to find the lines of entries, so it
-// may take long.
+// Explain tells how the verdict on a lookup comes about, but for the lines of entries, which Locate finds.
 func (p *Policy) Explain(l *Lookup) Explanation {
 	d := p.Decide(l)
 	pol := &p.policies[d.PolicyIndex]
@@ -56,6 +59,7 @@ func (p *Policy) Explain(l *Lookup) Explanation {
 		ClientPos: pol.cfg.clientsPos(),
 		Never:     p.NeverExcepted(l.Name, l.Type),
 		Holdings:  p.lists.Find(l.Name),
+		lists:     p.lists,
 	}
 	if d.Observed != 0 {
 		e.Observed = &p.outcomes[d.Observed]
@@ -90,6 +94,20 @@ func (p *Policy) Explain(l *Lookup) Explanation {
 	return e
 }
 
+// Locate finds the lines of the entries by which rules matched. It reads list files again, so it may take long.
+func (e *Explanation) Locate() {
+	for i := range e.Rules {
+		t := &e.Rules[i]
+		if t.list == nil {
+			continue
+		}
+		var err error
+		if t.Line, err = e.lists.Locate(t.list, t.Entry); err != nil {
+			t.Problem = err.Error()
+		}
+	}
+}
+
 // trace reads one rule for one name.
 func (p *Policy) trace(r *rule, name []byte, qtype uint16, holdings []Holding) RuleTrace {
 	t := p.traceAwake(r, name, qtype, holdings)
@@ -107,7 +125,6 @@ func (p *Policy) traceAwake(r *rule, name []byte, qtype uint16, holdings []Holdi
 		return t
 	}
 	best := len(name)
-	var list *List
 	for _, d := range r.domains {
 		off := len(name) - len(d.name)
 		if off >= 0 && off < best && (off == 0 && d.scope&Self != 0 && string(name) == string(d.name) ||
@@ -122,15 +139,8 @@ func (p *Policy) traceAwake(r *rule, name []byte, qtype uint16, holdings []Holdi
 			if h != nil && !h.Exception && h.Off < best {
 				best = h.Off
 				t.Matched, t.Why = true, "the name is in one of its categories"
-				t.Category, t.List, t.Entry, t.File = category, l.Name, h.Entry, l.File
-				list = l
+				t.Category, t.List, t.Entry, t.File, t.list = category, l.Name, h.Entry, l.File, l
 			}
-		}
-	}
-	if list != nil {
-		var err error
-		if t.Line, err = p.lists.Locate(list, t.Entry); err != nil {
-			t.Problem = err.Error()
 		}
 	}
 	switch {

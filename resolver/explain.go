@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"weir/blocklist"
@@ -83,13 +84,27 @@ func (r *Resolver) Explain(s *State, l *blocklist.Lookup) Account {
 	return a
 }
 
-// ExplainAnswer is Explain for an answer that leads to these names and addresses.
+// ExplainAnswer is Explain for an answer with these facts.
 func (s *State) ExplainAnswer(l *blocklist.Lookup, f *blocklist.Facts) Account {
 	a := s.Explain(l)
 	if a.Upstream != "" {
 		a.judge(s, l, f)
 	}
 	return a
+}
+
+// FactsOf returns the facts of an answer to a question of a type: wire names
+// and addresses that it leads to. The names are aliases, or for the types whose
+// records hold names, what those lead to.
+func FactsOf(qtype uint16, names [][]byte, addrs []netip.Addr) *blocklist.Facts {
+	f := &blocklist.Facts{Aliases: names}
+	if slices.Contains(blocklist.TargetTypes, qtype) {
+		f.Aliases, f.Targets = nil, names
+	}
+	for _, addr := range addrs {
+		noteAddr(f, addr.AsSlice())
+	}
+	return f
 }
 
 // judge says what the answer makes of a question that was allowed.

@@ -2,10 +2,12 @@ package resolver
 
 import (
 	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
 
 	"weir/blocklist"
+	"weir/resolver/cache"
 
 	"github.com/miekg/dns"
 )
@@ -138,4 +140,44 @@ func TestExplainSeesTheAnswerInMemory(t *testing.T) {
 
 func lookup(name []byte, qtype uint16, client string) *blocklist.Lookup {
 	return &blocklist.Lookup{Name: name, Type: qtype, Client: blocklist.Client{Addr: netip.MustParseAddr(client)}}
+}
+
+// TestFactsOf holds the facts of an answer that is only told against those that records like it leave in memory.
+func TestFactsOf(t *testing.T) {
+	for _, c := range []struct {
+		qtype   uint16
+		records []string
+		names   []string
+		addrs   []string
+	}{
+		{dns.TypeA, []string{"a. CNAME b.example.", "b.example. CNAME c.example.", "c.example. A 10.0.0.1"}, []string{"b.example.", "c.example."}, []string{"10.0.0.1"}},
+		{dns.TypeAAAA, []string{"a. AAAA 64:ff9b::10.0.0.1", "a. AAAA ::ffff:10.0.0.1"}, nil, []string{"64:ff9b::10.0.0.1", "::ffff:10.0.0.1"}},
+		{dns.TypeHTTPS, []string{"a. HTTPS 1 b.example. alpn=h2"}, []string{"b.example."}, nil},
+		{dns.TypeMX, []string{"a. MX 1 b.example."}, []string{"b.example."}, nil},
+		{dns.TypePTR, []string{"a. PTR b.example."}, []string{"b.example."}, nil},
+		{dns.TypeSRV, []string{"a. SRV 1 1 1 b.example."}, []string{"b.example."}, nil},
+		{dns.TypeNAPTR, []string{`a. NAPTR 1 1 "" "" "" b.example.`}, []string{"b.example."}, nil},
+	} {
+		var e cache.Entry
+		for _, text := range c.records {
+			rr, err := dns.NewRR(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := note(&e, rr); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var names [][]byte
+		for _, name := range c.names {
+			names = append(names, mustWire(name))
+		}
+		var addrs []netip.Addr
+		for _, addr := range c.addrs {
+			addrs = append(addrs, netip.MustParseAddr(addr))
+		}
+		if got := FactsOf(c.qtype, names, addrs); !reflect.DeepEqual(*got, e.Facts) {
+			t.Errorf("%q: %+v, want %+v", c.records, *got, e.Facts)
+		}
+	}
 }

@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -11,7 +13,9 @@ func checkCommand(g *global) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check",
 		Short: "Read the configuration, lists and zones and say what is wrong with them",
-		Args:  cobra.NoArgs,
+		Long: "Read the configuration, lists and zones and say what is wrong with them; then run\n" +
+			"the tests beside the configuration, see `weir policy test --help`.",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			talk := cmd.ErrOrStderr()
 			cfg, err := loadConfig(g.configPath(), talk, "it would not start")
@@ -24,9 +28,7 @@ func checkCommand(g *global) *cobra.Command {
 				return told(err, talk, "it would not start")
 			}
 			defer b.close()
-			for _, line := range news(nil, b.lists) {
-				fmt.Fprintf(talk, "warning[list]: %s\n", shown(line))
-			}
+			tellLists(talk, b)
 			unreadable := 0
 			for _, l := range b.lists.All() {
 				unreadable += l.Unreadable
@@ -34,14 +36,49 @@ func checkCommand(g *global) *cobra.Command {
 					fmt.Fprintf(talk, "warning[list]: %v\n", p)
 				}
 			}
+			tested, err := checkTests(b, talk, g.palette(talk))
+			if err != nil {
+				return err
+			}
 			out := cmd.OutOrStdout()
-			fmt.Fprintf(out, "%s: good: %s, %s, %s, %s from %s\n", cfg.File,
+			fmt.Fprintf(out, "%s: good: %s, %s, %s, %s from %s%s\n", cfg.File,
 				count(len(cfg.Policies), "policy", "policies"), count(len(cfg.Categories), "category", "categories"),
-				plural(len(cfg.Zones), "zone"), plural(b.lists.Matcher().Names(), "name"), plural(len(b.lists.All()), "list"))
+				plural(len(cfg.Zones), "zone"), plural(b.lists.Matcher().Names(), "name"), plural(len(b.lists.All()), "list"), tested)
 			if unreadable > 0 {
 				fmt.Fprintf(out, "%s could not be read and are left out\n", count(unreadable, "list line", "list lines"))
 			}
 			return nil
 		},
 	}
+}
+
+// tellLists tells which lists are missing or not as they should be.
+func tellLists(talk io.Writer, b *built) {
+	for _, line := range news(nil, b.lists) {
+		fmt.Fprintf(talk, "warning[list]: %s\n", shown(line))
+	}
+}
+
+// checkTests runs the tests beside the configuration and tells what failed. It returns ", 12 policy tests passed", or
+// nothing if there are none.
+func checkTests(b *built, talk io.Writer, p palette) (string, error) {
+	files, err := testFiles(b.cfg.File)
+	if err != nil {
+		return "", err
+	}
+	tests, err := loadTests(files, b.cfg)
+	if err != nil {
+		return "", toldTests(err, talk, "nothing was tested")
+	}
+	results, err := b.runTests(tests, time.Now(), false)
+	if err != nil || len(results) == 0 {
+		return "", err
+	}
+	if countFailed(results) > 0 {
+		if err := printTests(talk, results, p, false); err != nil {
+			return "", err
+		}
+		return "", &exitError{exitFailure, nil}
+	}
+	return fmt.Sprintf(", %s passed", plural(len(results), "policy test")), nil
 }

@@ -220,7 +220,7 @@ func parseConfig(file string, data []byte) (*Config, []Problem) {
 	cfg.File, cfg.Dir, cfg.text = file, filepath.Dir(file), data
 	r := newReport(file, data)
 	if root, ok := parseTree(r); ok {
-		cfg.places = decodeConfig(r, root, cfg)
+		cfg.places = decode(r, root, cfg)
 		checkConfig(r, cfg)
 	}
 	cfg.hidden = r.hidden

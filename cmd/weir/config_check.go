@@ -40,11 +40,7 @@ func checkConfig(r *report, cfg *Config) {
 	c.paths()
 }
 
-// absent reports whether the file does not write field, a pointer, in any form.
-func (c *checker) absent(field any) bool {
-	at := c.places[field]
-	return at.key.Line == 0 && !at.broken
-}
+func (c *checker) absent(field any) bool { return c.places.absent(field) }
 
 func (c *checker) broken(field any) bool { return c.places[field].broken }
 

@@ -23,10 +23,18 @@ type place struct {
 	broken bool
 }
 
-// decodeConfig writes root into cfg, over its defaults, and reports unknown keys and values that do not fit.
-func decodeConfig(r *report, root *node, cfg *Config) places {
-	d := &decoder{report: r, places: make(places)}
-	d.table(root, reflect.ValueOf(cfg).Elem(), "", "")
+// absent reports whether the file does not write field, a pointer, in any form.
+func (p places) absent(field any) bool {
+	at := p[field]
+	return at.key.Line == 0 && !at.broken
+}
+
+// decode writes root into what file points to, a struct with a field for each key, over its defaults. It reports unknown
+// keys and values that do not fit.
+func decode(r *report, root *node, file any) places {
+	into := reflect.ValueOf(file).Elem()
+	d := &decoder{report: r, places: make(places), root: into.Type()}
+	d.table(root, into, "", "")
 	return d.places
 }
 
@@ -40,6 +48,7 @@ func defaultConfig() *Config {
 type decoder struct {
 	*report
 	places places
+	root   reflect.Type // of the whole file
 }
 
 // table decodes n into a struct. path is its dotted name and header that in brackets, both "" for the file itself.
@@ -76,7 +85,7 @@ func (d *decoder) unknown(e entry, into reflect.Value, header string) {
 		label = "not a table or setting of this file"
 	}
 	note := "settings there: " + strings.Join(names, ", ")
-	if tables := tablesWith(e.name, reflect.TypeFor[Config](), ""); len(tables) > 0 {
+	if tables := tablesWith(e.name, d.root, ""); len(tables) > 0 {
 		note = fmt.Sprintf("%s is a setting of %s", e.name, strings.Join(tables, ", "))
 	}
 	if near := nearest(e.name, names); near != "" {
@@ -238,8 +247,12 @@ func (d *decoder) list(e entry, f field, into reflect.Value) bool {
 func (d *decoder) scalar(e entry, f field, into reflect.Value) bool {
 	n, kind := e.node, scalarOf(into.Type())
 	at := d.pos(n.at)
-	if n.kind != kind.written {
-		return d.wants(e, kind.noun, kind.correct(n))
+	if !slices.Contains(kind.written, n.kind) {
+		note := kind.correct(n)
+		if len(f.oneof) > 0 {
+			note = "possible: " + strings.Join(f.oneof, ", ")
+		}
+		return d.wants(e, kind.noun, note)
 	}
 	v, err := kind.parse(n.text)
 	if err != nil {

@@ -10,10 +10,10 @@ import (
 	"unicode/utf8"
 )
 
-// Severity says whether a configuration with a problem may be used.
+// Severity says whether a file with a problem may be used.
 type Severity uint8
 
-// SeverityError keeps a configuration from being used; SeverityWarning is only told.
+// SeverityError keeps a file from being used; SeverityWarning is only told.
 const (
 	SeverityError Severity = iota
 	SeverityWarning
@@ -26,7 +26,7 @@ func (s Severity) String() string {
 	return "error"
 }
 
-// Pos is a place in the configuration file. Line and Column count from 1, Column and Width in characters; a byte that
+// Pos is a place in the file. Line and Column count from 1, Column and Width in characters; a byte that
 // is not UTF-8 counts as one. Width ends with the line. The zero Pos is no place.
 type Pos struct{ Line, Column, Width int }
 
@@ -37,9 +37,10 @@ type Mark struct {
 	line  string // the whole line of the file, without its end
 }
 
-// A Problem is one thing that is wrong with a configuration.
+// A Problem is one thing that is wrong with a configuration, or with a file of tests for it.
 type Problem struct {
 	Severity Severity
+	About    string // what is wrong: "config", "test"
 	File     string // as in Config.File
 	Message  string // one line
 	// Marks are the places, that of the problem first and those it conflicts with after it. A problem of the file as a
@@ -75,7 +76,7 @@ func (p Problem) Error() string {
 // What comes from the file is written so that no control character reaches a terminal.
 func (p Problem) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%v[config]: %s\n", p.Severity, shown(p.Message))
+	fmt.Fprintf(&b, "%v[%s]: %s\n", p.Severity, p.About, shown(p.Message))
 	gutter := 1
 	for _, m := range p.Marks {
 		gutter = max(gutter, len(fmt.Sprint(m.Pos.Line)))
@@ -270,6 +271,7 @@ func runeCells(r rune) int {
 
 // A report gathers the problems of one file.
 type report struct {
+	about    string // as in Problem.About
 	file     string
 	data     []byte // the file's text, and the same as a string
 	text     string
@@ -287,7 +289,7 @@ type cursor struct{ line, offset, column int }
 func newReport(file string, data []byte) *report {
 	// Some editors begin a file with a byte order mark. It is no part of the text (RFC 3629 §6).
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
-	r := &report{file: file, data: data, text: string(data), lines: []int{0}}
+	r := &report{about: "config", file: file, data: data, text: string(data), lines: []int{0}}
 	for i, c := range r.data {
 		if c == '\n' {
 			r.lines = append(r.lines, i+1)
@@ -341,7 +343,7 @@ func (r *report) warnAt(at Pos, message, label string, notes ...string) *Problem
 
 func (r *report) add(s Severity, at Pos, message, label string, notes []string) *Problem {
 	notes = slices.DeleteFunc(notes, func(note string) bool { return note == "" })
-	p := &Problem{Severity: s, File: r.file, Message: message, Notes: notes}
+	p := &Problem{Severity: s, About: r.about, File: r.file, Message: message, Notes: notes}
 	r.problems = append(r.problems, p)
 	return r.mark(p, at, label)
 }

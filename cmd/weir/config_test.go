@@ -198,7 +198,7 @@ func TestLoadUnreadable(t *testing.T) {
 	}
 }
 
-// TestConfigTags asserts that every field of Config can be read and that its tags mean something.
+// TestConfigTags asserts that every field of Config, and of a file of tests, can be read and that its tags mean something.
 func TestConfigTags(t *testing.T) {
 	var walk func(reflect.Type)
 	walk = func(s reflect.Type) {
@@ -233,6 +233,7 @@ func TestConfigTags(t *testing.T) {
 		}
 	}
 	walk(reflect.TypeFor[Config]())
+	walk(reflect.TypeFor[testFile]())
 }
 
 func TestSize(t *testing.T) {
@@ -338,26 +339,13 @@ func FuzzConfig(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		_, problems := parseConfig("config.toml", bytes.Clone(data))
-		text := bytes.TrimPrefix(data, []byte("\ufeff"))
-		lines := bytes.Split(text, []byte("\n"))
+		checkProblems(t, data, problems)
 		syntax := false
-		for i, p := range problems {
-			for _, m := range p.Marks {
-				at := m.Pos
-				if at.Line < 1 || at.Line > len(lines) || at.Column < 1 || at.Width < 1 || at.Column+at.Width > utf8.RuneCount(lines[at.Line-1])+2 {
-					t.Fatalf("%v lies outside the file: %v", at, p)
-				}
-			}
-			if p.Message == "" || strings.ContainsFunc(p.String(), func(r rune) bool { return r != '\n' && shown(string(r)) != string(r) }) {
-				t.Fatalf("unprintable: %q", p.String())
-			}
-			if before := problems[max(0, i-1)].Pos(); p.Pos().Line > 0 && (before.Line == 0 || before.Line > p.Pos().Line) {
-				t.Fatalf("%v follows %v", p.Pos(), before)
-			}
+		for _, p := range problems {
 			syntax = syntax || p.Message == notTOML || len(p.Marks) > 1 && p.Marks[0].Label == "again here" && strings.Contains(p.Message, "set twice")
 		}
 		var all map[string]any
-		switch err := toml.Unmarshal(text, &all); {
+		switch err := toml.Unmarshal(withoutMark(data), &all); {
 		case err == nil && syntax:
 			t.Fatalf("refused, but it is TOML: %v", problems)
 		case err != nil && countErrors(problems) == 0:
@@ -365,3 +353,26 @@ func FuzzConfig(f *testing.F) {
 		}
 	})
 }
+
+// checkProblems fails if a problem lies outside the file, is not printable, or stands before one that is earlier in the
+// file.
+func checkProblems(t *testing.T, data []byte, problems []Problem) {
+	lines := bytes.Split(withoutMark(data), []byte("\n"))
+	for i, p := range problems {
+		for _, m := range p.Marks {
+			at := m.Pos
+			if at.Line < 1 || at.Line > len(lines) || at.Column < 1 || at.Width < 1 || at.Column+at.Width > utf8.RuneCount(lines[at.Line-1])+2 {
+				t.Fatalf("%v lies outside the file: %v", at, p)
+			}
+		}
+		if p.Message == "" || strings.ContainsFunc(p.String(), func(r rune) bool { return r != '\n' && shown(string(r)) != string(r) }) {
+			t.Fatalf("unprintable: %q", p.String())
+		}
+		if before := problems[max(0, i-1)].Pos(); p.Pos().Line > 0 && (before.Line == 0 || before.Line > p.Pos().Line) {
+			t.Fatalf("%v follows %v", p.Pos(), before)
+		}
+	}
+}
+
+// withoutMark is a file's text behind a byte order mark.
+func withoutMark(data []byte) []byte { return bytes.TrimPrefix(data, []byte("\ufeff")) }

@@ -72,7 +72,7 @@ func (f fault) Error() string { return f.label }
 
 // A scalar is a type of value that holds no others.
 type scalar struct {
-	written unstable.Kind // how the file writes it
+	written []unstable.Kind // how the file may write it
 	noun    string
 	plural  string
 	example string
@@ -94,7 +94,7 @@ func isTable(t reflect.Type) bool {
 
 // correct says what to write instead of n, a value of another type.
 func (s scalar) correct(n *node) string {
-	if s.written == unstable.String && (n.kind == unstable.Integer || n.kind == unstable.Float || n.kind == unstable.Bool) {
+	if slices.Contains(s.written, unstable.String) && (n.kind == unstable.Integer || n.kind == unstable.Float || n.kind == unstable.Bool) {
 		var f fault
 		switch _, err := s.parse(n.text); {
 		case err == nil:
@@ -115,19 +115,33 @@ func (s scalar) limit(text string) int64 {
 	return reflect.ValueOf(v).Int()
 }
 
-// scalars holds every type that a field or list element of Config can have.
+// How a file writes the values of a scalar.
+var (
+	stringKind  = []unstable.Kind{unstable.String}
+	booleanKind = []unstable.Kind{unstable.Bool}
+	integerKind = []unstable.Kind{unstable.Integer}
+	ruleKind    = []unstable.Kind{unstable.Integer, unstable.String}
+	momentKind  = []unstable.Kind{unstable.String, unstable.LocalDateTime, unstable.DateTime}
+)
+
+// scalars holds every type that a field or list element of Config, or of a file of tests, can have.
 var scalars = map[reflect.Type]scalar{
-	reflect.TypeFor[string]():         {unstable.String, "a string", "strings", "", as(parseString)},
-	reflect.TypeFor[bool]():           {unstable.Bool, "a boolean", "booleans", "true", as(strconv.ParseBool)},
-	reflect.TypeFor[int]():            {unstable.Integer, "an integer", "integers", "", as(parseInteger)},
-	reflect.TypeFor[uint16]():         {unstable.String, "a DNS type", "DNS types", `"AAAA"`, as(parseDNSType)},
-	reflect.TypeFor[time.Duration]():  {unstable.String, "a duration", "durations", `"1.5s"`, as(parseDuration)},
-	reflect.TypeFor[Size]():           {unstable.String, "a size", "sizes", `"64MiB"`, as(parseSize)},
-	reflect.TypeFor[Percent]():        {unstable.String, "a percentage", "percentages", `"50%"`, as(parsePercent)},
-	reflect.TypeFor[netip.Addr]():     {unstable.String, "an address", "addresses", `"192.0.2.1"`, as(parseAddr)},
-	reflect.TypeFor[netip.AddrPort](): {unstable.String, "an address with port", "addresses with port", `"127.0.0.1:53"`, as(parseAddrPort)},
-	reflect.TypeFor[netip.Prefix]():   {unstable.String, "a network", "networks", `"10.0.0.0/8"`, as(parsePrefix)},
-	reflect.TypeFor[Client]():         {unstable.String, "a client", `clients or ["any"]`, `"10.0.0.0/8"`, as(parseClient)},
+	reflect.TypeFor[string]():         {stringKind, "a string", "strings", "", as(parseString)},
+	reflect.TypeFor[bool]():           {booleanKind, "a boolean", "booleans", "true", as(strconv.ParseBool)},
+	reflect.TypeFor[int]():            {integerKind, "an integer", "integers", "", as(parseInteger)},
+	reflect.TypeFor[uint16]():         {stringKind, "a DNS type", "DNS types", `"AAAA"`, as(parseDNSType)},
+	reflect.TypeFor[time.Duration]():  {stringKind, "a duration", "durations", `"1.5s"`, as(parseDuration)},
+	reflect.TypeFor[Size]():           {stringKind, "a size", "sizes", `"64MiB"`, as(parseSize)},
+	reflect.TypeFor[Percent]():        {stringKind, "a percentage", "percentages", `"50%"`, as(parsePercent)},
+	reflect.TypeFor[netip.Addr]():     {stringKind, "an address", "addresses", `"192.0.2.1"`, as(parseAddr)},
+	reflect.TypeFor[netip.AddrPort](): {stringKind, "an address with port", "addresses with port", `"127.0.0.1:53"`, as(parseAddrPort)},
+	reflect.TypeFor[netip.Prefix]():   {stringKind, "a network", "networks", `"10.0.0.0/8"`, as(parsePrefix)},
+	reflect.TypeFor[Client]():         {stringKind, "a client", `clients or ["any"]`, `"10.0.0.0/8"`, as(parseClient)},
+
+	reflect.TypeFor[ruleName]():      {ruleKind, "the number of a rule or a word", "rules", `2 or "default"`, as(parseRuleName)},
+	reflect.TypeFor[blocklist.MAC](): {stringKind, "a hardware address", "hardware addresses", `"02:00:5e:10:00:01"`, as(parseMAC)},
+	reflect.TypeFor[answerAddr]():    {stringKind, "an address", "addresses", `"192.0.2.1"`, as(parseAnswerAddr)},
+	reflect.TypeFor[time.Time]():     {momentKind, "a date and time", "dates", `"2026-12-24 22:00"`, as(parseMoment)},
 }
 
 func as[T any](parse func(string) (T, error)) func(string) (any, error) {
@@ -373,48 +387,4 @@ func parsePattern(text string) (pattern, error) {
 	name, err := checkName(rest)
 	p.name = name
 	return p, err
-}
-
-// nearest returns the word that text was most likely meant to be, or "" if none is near.
-func nearest(text string, words []string) string {
-	const longest = 64 // of a name that is worth a guess
-	fold := func(s string) []rune { return []rune(strings.ReplaceAll(strings.ToLower(s), "_", "-")) }
-	if len(text) > longest {
-		return ""
-	}
-	best, least := "", max(1, len(text)/3)+1
-	for _, word := range words {
-		if len(word) > longest {
-			continue
-		}
-		if d := distance(fold(text), fold(word)); d < least && d < len(word) {
-			best, least = word, d
-		}
-	}
-	return best
-}
-
-// distance counts the letters to insert, delete, replace or swap with their neighbour to get from a to b.
-func distance(a, b []rune) int {
-	rows := make([][]int, len(a)+1)
-	for i := range rows {
-		rows[i] = make([]int, len(b)+1)
-		rows[i][0] = i
-	}
-	for j := range rows[0] {
-		rows[0][j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
-			}
-		}
-	}
-	return rows[len(a)][len(b)]
 }

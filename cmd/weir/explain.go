@@ -171,11 +171,35 @@ func (b *built) explain(q admin.Question, running *resolver.Resolver, granted *e
 	if running != nil {
 		a = running.Explain(st, l)
 	}
-	e := admin.Explanation{
-		Verdict: "allowed", Name: blocklist.NameString(l.Name), Type: typeText(l.Type), Client: a.Client.String(), Revision: st.Revision,
-	}
-	b.steps(&e, l, &a, granted)
+	e := b.explained(l, &a, granted)
+	e.Revision = st.Revision
 	return e, nil
+}
+
+// explained puts an account into words.
+func (b *built) explained(l *blocklist.Lookup, a *resolver.Account, granted *exceptions.Store) admin.Explanation {
+	e := admin.Explanation{Verdict: "allowed", Name: blocklist.NameString(l.Name), Type: typeText(l.Type), Client: a.Client.String()}
+	b.steps(&e, l, a, granted)
+	return e
+}
+
+// decidedBy names what decides as records do: the number of the rule, or "default", "rebinding" and so on.
+func decidedBy(o *blocklist.Outcome) string {
+	switch o.By {
+	case blocklist.ByRule:
+		return fmt.Sprint(o.Rule)
+	case blocklist.ByException:
+		return fmt.Sprintf("%v %d", o.By, o.Exception)
+	}
+	return o.By.String()
+}
+
+// observed is what would have blocked; nil for nothing. A default is not about what is answered here.
+func observed(a *resolver.Account) *blocklist.Outcome {
+	if a.Observed != nil && a.Zone != "" && a.Observed.By == blocklist.ByDefault {
+		return nil
+	}
+	return a.Observed
 }
 
 // grantedAt are the exceptions in force at a moment.

@@ -135,21 +135,16 @@ func (b *built) back(p *past) (done func(), err error) {
 
 // facts are those of the answer, as far as the record keeps them.
 func (p *past) facts(qtype uint16) *blocklist.Facts {
-	f := new(blocklist.Facts)
+	var names [][]byte
+	var addrs []netip.Addr
 	for _, text := range p.Answers {
 		if addr, err := netip.ParseAddr(text); err == nil {
-			f.Addrs = append(f.Addrs, addr)
-			continue
-		}
-		if name, err := blocklistName(text); err == nil {
-			if slices.Contains(blocklist.TargetTypes, qtype) {
-				f.Targets = append(f.Targets, name)
-			} else {
-				f.Aliases = append(f.Aliases, name)
-			}
+			addrs = append(addrs, addr)
+		} else if name, err := blocklistName(text); err == nil {
+			names = append(names, name)
 		}
 	}
-	return f
+	return resolver.FactsOf(qtype, names, addrs)
 }
 
 // agrees says whether the account comes to what the record says.
@@ -158,18 +153,10 @@ func (p *past) agrees(a *resolver.Account, l *blocklist.Lookup) bool {
 		return p.Source == audit.SourceRefused.String()
 	}
 	o := &a.Outcome
-	rule := o.By.String()
-	switch o.By {
-	case blocklist.ByRule:
-		rule = fmt.Sprint(o.Rule)
-	case blocklist.ByException:
-		rule += fmt.Sprintf(" %d", o.Exception)
+	now, then := audit.Reason{}, audit.Reason{}
+	if o := observed(a); o != nil {
+		now = audit.Reason{Policy: o.Policy, Category: o.Category, List: o.List}
 	}
-	observed := audit.Reason{}
-	if a.Observed != nil && (a.Zone == "" || a.Observed.By != blocklist.ByDefault) {
-		observed = audit.Reason{Policy: a.Observed.Policy, Category: a.Observed.Category, List: a.Observed.List}
-	}
-	then := audit.Reason{}
 	if p.Observed != nil {
 		then = audit.Reason{Policy: p.Observed.Policy, Category: p.Observed.Category, List: p.Observed.List}
 	}
@@ -181,8 +168,8 @@ func (p *past) agrees(a *resolver.Account, l *blocklist.Lookup) bool {
 	} else if on != blocklist.OnNothing {
 		entry = p.Entry // it was said of what is observed
 	}
-	return a.Blocked == (p.Verdict == "block") && o.Policy == p.Policy && rule == p.Rule && o.Category == p.Category && o.List == p.List &&
-		entry == p.Entry && observed == then
+	return a.Blocked == (p.Verdict == "block") && o.Policy == p.Policy && decidedBy(o) == p.Rule && o.Category == p.Category && o.List == p.List &&
+		entry == p.Entry && now == then
 }
 
 func (p *past) step(e *admin.Explanation, kind, subject, where, format string, args ...any) {

@@ -21,6 +21,7 @@ func (b *built) steps(e *admin.Explanation, l *blocklist.Lookup, a *resolver.Acc
 		step("access", "refused", b.cfg.Where(&b.cfg.Access.Allow), "client %s is in none of the networks that are answered", a.Client)
 		return
 	}
+	a.Locate()
 	step("policy", a.Policy, a.ClientPos, "%s", who(l, a))
 	if x := a.Exception; x != nil {
 		step("exception", fmt.Sprint(x.ID), "", "entry %s, %s", entryText(x.Name), exceptionReason(x, granted))

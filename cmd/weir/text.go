@@ -44,16 +44,16 @@ func isTerminal(out io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// verdict colours a verdict: green goes through, red does not, yellow would not.
+// verdict colours a verdict, or what came of a test: green goes through, red does not, yellow would not.
 func (p palette) verdict(word string) string {
 	if !p {
 		return word
 	}
 	code := "33"
 	switch strings.TrimSpace(word) {
-	case "allow", "allowed":
+	case "allow", "allowed", "passed":
 		code = "32"
-	case "block", "blocked", "refused":
+	case "block", "blocked", "refused", "failed":
 		code = "31"
 	}
 	return "\x1b[" + code + "m" + word + "\x1b[0m"
