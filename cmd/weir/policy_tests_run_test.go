@@ -255,7 +255,7 @@ rule = 1
 [[test]] # addresses that are taken out
 name = "www.example"
 host = "tablet-3"
-addresses = ["198.51.100.7"]
+addresses = ["198.51.100.7", "192.0.2.1"]
 verdict = "allow"
 policy = "kids"
 rule = 2
