@@ -41,8 +41,8 @@ type scratch struct {
 
 // answer is the query path. It returns the reply to msg, in s.out, or nil when
 // none is to be sent now: the packet deserves none, or a flight will send it.
-// got is the answer from elsewhere when the path is run again for a flight that
-// has landed; a query that has just arrived has none.
+// got is the answer from elsewhere when the path is run again, for a flight that
+// has landed or with one that is stale; a query that has just arrived has none.
 func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry) []byte {
 	q, ev := &s.query, &s.event
 	*ev = audit.Event{Time: from.wall, Client: from.client, Transport: from.over, EDE: -1}
@@ -111,6 +111,9 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 		}
 		ev.Source = audit.SourceCache
 	}
+	if got.Stale {
+		ev.Source = audit.SourceStale
+	}
 	ev.Aliases, ev.Addrs, ev.Upstream = got.Names, got.Facts.Addrs, got.Upstream
 	d = st.Policy.DecideFacts(&l, d, &got.Facts)
 	if n := int(d.Alias); n >= audit.MaxAnswers { // the one that decided is kept
@@ -132,7 +135,10 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 		ev.EDE, f.EDE = edeForged, st.forged
 	}
 	if got.Failed {
-		ev.Source, ev.EDE, f.EDE = audit.SourceError, got.EDECode, got.EDE
+		ev.Source = audit.SourceError
+	}
+	if got.EDE != nil {
+		ev.EDE, f.EDE = got.EDECode, got.EDE
 	}
 	return r.finish(s, msg, from, &got.Reply, f)
 }

@@ -25,10 +25,16 @@ type Config struct {
 	MaxInflight int              // questions asked upstream at a time; 0 means 4096
 	CacheSize   int64            // octets
 	TTL         TTL
+	Stale       time.Duration // how long after its end an answer may still be given; 0 means not at all
+	StaleTimer  time.Duration // that those wait for a newer one who could have a stale one
 
 	Log    *audit.Log
 	Logger *slog.Logger     // nil discards
 	Now    func() time.Time // nil means time.Now; must carry a monotonic reading
+
+	// After calls f in a goroutine of its own when so much time has passed, unless
+	// stop is called before; nil means time.AfterFunc.
+	After func(d time.Duration, f func()) (stop func() bool)
 }
 
 // Resolver answers queries. Listen, then Run.
@@ -43,6 +49,8 @@ type Resolver struct {
 
 	auditFull []byte // Extended DNS Errors, encoded
 	tooMany   []byte
+	stale     []byte
+	staleName []byte
 
 	udp      []*udpListener
 	tcp      []*tcpListener
@@ -53,7 +61,8 @@ type Resolver struct {
 	cancel    context.CancelFunc
 	mu        sync.Mutex // guards what follows, and the step from one state to the next
 	flights   map[string]*flight
-	waiting   int // on all flights
+	health    map[string]*health // by the name of the group
+	waiting   int                // on all flights
 	closing   bool
 	scratches sync.Pool      // *scratch, for flights
 	inflight  sync.WaitGroup // flights, and replies of theirs that are being written
@@ -79,6 +88,9 @@ func New(cfg Config, st *State) *Resolver {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.After == nil {
+		cfg.After = func(d time.Duration, f func()) func() bool { return time.AfterFunc(d, f).Stop }
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -86,9 +98,12 @@ func New(cfg Config, st *State) *Resolver {
 		cfg: cfg, log: cfg.Log, logger: cfg.Logger, now: cfg.Now, base: cfg.Now(),
 		cache:     cache.New(cfg.CacheSize),
 		flights:   map[string]*flight{},
+		health:    map[string]*health{},
 		tcpSlots:  make(chan struct{}, cfg.TCPConns),
 		auditFull: wire.AppendEDE(nil, edeOther, "audit store full"),
 		tooMany:   wire.AppendEDE(nil, edeNetwork, "too many questions in flight"),
+		stale:     wire.AppendEDE(nil, edeStale, ""),
+		staleName: wire.AppendEDE(nil, edeStaleName, ""),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	st.Prepare(cfg.Log)

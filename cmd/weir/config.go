@@ -123,6 +123,10 @@ type Config struct {
 		MaxTTL time.Duration `toml:"max_ttl" default:"24h" min:"1s" max:"168h"`
 		// MaxNegativeTTL limits how long "no such name" and "no such data" are kept (RFC 2308 §5), in whole seconds.
 		MaxNegativeTTL time.Duration `toml:"max_negative_ttl" default:"1h" min:"1s" max:"24h"`
+		// Stale is how long after its end an answer may still be given if no newer one can be had (RFC 8767); 0 means not at all.
+		Stale time.Duration `toml:"stale" default:"24h" min:"0s" max:"168h"`
+		// StaleTimer is how long a client waits for a newer answer when there is a stale one.
+		StaleTimer time.Duration `toml:"stale_timer" default:"1.8s" min:"0s" max:"1m"`
 	} `toml:"cache"`
 
 	// Audit is the store of every query's record.

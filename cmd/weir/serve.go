@@ -150,7 +150,8 @@ func openServer(ctx context.Context, cfg *Config, logger *slog.Logger, clock exc
 		MaxInflight: cfg.Resolver.MaxInflight,
 		CacheSize:   int64(cfg.Cache.Size),
 		TTL:         resolver.TTL{Min: seconds(cfg.Cache.MinTTL), Max: seconds(cfg.Cache.MaxTTL), MaxNegative: seconds(cfg.Cache.MaxNegativeTTL)},
-		Log:         s.log, Logger: logger, Now: clock.Now,
+		Stale:       cfg.Cache.Stale, StaleTimer: cfg.Cache.StaleTimer,
+		Log: s.log, Logger: logger, Now: clock.Now,
 	}, s.now.state)
 	return s, nil
 }

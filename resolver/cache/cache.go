@@ -29,8 +29,10 @@ type Entry struct {
 	Group    string   // name of the upstream that it belongs to
 
 	Failed  bool   // stands for a failure to get an answer (RFC 9520)
-	EDECode int32  // with Failed: why (RFC 8914)
-	EDE     []byte // with Failed: the same as an encoded option
+	Stale   bool   // has expired, and was made by Staled
+	EDECode int32  // with Failed or Stale: why (RFC 8914)
+	EDE     []byte // with Failed or Stale: the same as an encoded option
+	Recheck int64  // with Stale: monotonic nanoseconds, before which the question is not asked again
 }
 
 // Name is the wire name of the question.
@@ -51,8 +53,26 @@ func (e *Entry) Asked() []byte {
 // Type is the type of the question.
 func (e *Entry) Type() uint16 { return binary.BigEndian.Uint16(e.Key[len(e.Key)-wire.KeyExtra:]) }
 
-// Age is how many whole seconds e has been kept.
+// Staled returns what is given in place of e when it has expired and no newer
+// answer can be had (RFC 8767): the same records, each with this TTL in seconds.
+func (e *Entry) Staled(ttl uint32) *Entry {
+	old := &Entry{
+		Key: e.Key, Reply: e.Reply, Stored: e.Stored, Expires: e.Expires,
+		Facts: e.Facts, Names: e.Names, Upstream: e.Upstream, Group: e.Group, Stale: true,
+	}
+	old.Reply.Tail, old.Reply.MinTTL = bytes.Clone(e.Reply.Tail), ttl
+	for _, off := range e.Reply.TTLs {
+		binary.BigEndian.PutUint32(old.Reply.Tail[off:], ttl)
+	}
+	return old
+}
+
+// Age is how many whole seconds e has been kept, by which its TTLs are to be
+// reduced; 0 if it is stale.
 func (e *Entry) Age(now int64) uint32 {
+	if e.Stale {
+		return 0
+	}
 	return uint32(max(now-e.Stored, 0) / 1e9)
 }
 
@@ -123,18 +143,52 @@ func (c *Cache) Peek(key []byte, now int64) *Entry {
 	return e
 }
 
-// Put keeps e, in place of an entry with the same key, and evicts what was
-// used least recently until the budget holds.
-func (c *Cache) Put(e *Entry) {
-	size := e.size()
-	if size > c.budget {
-		return
+// Held returns the entry for key whether it has expired or not, or nil, and
+// leaves as little trace as Peek.
+func (c *Cache) Held(key []byte) *Entry {
+	h := maphash.Bytes(c.seed, key)
+	s := &c.shard[h%shards]
+	s.mu.Lock()
+	e, ok := s.lru.Peek(h)
+	s.mu.Unlock()
+	if !ok || !bytes.Equal(e.Key, key) {
+		return nil
 	}
+	return e
+}
+
+// Put keeps e, in place of an entry with the same key unless that was stored
+// later, and evicts what was used least recently until the budget holds. If e
+// has no life span it is not kept, nor is what it would have replaced.
+func (c *Cache) Put(e *Entry) {
 	h := maphash.Bytes(c.seed, e.Key)
 	s := &c.shard[h%shards]
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if held, ok := s.lru.Peek(h); ok && held.Stored > e.Stored && bytes.Equal(held.Key, e.Key) {
+		return
+	}
+	c.put(s, h, e)
+}
+
+// Swap puts next in the place of old, if that is still held.
+func (c *Cache) Swap(old, next *Entry) {
+	h := maphash.Bytes(c.seed, old.Key)
+	s := &c.shard[h%shards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if held, ok := s.lru.Peek(h); ok && held == old {
+		c.put(s, h, next)
+	}
+}
+
+// put is called with the shard locked.
+func (c *Cache) put(s *shard, h uint64, e *Entry) {
 	s.lru.Remove(h) // the eviction callback gives its octets back
+	size := e.size()
+	if size > c.budget || e.Expires <= e.Stored {
+		return
+	}
 	s.lru.Add(h, e)
 	s.used += size
 	for s.used > c.budget {
