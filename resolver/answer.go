@@ -112,6 +112,7 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 		ev.Source = audit.SourceCache
 	}
 	if got.Stale {
+		r.outdated.Add(1)
 		ev.Source = audit.SourceStale
 	}
 	ev.Aliases, ev.Addrs, ev.Upstream = got.Names, got.Facts.Addrs, got.Upstream

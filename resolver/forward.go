@@ -21,7 +21,8 @@ type flight struct {
 	key     string
 	state   *State // that sent it; its upstreams stay open until the flight has landed
 	group   *upstream.Group
-	began   int64 // monotonic nanoseconds
+	began   int64  // monotonic nanoseconds
+	flushes uint64 // of the cache until then
 	waiters []waiter
 	replied bool // a server has, be it with nonsense
 
@@ -126,7 +127,7 @@ func (r *Resolver) board(q *wire.Query, name, msg []byte, from *origin) (f *flig
 
 // begin makes a flight, with r.mu held.
 func (r *Resolver) begin(key []byte, st *State, group *upstream.Group, now int64) *flight {
-	f := &flight{key: string(key), state: st, group: group, began: now}
+	f := &flight{key: string(key), state: st, group: group, began: now, flushes: r.flushes.Load()}
 	f.waiters = f.room1[:0]
 	r.flights[f.key] = f
 	st.flights.Add(1)

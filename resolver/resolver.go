@@ -67,7 +67,7 @@ type Resolver struct {
 	scratches sync.Pool      // *scratch, for flights
 	inflight  sync.WaitGroup // flights, and replies of theirs that are being written
 
-	answered, ignored, overload, panics, unsent atomic.Uint64
+	answered, ignored, overload, panics, unsent, outdated, flushes atomic.Uint64
 }
 
 // New makes a resolver in state st. It opens and starts nothing.
@@ -140,6 +140,14 @@ func (r *Resolver) Retire(old *State) {
 	}
 }
 
+// Flush makes the cache forget what it holds of name, a wire name, and all below
+// it, and returns how many answers that were. What is on its way from upstream
+// at that time is still given to those who wait, but not kept.
+func (r *Resolver) Flush(name []byte) int {
+	r.flushes.Add(1)
+	return r.cache.Flush(name)
+}
+
 // Run answers queries on the sockets that Listen opened until ctx ends. Then it
 // takes no more, gives those in flight Config.Drain to be answered, and returns.
 func (r *Resolver) Run(ctx context.Context) error {
@@ -188,14 +196,18 @@ func (r *Resolver) Run(ctx context.Context) error {
 
 // Stats counts since the resolver was made.
 type Stats struct {
-	Answered uint64      `json:"answered"` // queries recorded, those left without an answer on purpose too
-	Ignored  uint64      `json:"ignored"`  // packets that were no queries
-	Overload uint64      `json:"overload"` // SERVFAIL for want of room
-	Panics   uint64      `json:"panics"`
-	Unsent   uint64      `json:"unsent"` // replies that the network did not take
-	Inflight int         `json:"inflight"`
-	Cache    cache.Stats `json:"cache"`
+	Answered uint64     `json:"answered"` // queries recorded, those left without an answer on purpose too
+	Ignored  uint64     `json:"ignored"`  // packets that were no queries
+	Overload uint64     `json:"overload"` // SERVFAIL for want of room
+	Panics   uint64     `json:"panics"`
+	Unsent   uint64     `json:"unsent"` // replies that the network did not take
+	Stale    uint64     `json:"stale"`  // answers that had expired, those blocked in the end too
+	Inflight int        `json:"inflight"`
+	Cache    CacheStats `json:"cache"`
 }
+
+// CacheStats counts what the cache did.
+type CacheStats = cache.Stats
 
 // Stats reads the counters.
 func (r *Resolver) Stats() Stats {
@@ -204,7 +216,7 @@ func (r *Resolver) Stats() Stats {
 	r.mu.Unlock()
 	return Stats{
 		Answered: r.answered.Load(), Ignored: r.ignored.Load(), Overload: r.overload.Load(),
-		Panics: r.panics.Load(), Unsent: r.unsent.Load(), Inflight: inflight, Cache: r.cache.Stats(),
+		Panics: r.panics.Load(), Unsent: r.unsent.Load(), Stale: r.outdated.Load(), Inflight: inflight, Cache: r.cache.Stats(),
 	}
 }
 

@@ -50,6 +50,9 @@ func (r *Resolver) staled(e *cache.Entry, recheck int64) *cache.Entry {
 // of no answer that may still be given; if that has expired, the question is
 // not asked again for a while.
 func (r *Resolver) keep(f *flight, e *cache.Entry) {
+	if r.flushes.Load() != f.flushes {
+		return // it may have been asked for before what the flush is about
+	}
 	if e.Failed {
 		if old := r.cache.Held(e.Key); old != nil && !old.Failed && old.Group == f.group.Name() && r.lasts(old, e.Stored) {
 			if f.replied && old.Expires <= e.Stored {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/maphash"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -197,18 +198,37 @@ func (c *Cache) put(s *shard, h uint64, e *Entry) {
 	}
 }
 
-// Prune drops the entries that keep refuses, a shard at a time.
-func (c *Cache) Prune(keep func(*Entry) bool) {
+// Flush drops what was asked about name, a wire name, and all below it, and
+// what leads there by an alias. It returns how many entries that were.
+func (c *Cache) Flush(name []byte) int {
+	return c.Prune(func(e *Entry) bool {
+		return !within(e.Name(), name) && !slices.ContainsFunc(e.Names, func(n []byte) bool { return within(n, name) })
+	})
+}
+
+// within reports whether name is zone or below it.
+func within(name, zone []byte) bool {
+	for len(name) > len(zone) {
+		name = name[1+int(name[0]):]
+	}
+	return bytes.Equal(name, zone)
+}
+
+// Prune drops the entries that keep refuses, a shard at a time, and returns how
+// many.
+func (c *Cache) Prune(keep func(*Entry) bool) (dropped int) {
 	for i := range c.shard {
 		s := &c.shard[i]
 		s.mu.Lock()
 		for _, h := range s.lru.Keys() {
 			if e, ok := s.lru.Peek(h); ok && !keep(e) {
 				s.lru.Remove(h)
+				dropped++
 			}
 		}
 		s.mu.Unlock()
 	}
+	return dropped
 }
 
 // Stats counts since the cache was made.

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 
@@ -143,5 +144,77 @@ func BenchmarkGet(b *testing.B) {
 		if c.Get(keys[i], 1) == nil {
 			b.Fatal("miss")
 		}
+	}
+}
+
+// key is that of a question for an A record.
+func key(name string) string { return name + "\x00\x01\x00\x01\x00" }
+
+func TestFlush(t *testing.T) {
+	names := []string{"\x00", "\x07example\x00", "\x03www\x07example\x00", "\x0bwwwwexample\x00", "\x03www\x03net\x00", "\x07example\x03net\x00"}
+	for _, c := range []struct {
+		name string
+		left int
+	}{{"\x00", 0}, {"\x07example\x00", 3}, {"\x03www\x07example\x00", 4}, {"\x03net\x00", 4}, {"\x03org\x00", 6}, {"\x05ample\x00", 6}} {
+		c0 := New(1 << 20)
+		for i, n := range names {
+			e := entry(key(n), 10, 60)
+			if i == 4 {
+				e.Names = [][]byte{[]byte(names[2])} // an alias to www.example
+			}
+			c0.Put(e)
+		}
+		if dropped := c0.Flush([]byte(c.name)); dropped != len(names)-c.left || c0.Stats().Entries != c.left {
+			t.Errorf("flush of %q: %d dropped, %d left, want %d left", c.name, dropped, c0.Stats().Entries, c.left)
+		}
+	}
+}
+
+// TestNewerStays: what arrives late takes no place of what was stored after it.
+func TestNewerStays(t *testing.T) {
+	c := New(1 << 20)
+	young := entry("a", 10, 90)
+	young.Stored = 20 * second
+	c.Put(young)
+	late := entry("a", 10, 120)
+	late.Stored = 19 * second
+	c.Put(late)
+	if got := c.Get([]byte("a"), 30*second); got != young {
+		t.Errorf("got %v, want the newer entry", got)
+	}
+	c.Swap(late, entry("a", 10, 200))
+	if got := c.Held([]byte("a")); got != young {
+		t.Errorf("got %v: swapped with what is not there", got)
+	}
+	next := entry("a", 10, 200)
+	c.Swap(young, next)
+	if got := c.Held([]byte("a")); got != next {
+		t.Errorf("got %v, want what it was swapped with", got)
+	}
+	if st := c.Stats(); st.Entries != 1 || st.Bytes != next.size() {
+		t.Errorf("stats %+v", st)
+	}
+	gone := entry("a", 10, 0)
+	gone.Stored, gone.Expires = 50*second, 50*second
+	c.Put(gone)
+	if got := c.Held([]byte("a")); got != nil || c.Stats().Bytes != 0 {
+		t.Errorf("%v is kept beside a newer answer that is not", got)
+	}
+}
+
+func TestStaled(t *testing.T) {
+	e := entry(key("\x03www\x07example\x00"), 20, 60)
+	e.Reply.TTLs, e.Reply.MinTTL, e.Group = []uint16{2, 12}, 60, "a"
+	old := e.Staled(30)
+	for i, b := range old.Reply.Tail {
+		if ttl := i == 5 || i == 15; ttl != (b == 30) || !ttl && b != 0 {
+			t.Fatalf("tail % x", old.Reply.Tail)
+		}
+	}
+	if !bytes.Equal(e.Reply.Tail, make([]byte, 20)) {
+		t.Errorf("the entry itself was changed: % x", e.Reply.Tail)
+	}
+	if old.Age(1000*second) != 0 || old.Reply.MinTTL != 30 || old.Expires != e.Expires || old.Group != "a" || !old.Stale {
+		t.Errorf("%+v", old)
 	}
 }
