@@ -59,8 +59,8 @@ func TestMain(m *testing.M) {
 //	                         fail unless it was asked, and each time with a question and the flags RD, CD and DO alone;
 //	                         with !, unless there was more
 //	[!] unasked NAME [VAR]   fail if it was asked for the name or one below it, whatever the type; with !, if not
-//	wait-asked NAME TYPE [VAR]
-//	                         wait until it has been asked
+//	wait-asked NAME TYPE [N] [VAR]
+//	                         wait until it has been asked, N times
 //	release NAME [VAR]       let it send the answers for NAME that it held back
 //	web FILE [VAR]           start an HTTP server that behaves as FILE says (see webServer); $WEB, or $VAR, is its URL
 //	fetched PATH N [304] [VAR]

@@ -103,10 +103,11 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 	if got != nil && got.Rewrite() != d.Rewrite {
 		got = nil // what stands in for the name has changed meanwhile
 	}
+	due := false
 	if got != nil {
 		ev.Source, ev.Duration = audit.SourceUpstream, r.mono()-from.mono
 	} else {
-		if got = r.cache.Get(q.Key(), from.mono); got == nil {
+		if got, due = r.cache.Get(q.Key(), from.mono); got == nil {
 			return r.miss(s, msg, from, d.Rewrite)
 		}
 		ev.Source = audit.SourceCache
@@ -127,6 +128,9 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 	}
 	if why = st.note(ev, d); d.Verdict == blocklist.Block {
 		return r.sink(s, msg, from, st, why)
+	}
+	if due {
+		r.refresh(q, from.mono, d.Rewrite)
 	}
 	if d.Remove != 0 {
 		return r.strip(s, msg, from, st, got, &l, d)

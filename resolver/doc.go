@@ -10,6 +10,7 @@
 //	strip.go     take out of an answer what must not reach the client
 //	forward.go   what memory cannot answer: one flight per question, bounded
 //	stale.go     an answer that has expired, if no newer one can be had
+//	refresh.go   a popular answer is asked for anew before it ends
 //	inspect.go   an upstream's reply as hostile data: keep the chain from the
 //	             name asked, clamp TTLs, note the facts, pack it for the cache
 //	             and then the path begins again at answer.go, answer in hand

@@ -56,10 +56,7 @@ const (
 // no need to wait for a stale one, or no room to wait.
 func (r *Resolver) miss(s *scratch, msg []byte, from *origin, rewrite uint8) []byte {
 	q := &s.query
-	name := q.Name()
-	if rewrite != 0 {
-		name = blocklist.SafeHost(rewrite)
-	}
+	name := askedFor(q, rewrite)
 	f, began, old := r.board(q, name, msg, from)
 	if began {
 		r.depart(f, q, name, rewrite)
@@ -84,10 +81,8 @@ func (r *Resolver) board(q *wire.Query, name, msg []byte, from *origin) (f *flig
 	old = r.old(q.Key(), from.mono)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	st := r.state.Load() // not an older one: Swap may have closed its upstreams
-	group := st.Routes.Route(routed(name, q.Type))
 	var room [512]byte
-	key := append(append(room[:0], q.Key()...), group.Name()...)
+	st, group, key := r.way(q, name, room[:0])
 	f = r.flights[string(key)]
 	if old != nil && old.Group != group.Name() {
 		old = nil // another server's word
@@ -123,6 +118,22 @@ func (r *Resolver) board(q *wire.Query, name, msg []byte, from *origin) (f *flig
 		f.old, f.stop = old, r.cfg.After(r.cfg.StaleTimer, func() { r.late(overdue) })
 	}
 	return f, began, nil
+}
+
+// askedFor is the name by which upstream is asked for q.
+func askedFor(q *wire.Query, rewrite uint8) []byte {
+	if rewrite != 0 {
+		return blocklist.SafeHost(rewrite)
+	}
+	return q.Name()
+}
+
+// way says where q goes, by the name that is asked for, and appends the key of
+// its flight to room. r.mu is held.
+func (r *Resolver) way(q *wire.Query, name, room []byte) (*State, *upstream.Group, []byte) {
+	st := r.state.Load() // not an older one: Swap may have closed its upstreams
+	group := st.Routes.Route(routed(name, q.Type))
+	return st, group, append(append(room, q.Key()...), group.Name()...)
 }
 
 // begin makes a flight, with r.mu held.
@@ -241,7 +252,11 @@ func (r *Resolver) fetch(f *flight, key, room []byte) (e *cache.Entry) {
 	}
 	e.Key, e.Group, e.Upstream = key, group.Name(), r.log.Label(server)
 	e.Stored = r.mono()
-	e.Expires += e.Stored // inspect gave a life span
+	life := e.Expires // inspect gave a life span
+	e.Expires += e.Stored
+	if r.cfg.Prefetch {
+		e.Refresh = e.Expires - max(life/10, lastSeconds)
+	}
 	return e
 }
 

@@ -27,6 +27,7 @@ type Config struct {
 	TTL         TTL
 	Stale       time.Duration // how long after its end an answer may still be given; 0 means not at all
 	StaleTimer  time.Duration // that those wait for a newer one who could have a stale one
+	Prefetch    bool          // ask for popular answers anew before they end
 
 	Log    *audit.Log
 	Logger *slog.Logger     // nil discards
@@ -67,7 +68,7 @@ type Resolver struct {
 	scratches sync.Pool      // *scratch, for flights
 	inflight  sync.WaitGroup // flights, and replies of theirs that are being written
 
-	answered, ignored, overload, panics, unsent, outdated, flushes atomic.Uint64
+	answered, ignored, overload, panics, unsent, outdated, refreshed, flushes atomic.Uint64
 }
 
 // New makes a resolver in state st. It opens and starts nothing.
@@ -200,8 +201,9 @@ type Stats struct {
 	Ignored  uint64     `json:"ignored"`  // packets that were no queries
 	Overload uint64     `json:"overload"` // SERVFAIL for want of room
 	Panics   uint64     `json:"panics"`
-	Unsent   uint64     `json:"unsent"` // replies that the network did not take
-	Stale    uint64     `json:"stale"`  // answers that had expired, those blocked in the end too
+	Unsent   uint64     `json:"unsent"`   // replies that the network did not take
+	Stale    uint64     `json:"stale"`    // answers that had expired, those blocked in the end too
+	Prefetch uint64     `json:"prefetch"` // questions asked anew before an answer ended
 	Inflight int        `json:"inflight"`
 	Cache    CacheStats `json:"cache"`
 }
@@ -216,7 +218,7 @@ func (r *Resolver) Stats() Stats {
 	r.mu.Unlock()
 	return Stats{
 		Answered: r.answered.Load(), Ignored: r.ignored.Load(), Overload: r.overload.Load(),
-		Panics: r.panics.Load(), Unsent: r.unsent.Load(), Stale: r.outdated.Load(), Inflight: inflight, Cache: r.cache.Stats(),
+		Panics: r.panics.Load(), Unsent: r.unsent.Load(), Stale: r.outdated.Load(), Prefetch: r.refreshed.Load(), Inflight: inflight, Cache: r.cache.Stats(),
 	}
 }
 

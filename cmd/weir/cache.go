@@ -40,6 +40,7 @@ func printCache(out io.Writer, st resolver.Stats) error {
 		{"answers", fmt.Sprintf("%d in %d KiB, %d evicted", c.Entries, c.Bytes>>10, c.Evicted)},
 		{"lookups", fmt.Sprintf("%d hits, %d misses%s", c.Hits, c.Misses, share)},
 		{"stale", fmt.Sprintf("%d given", st.Stale)},
+		{"prefetch", fmt.Sprintf("%d asked for anew before their end", st.Prefetch)},
 	}, ""))
 	return err
 }

@@ -127,6 +127,8 @@ type Config struct {
 		Stale time.Duration `toml:"stale" default:"24h" min:"0s" max:"168h"`
 		// StaleTimer is how long a client waits for a newer answer when there is a stale one.
 		StaleTimer time.Duration `toml:"stale_timer" default:"1.8s" min:"0s" max:"1m"`
+		// Prefetch asks for an answer in demand anew shortly before it ends.
+		Prefetch bool `toml:"prefetch" default:"true"`
 	} `toml:"cache"`
 
 	// Audit is the store of every query's record.

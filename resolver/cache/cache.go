@@ -16,13 +16,14 @@ import (
 
 const shards = 64
 
-// Entry is one answer from elsewhere with the facts that policy judges. It is
-// never changed after Put.
+// Entry is one answer from elsewhere with the facts that policy judges. What
+// others see of it is never changed after Put.
 type Entry struct {
 	Key     []byte // wire.Query.Key of the question
 	Reply   wire.Reply
 	Stored  int64 // monotonic nanoseconds
 	Expires int64 // monotonic nanoseconds
+	Refresh int64 // monotonic nanoseconds, from when on it may be asked for anew; 0 is never
 
 	Facts    blocklist.Facts
 	Names    [][]byte // Facts.Aliases, then Facts.Targets
@@ -34,6 +35,9 @@ type Entry struct {
 	EDECode int32  // with Failed or Stale: why (RFC 8914)
 	EDE     []byte // with Failed or Stale: the same as an encoded option
 	Recheck int64  // with Stale: monotonic nanoseconds, before which the question is not asked again
+
+	hits uint32 // guarded by its shard, like due
+	due  bool   // Get has said so
 }
 
 // Name is the wire name of the question.
@@ -116,19 +120,29 @@ func New(size int64) *Cache {
 	return c
 }
 
-// Get returns the entry for key that has not expired at now, or nil.
-func (c *Cache) Get(key []byte, now int64) *Entry {
+// popular is how many hits make an entry worth asking for anew before it ends.
+const popular = 2
+
+// Get returns the entry for key that has not expired at now, or nil. It says of
+// a popular one, once, that it is due to be asked for anew.
+func (c *Cache) Get(key []byte, now int64) (e *Entry, due bool) {
 	h := maphash.Bytes(c.seed, key)
 	s := &c.shard[h%shards]
 	s.mu.Lock()
 	e, ok := s.lru.Get(h)
+	if ok = ok && now < e.Expires && bytes.Equal(e.Key, key); ok {
+		e.hits++
+		if e.Refresh > 0 && now >= e.Refresh && e.hits >= popular && !e.due {
+			e.due, due = true, true
+		}
+	}
 	s.mu.Unlock()
-	if !ok || now >= e.Expires || !bytes.Equal(e.Key, key) {
+	if !ok {
 		c.misses.Add(1)
-		return nil
+		return nil, false
 	}
 	c.hits.Add(1)
-	return e
+	return e, due
 }
 
 // Peek is Get without a trace: it counts nothing and makes no entry younger.

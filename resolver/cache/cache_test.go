@@ -14,6 +14,12 @@ func entry(key string, octets int, ttl int64) *Entry {
 	return &Entry{Key: []byte(key), Reply: wire.Reply{Tail: make([]byte, octets)}, Expires: ttl * second}
 }
 
+// get is Get without a word on what is due.
+func get(c *Cache, key []byte, now int64) *Entry {
+	e, _ := c.Get(key, now)
+	return e
+}
+
 func TestGetUntilExpiry(t *testing.T) {
 	c := New(1 << 20)
 	e := entry("a", 10, 60)
@@ -29,7 +35,7 @@ func TestGetUntilExpiry(t *testing.T) {
 		{"b", 0, nil},
 		{"", 0, nil},
 	} {
-		if got := c.Get([]byte(x.key), x.now); got != x.want {
+		if got := get(c, []byte(x.key), x.now); got != x.want {
 			t.Errorf("%q at %d ns: %v, want %v", x.key, x.now, got, x.want)
 		}
 		if got := c.Peek([]byte(x.key), x.now); got != x.want {
@@ -52,7 +58,7 @@ func TestPutReplaces(t *testing.T) {
 	c.Put(entry("a", 1000, 60))
 	young := entry("a", 10, 90)
 	c.Put(young)
-	if got := c.Get([]byte("a"), 70*second); got != young {
+	if got := get(c, []byte("a"), 70*second); got != young {
 		t.Errorf("got %v, want the newer entry", got)
 	}
 	if st := c.Stats(); st.Entries != 1 || st.Bytes != young.size() {
@@ -85,7 +91,7 @@ func TestBudgetHolds(t *testing.T) {
 		t.Errorf("%d octets counted, %d kept", st.Bytes, sum)
 	}
 	c.Put(entry("huge", budget, 60))
-	if c.Get([]byte("huge"), 0) != nil {
+	if get(c, []byte("huge"), 0) != nil {
 		t.Error("kept an entry larger than a shard")
 	}
 }
@@ -95,7 +101,7 @@ func TestRecentlyUsedStays(t *testing.T) {
 	c.Put(entry("popular", 100, 60))
 	for i := range 50_000 {
 		c.Put(entry(fmt.Sprint("once", i), 100, 60))
-		if i%20 == 0 && c.Get([]byte("popular"), 0) == nil {
+		if i%20 == 0 && get(c, []byte("popular"), 0) == nil {
 			t.Fatalf("evicted after %d others", i)
 		}
 	}
@@ -125,7 +131,7 @@ func TestGetAllocatesNothing(t *testing.T) {
 	c := New(1 << 20)
 	c.Put(entry("a", 10, 60))
 	hit, miss := []byte("a"), []byte("b")
-	if n := testing.AllocsPerRun(1000, func() { c.Get(hit, 1); c.Get(miss, 1) }); n != 0 {
+	if n := testing.AllocsPerRun(1000, func() { get(c, hit, 1); get(c, miss, 1) }); n != 0 {
 		t.Fatalf("%v allocations, want 0", n)
 	}
 }
@@ -141,7 +147,7 @@ func BenchmarkGet(b *testing.B) {
 	i := 0
 	for b.Loop() {
 		i = (i + 7919) % len(keys)
-		if c.Get(keys[i], 1) == nil {
+		if get(c, keys[i], 1) == nil {
 			b.Fatal("miss")
 		}
 	}
@@ -179,7 +185,7 @@ func TestNewerStays(t *testing.T) {
 	late := entry("a", 10, 120)
 	late.Stored = 19 * second
 	c.Put(late)
-	if got := c.Get([]byte("a"), 30*second); got != young {
+	if got := get(c, []byte("a"), 30*second); got != young {
 		t.Errorf("got %v, want the newer entry", got)
 	}
 	c.Swap(late, entry("a", 10, 200))
@@ -199,6 +205,35 @@ func TestNewerStays(t *testing.T) {
 	c.Put(gone)
 	if got := c.Held([]byte("a")); got != nil || c.Stats().Bytes != 0 {
 		t.Errorf("%v is kept beside a newer answer that is not", got)
+	}
+}
+
+// TestDueOnce: only what was hit twice, only once, and not before its time.
+func TestDueOnce(t *testing.T) {
+	c := New(1 << 20)
+	e := entry("a", 10, 60)
+	e.Refresh = 54 * second
+	c.Put(e)
+	never := entry("b", 10, 60)
+	c.Put(never)
+	for i, want := range []struct {
+		now int64
+		due bool
+	}{{53 * second, false}, {54*second - 1, false}, {54 * second, true}, {55 * second, false}, {60*second - 1, false}} {
+		if _, due := c.Get([]byte("a"), want.now); due != want.due {
+			t.Errorf("hit %d at %d ns: due %v", i+1, want.now, due)
+		}
+		if _, due := c.Get([]byte("b"), want.now); due {
+			t.Errorf("hit %d of what is never due: due", i+1)
+		}
+	}
+	again := entry("a", 10, 120)
+	again.Stored, again.Refresh = 60*second, 108*second
+	c.Put(again)
+	for i, want := range []bool{false, true, false} {
+		if _, due := c.Get([]byte("a"), 110*second); due != want {
+			t.Errorf("hit %d of the next: due %v", i+1, due)
+		}
 	}
 }
 
