@@ -47,8 +47,12 @@ const waitersPerFlight = 8
 
 const (
 	maxWaiters = 1024 // for one question; more are answered SERVFAIL
-	failureTTL = 1e9  // nanoseconds that a failure is remembered (RFC 9520 §3.2)
 	bareTTL    = 5    // seconds that a negative answer without SOA is kept
+
+	// A failure is remembered for a while, which doubles with each that follows
+	// another, from the first of these nanoseconds to the second (RFC 9520 §3.2).
+	firstFailure = 1e9
+	lastFailure  = 30e9
 )
 
 // miss sends a question out, or joins it to the flight that already carries
@@ -194,8 +198,11 @@ func (r *Resolver) fly(f *flight, key []byte) {
 	r.mu.Lock()
 	delete(r.flights, f.key)
 	r.waiting -= len(f.waiters)
-	r.notice(f, e.Stored)
+	back := r.notice(f, e.Stored)
 	r.mu.Unlock() // nobody can join any more
+	if back {
+		r.cache.Prune(func(e *cache.Entry) bool { return !e.Failed || e.Refresh == 0 })
+	}
 	if f.old != nil {
 		f.stop()
 		if e.Failed {
@@ -232,7 +239,7 @@ func (r *Resolver) fetch(f *flight, key, room []byte) (e *cache.Entry) {
 		if v := recover(); v != nil {
 			r.panics.Add(1)
 			r.logger.Error("a reply could not be read", "question", q.Question[0].String(), "panic", v, "stack", string(debug.Stack()))
-			e = r.failure(key, edeOther, "reply could not be read")
+			e = r.failure(f, key, edeOther, "reply could not be read")
 		}
 	}()
 	m, server, err := group.Exchange(r.ctx, q) // the group has its own deadline
@@ -242,13 +249,13 @@ func (r *Resolver) fetch(f *flight, key, room []byte) (e *cache.Entry) {
 			code, text = edeUnreachable, "upstream "+group.Name()+" did not answer"
 		}
 		r.logger.Debug("no answer", "question", q.Question[0].String(), "upstream", group.Name(), "error", err)
-		return r.failure(key, code, text)
+		return r.failure(f, key, code, text)
 	}
 	f.replied = true
 	e, err = inspect(q, m, f.alias, r.cfg.TTL, room)
 	if err != nil {
 		r.logger.Debug("reply refused", "question", q.Question[0].String(), "server", server, "error", err)
-		return r.failure(key, edeOther, "upstream reply refused: "+err.Error())
+		return r.failure(f, key, edeOther, "upstream reply refused: "+err.Error())
 	}
 	e.Key, e.Group, e.Upstream = key, group.Name(), r.log.Label(server)
 	e.Stored = r.mono()
@@ -260,14 +267,23 @@ func (r *Resolver) fetch(f *flight, key, room []byte) (e *cache.Entry) {
 	return e
 }
 
-// failure is an entry that says SERVFAIL and is remembered for a second.
-func (r *Resolver) failure(key []byte, code int32, text string) *cache.Entry {
+// failure is an entry that says SERVFAIL. If no server has replied it may be
+// over for all questions at once, so that is looked for meanwhile.
+func (r *Resolver) failure(f *flight, key []byte, code int32, text string) *cache.Entry {
 	now := r.mono()
-	return &cache.Entry{
+	life := int64(firstFailure)
+	if last := r.cache.Held(key); last != nil && last.Failed && now < last.Expires+lastFailure {
+		life = min(2*(last.Expires-last.Stored), lastFailure)
+	}
+	e := &cache.Entry{
 		Key: key, Reply: replyServFail, Failed: true,
 		EDECode: code, EDE: wire.AppendEDE(nil, uint16(code), text),
-		Stored: now, Expires: now + failureTTL,
+		Stored: now, Expires: now + life,
 	}
+	if !f.replied {
+		e.Refresh = now + probeEvery
+	}
+	return e
 }
 
 // decodeOdd reads a packet that the narrow parser refused or does not know, by

@@ -112,9 +112,10 @@ func (h *health) probe(now int64) bool {
 	return true
 }
 
-// notice draws from f what it tells of its group, with r.mu held. Silence tells
-// nothing if another question that was asked after f had a reply.
-func (r *Resolver) notice(f *flight, now int64) {
+// notice draws from f what it tells of its group, with r.mu held, and says that
+// the group has begun to reply again. Silence tells nothing if another question
+// that was asked after f had a reply.
+func (r *Resolver) notice(f *flight, now int64) (back bool) {
 	h := r.health[f.group.Name()]
 	if h == nil {
 		h = new(health)
@@ -122,8 +123,9 @@ func (r *Resolver) notice(f *flight, now int64) {
 	}
 	switch {
 	case f.replied:
-		h.worked = now
+		back, h.worked = h.failed > h.worked, now
 	case h.worked < f.began:
 		h.failed, h.next = now, now+probeEvery
 	}
+	return back
 }

@@ -23,7 +23,7 @@ type Entry struct {
 	Reply   wire.Reply
 	Stored  int64 // monotonic nanoseconds
 	Expires int64 // monotonic nanoseconds
-	Refresh int64 // monotonic nanoseconds, from when on it may be asked for anew; 0 is never
+	Refresh int64 // monotonic nanoseconds, from when on it may be asked for anew; 0 is never; Get's own after Put
 
 	Facts    blocklist.Facts
 	Names    [][]byte // Facts.Aliases, then Facts.Targets
@@ -120,11 +120,14 @@ func New(size int64) *Cache {
 	return c
 }
 
-// popular is how many hits make an entry worth asking for anew before it ends.
-const popular = 2
+const (
+	popular        = 2   // hits that make an entry worth asking for anew before it ends
+	failureRefresh = 1e9 // nanoseconds from one time that a failure is due to the next
+)
 
 // Get returns the entry for key that has not expired at now, or nil. It says of
-// a popular one, once, that it is due to be asked for anew.
+// a popular one, once, that it is due to be asked for anew, and of a failure
+// that may be over any time, once a second.
 func (c *Cache) Get(key []byte, now int64) (e *Entry, due bool) {
 	h := maphash.Bytes(c.seed, key)
 	s := &c.shard[h%shards]
@@ -132,8 +135,12 @@ func (c *Cache) Get(key []byte, now int64) (e *Entry, due bool) {
 	e, ok := s.lru.Get(h)
 	if ok = ok && now < e.Expires && bytes.Equal(e.Key, key); ok {
 		e.hits++
-		if e.Refresh > 0 && now >= e.Refresh && e.hits >= popular && !e.due {
-			e.due, due = true, true
+		switch {
+		case e.Refresh == 0 || now < e.Refresh:
+		case e.Failed:
+			due, e.Refresh = true, now+failureRefresh
+		case e.hits >= popular && !e.due:
+			due, e.due = true, true
 		}
 	}
 	s.mu.Unlock()
