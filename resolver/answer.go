@@ -112,9 +112,12 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 		}
 		ev.Source = audit.SourceCache
 	}
-	if got.Stale {
+	switch {
+	case got.Stale:
 		r.outdated.Add(1)
 		ev.Source = audit.SourceStale
+	case got.Implied:
+		ev.Source = audit.SourceCache
 	}
 	ev.Aliases, ev.Addrs, ev.Upstream = got.Names, got.Facts.Addrs, got.Upstream
 	d = st.Policy.DecideFacts(&l, d, &got.Facts)

@@ -9,6 +9,7 @@
 //	             record; reply
 //	strip.go     take out of an answer what must not reach the client
 //	forward.go   what memory cannot answer: one flight per question, bounded
+//	denied.go    what follows from a parent that does not exist
 //	stale.go     an answer that has expired, if no newer one can be had
 //	refresh.go   a popular answer is asked for anew before it ends
 //	inspect.go   an upstream's reply as hostile data: keep the chain from the

@@ -56,10 +56,16 @@ const (
 )
 
 // miss sends a question out, or joins it to the flight that already carries
-// the same question to the same place. It returns a reply only when there is
-// no need to wait for a stale one, or no room to wait.
+// the same question to the same place. It returns a reply only when one
+// follows from what is in memory, when a stale one is to be given at once, or when
+// there is no room to wait.
 func (r *Resolver) miss(s *scratch, msg []byte, from *origin, rewrite uint8) []byte {
 	q := &s.query
+	if r.cfg.DenyBelow && rewrite == 0 {
+		if e := r.denied(q, from.mono); e != nil {
+			return r.answer(s, msg, from, e)
+		}
+	}
 	name := askedFor(q, rewrite)
 	f, began, old := r.board(q, name, msg, from)
 	if began {

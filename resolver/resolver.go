@@ -28,6 +28,7 @@ type Config struct {
 	Stale       time.Duration // how long after its end an answer may still be given; 0 means not at all
 	StaleTimer  time.Duration // that those wait for a newer one who could have a stale one
 	Prefetch    bool          // ask for popular answers anew before they end
+	DenyBelow   bool          // a name that does not exist has nothing below it
 
 	Log    *audit.Log
 	Logger *slog.Logger     // nil discards

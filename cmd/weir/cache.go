@@ -38,7 +38,7 @@ func printCache(out io.Writer, st resolver.Stats) error {
 	}
 	_, err := io.WriteString(out, table([][]string{
 		{"answers", fmt.Sprintf("%d in %d KiB, %d evicted", c.Entries, c.Bytes>>10, c.Evicted)},
-		{"lookups", fmt.Sprintf("%d hits, %d misses%s", c.Hits, c.Misses, share)},
+		{"lookups", fmt.Sprintf("%d hits, %d misses%s; %d answered by a name above", c.Hits, c.Misses, share, c.Implied)},
 		{"stale", fmt.Sprintf("%d given", st.Stale)},
 		{"prefetch", fmt.Sprintf("%d asked for anew before their end", st.Prefetch)},
 	}, ""))

@@ -129,6 +129,8 @@ type Config struct {
 		StaleTimer time.Duration `toml:"stale_timer" default:"1.8s" min:"0s" max:"1m"`
 		// Prefetch asks for an answer in demand anew shortly before it ends.
 		Prefetch bool `toml:"prefetch" default:"true"`
+		// DenyBelow takes it that a name which does not exist has nothing below it (RFC 8020).
+		DenyBelow bool `toml:"deny_below" default:"true"`
 	} `toml:"cache"`
 
 	// Audit is the store of every query's record.

@@ -32,6 +32,7 @@ type Entry struct {
 
 	Failed  bool   // stands for a failure to get an answer (RFC 9520)
 	Stale   bool   // has expired, and was made by Staled
+	Implied bool   // was made of an entry for another name
 	EDECode int32  // with Failed or Stale: why (RFC 8914)
 	EDE     []byte // with Failed or Stale: the same as an encoded option
 	Recheck int64  // with Stale: monotonic nanoseconds, before which the question is not asked again
@@ -96,8 +97,9 @@ type Cache struct {
 	seed   maphash.Seed
 	shard  [shards]shard
 	budget int64 // octets per shard
+	denied denials
 
-	hits, misses, evicted atomic.Uint64
+	hits, misses, evicted, implied atomic.Uint64
 }
 
 type shard struct {
@@ -111,6 +113,7 @@ type shard struct {
 // (size/64) are not kept.
 func New(size int64) *Cache {
 	c := &Cache{seed: maphash.MakeSeed(), budget: size / shards}
+	c.denied.lru, _ = simplelru.NewLRU[uint64, uint16](int(max(size/octetsPerDenial, 1)), nil)
 	for i := range c.shard {
 		s := &c.shard[i]
 		// The byte budget evicts long before this count does; it is a bound
@@ -183,6 +186,9 @@ func (c *Cache) Held(key []byte) *Entry {
 // later, and evicts what was used least recently until the budget holds. If e
 // has no life span it is not kept, nor is what it would have replaced.
 func (c *Cache) Put(e *Entry) {
+	if e.denies() {
+		c.deny(e)
+	}
 	h := maphash.Bytes(c.seed, e.Key)
 	s := &c.shard[h%shards]
 	s.mu.Lock()
@@ -258,13 +264,14 @@ type Stats struct {
 	Bytes   int64  `json:"bytes"`
 	Hits    uint64 `json:"hits"`
 	Misses  uint64 `json:"misses"`
+	Implied uint64 `json:"implied"` // misses that a parent's NXDOMAIN answers
 	Evicted uint64 `json:"evicted"`
 }
 
 // Stats reads the counters; entries that have expired but were not evicted
 // yet are included.
 func (c *Cache) Stats() Stats {
-	st := Stats{Hits: c.hits.Load(), Misses: c.misses.Load(), Evicted: c.evicted.Load()}
+	st := Stats{Hits: c.hits.Load(), Misses: c.misses.Load(), Implied: c.implied.Load(), Evicted: c.evicted.Load()}
 	for i := range c.shard {
 		s := &c.shard[i]
 		s.mu.Lock()
