@@ -102,25 +102,46 @@ type Cache struct {
 	hits, misses, evicted, implied atomic.Uint64
 }
 
+// shard is a share of the entries. What is new goes to the window. What drops out
+// of that gets into main, where most of the room is, only if it was hit; if it was
+// not it is remembered by its hash, and gets into main when it is put again soon
+// (2Q, Johnson and Shasha 1994).
 type shard struct {
-	mu   sync.Mutex
-	lru  *simplelru.LRU[uint64, *Entry]
-	used int64
-	_    [64]byte // keeps neighbours off one cache line
+	mu           sync.Mutex
+	window, main segment
+	dropped      memory
+	_            [64]byte // keeps neighbours off one cache line
 }
 
-// New makes a cache of size octets; entries larger than a shard's share
-// (size/64) are not kept.
+// windowShare is how many times the window fits into a shard.
+const windowShare = 8
+
+// New makes a cache of size octets; entries larger than the main part of a
+// shard's share (size/64) are not kept.
 func New(size int64) *Cache {
 	c := &Cache{seed: maphash.MakeSeed(), budget: size / shards}
 	c.denied.lru, _ = simplelru.NewLRU[uint64, uint16](int(max(size/octetsPerDenial, 1)), nil)
 	for i := range c.shard {
 		s := &c.shard[i]
-		// The byte budget evicts long before this count does; it is a bound
-		// that the list needs, not one that is met.
-		s.lru, _ = simplelru.NewLRU(1<<30, func(_ uint64, e *Entry) { s.used -= e.size() })
+		s.window, s.main = newSegment(c.budget/windowShare), newSegment(c.budget-c.budget/windowShare)
+		s.dropped = newMemory(c.budget)
 	}
 	return c
+}
+
+// peek and get find the entry with a hash; get makes it the one used last.
+func (s *shard) peek(h uint64) (e *Entry, ok bool) {
+	if e, ok = s.main.lru.Peek(h); !ok {
+		e, ok = s.window.lru.Peek(h)
+	}
+	return e, ok
+}
+
+func (s *shard) get(h uint64) (e *Entry, ok bool) {
+	if e, ok = s.main.lru.Get(h); !ok {
+		e, ok = s.window.lru.Get(h)
+	}
+	return e, ok
 }
 
 const (
@@ -135,7 +156,7 @@ func (c *Cache) Get(key []byte, now int64) (e *Entry, due bool) {
 	h := maphash.Bytes(c.seed, key)
 	s := &c.shard[h%shards]
 	s.mu.Lock()
-	e, ok := s.lru.Get(h)
+	e, ok := s.get(h)
 	if ok = ok && now < e.Expires && bytes.Equal(e.Key, key); ok {
 		e.hits++
 		switch {
@@ -160,7 +181,7 @@ func (c *Cache) Peek(key []byte, now int64) *Entry {
 	h := maphash.Bytes(c.seed, key)
 	s := &c.shard[h%shards]
 	s.mu.Lock()
-	e, ok := s.lru.Peek(h)
+	e, ok := s.peek(h)
 	s.mu.Unlock()
 	if !ok || now >= e.Expires || !bytes.Equal(e.Key, key) {
 		return nil
@@ -174,7 +195,7 @@ func (c *Cache) Held(key []byte) *Entry {
 	h := maphash.Bytes(c.seed, key)
 	s := &c.shard[h%shards]
 	s.mu.Lock()
-	e, ok := s.lru.Peek(h)
+	e, ok := s.peek(h)
 	s.mu.Unlock()
 	if !ok || !bytes.Equal(e.Key, key) {
 		return nil
@@ -183,8 +204,8 @@ func (c *Cache) Held(key []byte) *Entry {
 }
 
 // Put keeps e, in place of an entry with the same key unless that was stored
-// later, and evicts what was used least recently until the budget holds. If e
-// has no life span it is not kept, nor is what it would have replaced.
+// later, and evicts what is least in demand until the budget holds; that may be e.
+// If e has no life span it is not kept, nor is what it would have replaced.
 func (c *Cache) Put(e *Entry) {
 	if e.denies() {
 		c.deny(e)
@@ -193,7 +214,7 @@ func (c *Cache) Put(e *Entry) {
 	s := &c.shard[h%shards]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if held, ok := s.lru.Peek(h); ok && held.Stored > e.Stored && bytes.Equal(held.Key, e.Key) {
+	if held, ok := s.peek(h); ok && held.Stored > e.Stored && bytes.Equal(held.Key, e.Key) {
 		return
 	}
 	c.put(s, h, e)
@@ -205,22 +226,40 @@ func (c *Cache) Swap(old, next *Entry) {
 	s := &c.shard[h%shards]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if held, ok := s.lru.Peek(h); ok && held == old {
+	if held, ok := s.peek(h); ok && held == old {
 		c.put(s, h, next)
 	}
 }
 
 // put is called with the shard locked.
 func (c *Cache) put(s *shard, h uint64, e *Entry) {
-	s.lru.Remove(h) // the eviction callback gives its octets back
+	known := s.window.remove(h)
+	known = s.main.remove(h) || known
 	size := e.size()
-	if size > c.budget || e.Expires <= e.Stored {
+	if size > s.main.budget || e.Expires <= e.Stored {
 		return
 	}
-	s.lru.Add(h, e)
-	s.used += size
-	for s.used > c.budget {
-		s.lru.RemoveOldest()
+	if known || s.dropped.has(h) || size > s.window.budget {
+		c.admit(s, h, e, size)
+		return
+	}
+	s.window.add(h, e, size)
+	for s.window.used > s.window.budget {
+		h, e := s.window.removeOldest()
+		if size := e.size(); e.hits > 0 || s.main.used+size <= s.main.budget {
+			c.admit(s, h, e, size)
+		} else {
+			s.dropped.add(h)
+			c.evicted.Add(1)
+		}
+	}
+}
+
+// admit puts e into main, in place of what was used least recently there.
+func (c *Cache) admit(s *shard, h uint64, e *Entry, size int64) {
+	s.main.add(h, e, size)
+	for s.main.used > s.main.budget {
+		s.main.removeOldest()
 		c.evicted.Add(1)
 	}
 }
@@ -247,9 +286,10 @@ func (c *Cache) Prune(keep func(*Entry) bool) (dropped int) {
 	for i := range c.shard {
 		s := &c.shard[i]
 		s.mu.Lock()
-		for _, h := range s.lru.Keys() {
-			if e, ok := s.lru.Peek(h); ok && !keep(e) {
-				s.lru.Remove(h)
+		for _, h := range append(s.window.lru.Keys(), s.main.lru.Keys()...) {
+			if e, ok := s.peek(h); ok && !keep(e) {
+				s.window.remove(h)
+				s.main.remove(h)
 				dropped++
 			}
 		}
@@ -275,8 +315,8 @@ func (c *Cache) Stats() Stats {
 	for i := range c.shard {
 		s := &c.shard[i]
 		s.mu.Lock()
-		st.Entries += s.lru.Len()
-		st.Bytes += s.used
+		st.Entries += s.window.lru.Len() + s.main.lru.Len()
+		st.Bytes += s.window.used + s.main.used
 		s.mu.Unlock()
 	}
 	return st

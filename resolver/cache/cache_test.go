@@ -83,8 +83,12 @@ func TestBudgetHolds(t *testing.T) {
 	}
 	var sum int64
 	for i := range c.shard {
-		for _, e := range c.shard[i].lru.Values() {
+		s := &c.shard[i]
+		for _, e := range append(s.window.lru.Values(), s.main.lru.Values()...) {
 			sum += e.size()
+		}
+		if s.window.used > s.window.budget || s.main.used > s.main.budget {
+			t.Errorf("shard %d: window %d of %d octets, main %d of %d", i, s.window.used, s.window.budget, s.main.used, s.main.budget)
 		}
 	}
 	if sum != st.Bytes {

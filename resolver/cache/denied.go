@@ -77,7 +77,7 @@ func (c *Cache) touch(key []byte, now int64) *Entry {
 	s := &c.shard[h%shards]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e, ok := s.lru.Get(h); ok && now < e.Expires && string(e.Key) == string(key) {
+	if e, ok := s.get(h); ok && now < e.Expires && string(e.Key) == string(key) {
 		return e
 	}
 	return nil
