@@ -15,6 +15,7 @@
 //	inspect.go   an upstream's reply as hostile data: keep the chain from the
 //	             name asked, clamp TTLs, note the facts, pack it for the cache
 //	             and then the path begins again at answer.go, answer in hand
+//	saved.go     the cache in a file, from one start to the next
 //	notify.go    no query: a primary's word that a zone has changed
 //
 // So there is one query path: the answer to a miss is judged, recorded and

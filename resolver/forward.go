@@ -265,11 +265,8 @@ func (r *Resolver) fetch(f *flight, key, room []byte) (e *cache.Entry) {
 	}
 	e.Key, e.Group, e.Upstream = key, group.Name(), r.log.Label(server)
 	e.Stored = r.mono()
-	life := e.Expires // inspect gave a life span
-	e.Expires += e.Stored
-	if r.cfg.Prefetch {
-		e.Refresh = e.Expires - max(life/10, lastSeconds)
-	}
+	e.Expires += e.Stored // inspect gave a life span
+	r.schedule(e)
 	return e
 }
 

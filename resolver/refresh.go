@@ -1,6 +1,9 @@
 package resolver
 
-import "weir/resolver/wire"
+import (
+	"weir/resolver/cache"
+	"weir/resolver/wire"
+)
 
 // An answer that is in demand is asked for anew shortly before it ends, so that
 // nobody waits for it: in the last tenth of its life, which is two seconds at
@@ -8,6 +11,13 @@ import "weir/resolver/wire"
 // in demand as well.
 
 const lastSeconds = 2e9 // nanoseconds
+
+// schedule says from when on e is due.
+func (r *Resolver) schedule(e *cache.Entry) {
+	if r.cfg.Prefetch {
+		e.Refresh = max(e.Expires-max((e.Expires-e.Stored)/10, lastSeconds), 1)
+	}
+}
 
 // refresh sends q out with nobody waiting for it. It yields to queries that wait:
 // it takes no more than half of the room for flights, and asks an upstream that

@@ -83,6 +83,36 @@ func cacheFlushCommand(g *global) *cobra.Command {
 	return c
 }
 
+// loadCache takes in the answers from before the last stop. A file that cannot be
+// used is told, and missed by nobody.
+func (s *server) loadCache(cfg *Config) {
+	if !cfg.Cache.Save {
+		return
+	}
+	s.savedCache = cfg.Resolve(cfg.Cache.Path)
+	n, err := s.resolver.LoadCache(s.savedCache)
+	if err != nil {
+		s.logger.Warn("saved cache not used", "reason", err)
+		return
+	}
+	if n > 0 {
+		s.logger.Info("saved cache loaded", "answers", n)
+	}
+}
+
+// saveCache writes the answers down for the next start. The resolver has ended.
+func (s *server) saveCache() {
+	if s.savedCache == "" {
+		return
+	}
+	n, err := s.resolver.SaveCache(s.savedCache)
+	if err != nil {
+		s.logger.Error("cache not saved", "error", err)
+		return
+	}
+	s.logger.Info("cache saved", "answers", n)
+}
+
 // FlushCache implements admin.Backend. It is recorded: what was answered before
 // may have been another answer.
 func (s *server) FlushCache(name string) (string, error) {

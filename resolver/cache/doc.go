@@ -11,4 +11,30 @@
 //
 // Time is monotonic nanoseconds that the caller reads once per packet; a step of
 // the wall clock changes no TTL.
+//
+// # File format
+//
+// A cache is kept over a restart in one file. Numbers are in network order.
+//
+//	octets   what
+//	8        "weircach"
+//	4        version of the format: 1
+//	8        when it was written, nanoseconds since 1970 UTC
+//	4        how many records follow
+//	…        records
+//	4        CRC-32C of all that is before
+//
+// A record:
+//
+//	4        octets of the record behind this number
+//	8        when the answer came, nanoseconds since 1970 UTC; not after the file
+//	8        when it expires, likewise; not before it came
+//	1        flags of the question: 1 is DO, 2 is CD
+//	1, …     length and name of the upstream group
+//	1, …     length and URL of the server
+//	…        a DNS response (RFC 1035 §4.1): the identifier is 0, there is one
+//	         question, in lower case and uncompressed, and no OPT record
+//
+// In each shard's share what was used least recently comes first. A file is good
+// as a whole or not at all.
 package cache
