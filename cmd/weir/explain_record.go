@@ -154,7 +154,7 @@ func (p *past) agrees(a *resolver.Account, l *blocklist.Lookup) bool {
 	}
 	o := &a.Outcome
 	now, then := audit.Reason{}, audit.Reason{}
-	if o := observed(a); o != nil {
+	if o := a.Observed; o != nil {
 		now = audit.Reason{Policy: o.Policy, Category: o.Category, List: o.List}
 	}
 	if p.Observed != nil {
