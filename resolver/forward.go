@@ -23,8 +23,6 @@ type flight struct {
 	group   *upstream.Group
 	waiters []waiter
 
-	asked   []byte  // name that is asked for in place of the question's; nil is that
-	rewrite uint8   // number of that name
 	alias   string  // then the question's name
 	ask     dns.Msg // the question as it goes out
 	room1   [1]waiter
