@@ -23,10 +23,10 @@ type flight struct {
 	group   *upstream.Group
 	waiters []waiter
 
-	alias   string  // then the question's name
-	ask     dns.Msg // the question as it goes out
-	room1   [1]waiter
-	room2   [1]dns.Question
+	alias string  // the question's name, where another is asked for in its place; else empty
+	ask   dns.Msg // the question as it goes out
+	room1 [1]waiter
+	room2 [1]dns.Question
 }
 
 type waiter struct {
