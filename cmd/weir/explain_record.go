@@ -97,7 +97,7 @@ func (b *built) back(p *past) (done func(), err error) {
 	if p.revision, err = h.Get(p.Revision); err != nil && !errors.Is(err, history.ErrUnknown) {
 		return done, err
 	}
-	if p.revision == nil {
+	if p.revision == nil || p.revision.Text == "" {
 		return done, nil
 	}
 	for _, l := range b.lists.All() {
