@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"strings"
 	"testing"
 )
@@ -60,6 +61,37 @@ default = "allow"
 			if strings.Contains(got, leak) {
 				t.Errorf("%q is kept", leak)
 			}
+		}
+	}
+}
+
+// What the folder of revisions holds after a start and after a reload.
+func TestRevisionsHoldNoSecret(t *testing.T) {
+	const secret = "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IQ=="
+	policy := attendedZone + "[[policy]]\nname = \"all\"\nclients = [\"any\"]\ndefault = \"allow\"\n"
+	w := newAttended(t, "2026-03-02T09:00:00Z", policy+`
+[category.feeds]
+sources = ["http://user:hunter2@127.0.0.1:1/feed.txt", { from = "axfr://127.0.0.1:1/rpz.example", tsig = "key" }]
+[tsig.key]
+secret = "`+secret+`"
+`, nil)
+	w.keepRevision(w.current())
+	first := w.current().state.Revision
+	text, err := os.ReadFile(w.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.write("config.toml", strings.ReplaceAll(string(text), "allow", "block"))
+	if _, err := w.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for n := first; n <= first+1; n++ {
+		r, err := w.history.Get(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(r.Text, secret) || strings.Contains(r.Text, "hunter2") || !strings.Contains(r.Text, "AAAA@127.0.0.1:1/feed.txt") {
+			t.Errorf("revision %d is kept as\n%s", n, r.Text)
 		}
 	}
 }
