@@ -130,12 +130,12 @@ func (p *Policy) NeverExcepted(name []byte, qtype uint16) string {
 	return ""
 }
 
-// neverExceptedAddr says whether a category with NeverExcept holds the address.
-func (p *Policy) neverExceptedAddr(addr netip.Addr) bool {
+// NeverExceptedAddr returns the category with NeverExcept that holds the address, "" when none does.
+func (p *Policy) NeverExceptedAddr(addr netip.Addr) string {
 	for _, by := range p.lists.networks.of(p.lists.networks.find(addr)) {
 		if p.never[by.list] {
-			return true
+			return p.lists.holders[by.list].list.Category
 		}
 	}
-	return false
+	return ""
 }

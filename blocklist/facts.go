@@ -113,7 +113,7 @@ func (p *Policy) judge(pol *policy, l *Lookup, d *Decision, name []byte, i int, 
 // offence returns the outcome by which address number i of the answer must not reach the client, and how long the
 // prefix is that says so; 0 when it may. What an observe rule would say goes into d.
 func (p *Policy) offence(pol *policy, l *Lookup, d *Decision, addr netip.Addr, i int, excepted, trusted bool) (outcome uint32, bits uint8) {
-	if excepted && !p.neverExceptedAddr(addr) {
+	if excepted && p.NeverExceptedAddr(addr) == "" {
 		return 0, 0
 	}
 	if p.lists.networks.len() > 1 || p.addresses.len() > 1 {
