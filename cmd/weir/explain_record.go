@@ -191,8 +191,8 @@ func (p *past) told() string {
 	return text
 }
 
-// asRecorded tells what the record says, where the lists of today, or the configuration without those of its time, would
-// not come to it.
+// asRecorded tells what the record says, where the lists and hosts of today, or the configuration without those of its
+// time, would not come to it.
 func (p *past) asRecorded(e *admin.Explanation, granted *exceptions.Store) {
 	var policy *Policy
 	if p.b != nil {
@@ -239,7 +239,7 @@ func (p *past) asRecorded(e *admin.Explanation, granted *exceptions.Store) {
 		reason("decided", audit.Reason{Rule: p.Rule, Category: p.Category, List: p.List}, p.Entry, p.MatchedOn)
 	}
 	p.step(e, p.Source, p.Rcode, "", "%s", strings.Join(p.Answers, " "))
-	why := "the lists of today lead elsewhere"
+	why := "the lists and hosts of today lead elsewhere"
 	switch {
 	case p.revision == nil:
 		why = "the configuration of its time is not kept"
