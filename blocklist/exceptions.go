@@ -17,10 +17,12 @@ type Exception struct {
 	Until  int64 // nanoseconds since 1970 UTC
 }
 
-// exceptions finds what is excepted. There are few, so a name costs a look in a map for each of its labels.
+// exceptions finds what is excepted. There are few, so a name costs a look in a map for those of its parents that are as
+// long as one that is excepted.
 type exceptions struct {
-	byName map[string][]uint16 // by wire name, indexes in all
-	all    []*excepted
+	byName  map[string][]uint16 // by wire name, indexes in all
+	lengths [4]uint64           // bit by bit the lengths of these names
+	all     []*excepted
 }
 
 // excepted is one exception, ready to be looked up.
@@ -60,6 +62,7 @@ func (p *Policy) except() {
 				Verdict: Allow, Action: ActionAllow, Policy: p.configs[i].Name, By: ByException, Exception: e.ID, ClientPos: p.configs[i].clientsPos(),
 			})
 		}
+		x.lengths[len(name)>>6] |= 1 << (len(name) & 63)
 		x.byName[string(name)] = append(x.byName[string(name)], uint16(len(x.all)))
 		x.all = append(x.all, own)
 	}
@@ -88,11 +91,14 @@ func (e *excepted) take(members *Members, hosts []Host) {
 func (p *Policy) excepted(name []byte, l *Lookup) (*excepted, uint8) {
 	var offs [128]uint8
 	n := labels(name, &offs)
-	addr := l.Client.Addr.Unmap().WithZone("")
+	x := p.exceptions
 	for i := range max(n, 0) {
 		off := offs[i]
-		for _, index := range p.exceptions.byName[string(name[off:])] {
-			e := p.exceptions.all[index]
+		if length := len(name) - int(off); x.lengths[length>>6]>>(length&63)&1 == 0 {
+			continue
+		}
+		for _, index := range x.byName[string(name[off:])] {
+			e := x.all[index]
 			scope := Below
 			if off == 0 {
 				scope = Self
@@ -100,7 +106,7 @@ func (p *Policy) excepted(name []byte, l *Lookup) (*excepted, uint8) {
 			if e.scope&scope == 0 || l.At >= e.until {
 				continue
 			}
-			if e.clients.Contains(addr) || l.Client.MAC != (MAC{}) && slices.Contains(e.macs, l.Client.MAC) {
+			if e.clients.Contains(l.Client.Addr.Unmap().WithZone("")) || l.Client.MAC != (MAC{}) && slices.Contains(e.macs, l.Client.MAC) {
 				if p.NeverExcepted(name, l.Type) != "" {
 					return nil, 0
 				}
