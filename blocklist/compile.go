@@ -361,6 +361,8 @@ func (c *compiler) tabulate(index int) {
 			}
 		})
 	}
+	any := func(group uint32) bool { return group != 0 }
+	pol.lists, pol.owns = slices.ContainsFunc(pol.byNetworks, any), slices.ContainsFunc(pol.byInline, any)
 	pol.candidates = slices.Clip(pol.candidates)
 }
 

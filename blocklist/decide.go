@@ -17,6 +17,8 @@ type policy struct {
 	byHolder   []uint32         // per holder the group of the set of it alone
 	byNetworks []uint32         // per set of lists that hold an address
 	byInline   []uint32         // per set of rules whose own networks hold it
+	lists      bool             // some of byNetworks is not 0
+	owns       bool             // some of byInline is not 0
 	targets    []targets        // by which names that records lead to are judged
 	types      []typeSet        // that candidates refer to, from 1
 	typed      []part           // the same
