@@ -101,6 +101,7 @@ func Compile(cfg []PolicyConfig, lists *Lists, at time.Time) (*Policy, error) {
 		return nil, errors.Join(c.errs...)
 	}
 	c.inline = c.builder.Build()
+	c.noteSeconds()
 	var err error
 	if c.addresses, err = newNetworks(c.nets); err != nil {
 		return nil, &ConfigError{What: err.Error()}
@@ -116,6 +117,23 @@ func Compile(cfg []PolicyConfig, lists *Lists, at time.Time) (*Policy, error) {
 		c.tabulate(i)
 	}
 	return (&Policy{tables: c.tables}).With(Known{}), nil
+}
+
+// noteSeconds notes the last two labels of the rules' domains, by which Decide sees that none covers a name.
+func (c *compiler) noteSeconds() {
+	c.seconds = newMayHold(c.inline.Names())
+	seed := c.lists.matcher.seed
+	var offs [128]uint8
+	for i := range c.policies {
+		for _, r := range c.policies[i].rules {
+			for _, d := range r.domains {
+				if n := labels(d.name, &offs); n > 1 {
+					name := d.name[offs[n-2]:]
+					c.seconds.add(seed.name(name, &offs, labels(name, &offs)))
+				}
+			}
+		}
+	}
 }
 
 // With returns the policy as it is with what is known now.
