@@ -33,6 +33,7 @@ func (e *ConfigError) Error() string {
 type rule struct {
 	cfg       *RuleConfig
 	verdict   Verdict // of ActionAllow and ActionBlock
+	wanted    part    // its types
 	types     typeSet
 	domains   []domain
 	number    int      // of the rule in its policy, from 0; len(cfg.Rules) is what is read after them
@@ -193,6 +194,7 @@ func (c *compiler) compileRules(index int, cfg *PolicyConfig) {
 	for i := range pol.rules {
 		r := &pol.rules[i]
 		r.cfg, r.number = configs[i], i
+		r.wanted = newPart(slices.Clone(r.cfg.Types), len(r.cfg.Types) == 0)
 		r.types = newTypeSet(newPart(slices.Clone(r.cfg.Types), false))
 		if r.cfg.Action == ActionBlock {
 			r.verdict = Block
@@ -333,154 +335,166 @@ func (c *compiler) outcome(o Outcome, list uint32) uint32 {
 	return uint32(len(c.compiled) - 1)
 }
 
+// table gathers the candidates of one policy. Rules that match are told by their outcomes, which are numbered in order of
+// rules and within one in order of preference.
+type table struct {
+	*policy
+	first  uint32  // of its outcomes
+	of     []match // per outcome, from first
+	groups map[string]uint32
+	all    []uint32 // outcomes of rules that match, being gathered
+}
+
+// match is a rule that matches, and for which types.
+type match struct {
+	rule int
+	part part
+}
+
+// add says that a rule matches.
+func (t *table) add(rule int, outcome uint32, part part) {
+	for int(outcome-t.first) >= len(t.of) {
+		t.of = append(t.of, match{})
+	}
+	t.of[outcome-t.first] = match{rule, part}
+	t.all = append(t.all, outcome)
+}
+
 // tabulate fills the tables from sets to candidates.
 func (c *compiler) tabulate(index int) {
 	pol := &c.policies[index]
 	pol.candidates = make([]candidate, 1)
-	groups := map[string]uint32{"": 0}
+	t := table{policy: pol, groups: map[string]uint32{"": 0}}
+	if len(pol.rules) > 0 {
+		t.first = pol.rules[0].inline
+	}
+	for i := range pol.rules {
+		if r := &pol.rules[i]; r.always() {
+			t.add(i, r.inline, everyType)
+		} else if r.missing != 0 {
+			t.add(i, r.missing, everyType)
+		}
+	}
+	pol.always = t.group()
 
-	pol.always = pol.group(groups, func(_ int, r *rule) []choice {
-		if r.always() {
-			return []choice{{r.inline, everyType}}
+	pol.byHolder = make([]uint32, len(c.lists.holders))
+	ofHolder := make([][]uint32, len(c.lists.holders))
+	for number, h := range c.lists.holders {
+		for i := range pol.rules {
+			if o := pol.rules[i].outcomeOf[number]; o != 0 {
+				t.add(i, o, h.part)
+			}
 		}
-		if r.missing != 0 {
-			return []choice{{r.missing, everyType}}
-		}
-		return nil
-	})
+		ofHolder[number] = slices.Clone(t.all)
+		pol.byHolder[number] = t.group()
+	}
 	lists := &c.lists.matcher.sets
 	pol.byLists = make([]uint32, lists.len())
 	for set := range pol.byLists {
-		pol.byLists[set] = pol.group(groups, func(_ int, r *rule) []choice { return c.choices(r, lists.of(uint32(set))) })
-	}
-	pol.byHolder = make([]uint32, len(c.lists.holders))
-	for number := range pol.byHolder {
-		pol.byHolder[number] = pol.group(groups, func(_ int, r *rule) []choice {
-			return c.choices(r, []member{newMember(number, false)})
-		})
+		for _, m := range lists.of(uint32(set)) {
+			if !m.exception() {
+				t.all = append(t.all, ofHolder[m.list()]...)
+			}
+		}
+		pol.byLists[set] = t.group()
 	}
 	pol.byNetworks = make([]uint32, c.lists.networks.len())
 	for set := range pol.byNetworks {
-		pol.byNetworks[set] = pol.group(groups, func(_ int, r *rule) []choice { return r.firstNetwork(c.lists.networks.of(uint32(set))) })
+		for i := range pol.rules {
+			if o := pol.rules[i].firstNetwork(c.lists.networks.of(uint32(set))); o != 0 {
+				t.add(i, o, everyType)
+			}
+		}
+		pol.byNetworks[set] = t.group()
 	}
 	pol.byRules = make([]uint32, c.inline.sets.len())
 	for set := range pol.byRules {
-		pol.byRules[set] = c.ownGroup(index, groups, func(named func(list int)) {
-			for _, m := range c.inline.sets.of(uint32(set)) {
-				named(m.list())
-			}
-		})
+		for _, m := range c.inline.sets.of(uint32(set)) {
+			c.addOwn(&t, index, m.list())
+		}
+		pol.byRules[set] = t.group()
 	}
 	pol.byInline = make([]uint32, c.addresses.len())
 	for set := range pol.byInline {
-		pol.byInline[set] = c.ownGroup(index, groups, func(named func(list int)) {
-			for _, by := range c.addresses.of(uint32(set)) {
-				named(int(by.list))
-			}
-		})
+		for _, by := range c.addresses.of(uint32(set)) {
+			c.addOwn(&t, index, int(by.list))
+		}
+		pol.byInline[set] = t.group()
 	}
 	any := func(group uint32) bool { return group != 0 }
 	pol.lists, pol.owns = slices.ContainsFunc(pol.byNetworks, any), slices.ContainsFunc(pol.byInline, any)
 	pol.candidates = slices.Clip(pol.candidates)
 }
 
-// ownGroup returns the group of those rules of a policy of which pseudo-lists are named.
-func (c *compiler) ownGroup(index int, groups map[string]uint32, each func(named func(list int))) uint32 {
+// addOwn says that the rule matches whose domains or networks a pseudo-list is, if it is one of the policy.
+func (c *compiler) addOwn(t *table, index, list int) {
 	owner := index
 	if index >= len(c.configs) {
 		owner = c.owners[index-len(c.configs)]
 	}
-	named := map[int]bool{}
-	each(func(list int) {
-		if id := c.rulesOf[list]; id.policy == owner {
-			named[id.rule] = true
-		}
-	})
-	if len(named) == 0 {
-		return 0
+	id := c.rulesOf[list]
+	if id.policy != owner {
+		return
 	}
-	return c.policies[index].group(groups, func(_ int, r *rule) []choice {
-		if named[r.number] {
-			return []choice{{r.inline, everyType}}
-		}
-		return nil
-	})
+	i, ok := slices.BinarySearchFunc(t.rules, id.rule, func(r rule, number int) int { return cmp.Compare(r.number, number) })
+	if ok { // or it judges no targets
+		t.add(i, t.rules[i].inline, everyType)
+	}
 }
 
 // firstNetwork returns the outcome of the rule on an address that these lists hold: that of the longest prefix, then of
-// the list that comes first in the rule.
-func (r *rule) firstNetwork(covers []covering) (first []choice) {
+// the list that comes first in the rule. It is 0 for none.
+func (r *rule) firstNetwork(covers []covering) (first uint32) {
 	bits := uint8(0)
 	for _, by := range covers {
-		o := r.outcomeOf[by.list]
-		if o != 0 && (first == nil || by.bits == bits && o < first[0].outcome) {
-			first, bits = []choice{{o, everyType}}, by.bits
+		if o := r.outcomeOf[by.list]; o != 0 && (first == 0 || by.bits == bits && o < first) {
+			first, bits = o, by.bits
 		}
 	}
 	return first
 }
 
-// choice is an outcome that a rule has for a name, for some types.
-type choice struct {
-	outcome uint32
-	part    part
-}
-
-// choices returns the outcomes of the rule on a name that these holders have, the preferred first.
-func (c *compiler) choices(r *rule, members []member) []choice {
-	var all []choice
-	for _, m := range members {
-		if o := r.outcomeOf[m.list()]; !m.exception() && o != 0 {
-			all = append(all, choice{o, c.lists.holders[m.list()].part})
-		}
-	}
-	slices.SortFunc(all, func(a, b choice) int { return cmp.Compare(a.outcome, b.outcome) })
-	return all
-}
-
-// group adds the group of the rules that choices gives something for, in order, up to the first that always decides.
-// Equal groups stand once.
-func (p *policy) group(groups map[string]uint32, choices func(int, *rule) []choice) uint32 {
-	var group []candidate
-	var key []byte
-rules:
-	for i := range p.rules {
-		r := &p.rules[i]
-		if r.asleep {
+// group adds the group of the rules that match, in order, up to the first that always decides, and begins to gather
+// anew. Equal groups stand once.
+func (t *table) group() uint32 {
+	slices.Sort(t.all)
+	begin := len(t.candidates)
+	var room [64]byte
+	key := room[:0]
+	done := -1 // the rule whose other outcomes are for no other type
+	for _, outcome := range t.all {
+		m := &t.of[outcome-t.first]
+		r := &t.rules[m.rule]
+		if r.asleep || m.rule == done {
 			continue
 		}
-		wanted := everyType
-		if len(r.cfg.Types) > 0 {
-			wanted = newPart(slices.Clone(r.cfg.Types), false)
+		if m.part.every() {
+			done = m.rule
 		}
-		for _, c := range choices(i, r) {
-			types := wanted.and(c.part)
-			if types.none() {
-				continue
-			}
-			group = append(group, candidate{
-				outcome: c.outcome,
-				rule:    uint16(i),
-				types:   p.typesOf(types),
-				observe: r.cfg.Action == ActionObserve,
-			})
-			key = binary.LittleEndian.AppendUint32(key, c.outcome)
-			if types.every() && r.cfg.Action != ActionObserve {
-				break rules
-			}
-			if c.part.every() {
-				break // the rule's other choices are for no other type
-			}
+		types := r.wanted.and(m.part)
+		if types.none() {
+			continue
+		}
+		t.candidates = append(t.candidates, candidate{
+			outcome: outcome,
+			rule:    uint16(m.rule),
+			types:   t.typesOf(types),
+			observe: r.cfg.Action == ActionObserve,
+		})
+		key = binary.LittleEndian.AppendUint32(key, outcome)
+		if types.every() && r.cfg.Action != ActionObserve {
+			break
 		}
 	}
-	number, ok := groups[string(key)]
-	if !ok {
-		group[len(group)-1].last = true
-		number = uint32(len(p.candidates))
-		p.candidates = append(p.candidates, group...)
-		groups[string(key)] = number
+	t.all = t.all[:0]
+	number, ok := t.groups[string(key)]
+	if ok {
+		t.candidates = t.candidates[:begin]
+		return number
 	}
-	return number
+	t.candidates[len(t.candidates)-1].last = true
+	t.groups[string(key)] = uint32(begin)
+	return uint32(begin)
 }
 
 // typesOf returns the number of a set of types, 0 for all.
