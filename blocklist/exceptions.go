@@ -13,8 +13,8 @@ type Exception struct {
 	ID     uint64
 	Name   string       // "example.com", "=example.com" or "*.example.com"
 	Client netip.Prefix // whom it is for; the zero Prefix when it is for Group
-	Group  string
-	Until  int64 // nanoseconds since 1970 UTC
+	Group  string       // whom it is for; not both
+	Until  int64        // nanoseconds since 1970 UTC
 }
 
 // exceptions finds what is excepted. There are few, so a name costs a look in a map for those of its parents that are as
@@ -27,9 +27,14 @@ type exceptions struct {
 
 // excepted is one exception, ready to be looked up.
 type excepted struct {
-	first   uint32 // outcome with the first policy; the others follow in order
-	scope   Scope
-	until   int64
+	first uint32 // outcome with the first policy; the others follow in order
+	scope Scope
+	until int64
+	*audience
+}
+
+// audience is whom exceptions are for.
+type audience struct {
 	clients bart.Lite
 	macs    []MAC
 }
@@ -42,20 +47,26 @@ func (p *Policy) except() {
 		return
 	}
 	x := &exceptions{byName: map[string][]uint16{}}
-	p.outcomes = slices.Clone(p.compiled)
+	p.outcomes = slices.Grow(slices.Clone(p.compiled), len(p.configs)*len(p.known.Exceptions))
+	groups := map[string]*audience{}
 	for _, e := range p.known.Exceptions {
 		name, scope, _, reason := appendEntry(nil, []byte(e.Name))
 		if reason != "" || len(x.all) == 1<<16 {
 			continue
 		}
-		own := &excepted{first: uint32(len(p.outcomes)), scope: scope, until: e.Until}
+		own := &excepted{first: uint32(len(p.outcomes)), scope: scope, until: e.Until, audience: groups[e.Group]}
 		if prefix, ok := unmapped(e.Client); ok {
+			own.audience = &audience{}
 			own.clients.Insert(prefix)
 		}
-		for _, g := range p.known.Groups {
-			if g.Name == e.Group {
-				own.take(&g.Members, p.known.Hosts)
+		if own.audience == nil {
+			own.audience = &audience{}
+			for _, g := range p.known.Groups {
+				if g.Name == e.Group {
+					own.take(&g.Members, p.known.Hosts)
+				}
 			}
+			groups[e.Group] = own.audience
 		}
 		for i := range p.configs {
 			p.outcomes = append(p.outcomes, Outcome{
@@ -69,18 +80,18 @@ func (p *Policy) except() {
 	p.exceptions = x
 }
 
-// take makes members those whom the exception is for.
-func (e *excepted) take(members *Members, hosts []Host) {
+// take makes members part of it.
+func (a *audience) take(members *Members, hosts []Host) {
 	for _, prefix := range members.Prefixes {
 		if plain, ok := unmapped(prefix); ok {
-			e.clients.Insert(plain)
+			a.clients.Insert(plain)
 		}
 	}
-	e.macs = append(e.macs, members.MACs...)
+	a.macs = append(a.macs, members.MACs...)
 	for _, h := range hosts {
 		if h.MAC != (MAC{}) && slices.Contains(members.MACs, h.MAC) || members.names(h.Name) {
 			if addr := h.Addr.Unmap().WithZone(""); addr.IsValid() {
-				e.clients.Insert(netip.PrefixFrom(addr, addr.BitLen()))
+				a.clients.Insert(netip.PrefixFrom(addr, addr.BitLen()))
 			}
 		}
 	}
