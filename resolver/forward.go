@@ -30,7 +30,7 @@ type flight struct {
 	stop func() bool  // ends the timer of that
 	late bool         // it has ended
 
-	alias string  // the question's name where another is asked for
+	alias string  // the question's name, where another is asked for in its place; else empty
 	ask   dns.Msg // the question as it goes out
 	room1 [1]waiter
 	room2 [1]dns.Question
