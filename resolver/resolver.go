@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"context"
+	"hash/maphash"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -40,6 +41,7 @@ type Resolver struct {
 	base   time.Time // zero of the monotonic clock
 	state  atomic.Pointer[State]
 	cache  *cache.Cache
+	limits limiter
 
 	auditFull []byte // Extended DNS Errors, encoded
 	tooMany   []byte
@@ -59,6 +61,7 @@ type Resolver struct {
 	inflight  sync.WaitGroup // flights, and replies of theirs that are being written
 
 	answered, ignored, overload, panics, unsent atomic.Uint64
+	limited, alike                              atomic.Uint64
 }
 
 // New makes a resolver in state st. It opens and starts nothing.
@@ -90,6 +93,7 @@ func New(cfg Config, st *State) *Resolver {
 		auditFull: wire.AppendEDE(nil, edeOther, "audit store full"),
 		tooMany:   wire.AppendEDE(nil, edeNetwork, "too many questions in flight"),
 	}
+	r.limits.seed = maphash.MakeSeed()
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	st.Prepare(cfg.Log)
 	r.state.Store(st)
@@ -177,7 +181,9 @@ type Stats struct {
 	Ignored  uint64      `json:"ignored"`  // packets that were no queries
 	Overload uint64      `json:"overload"` // SERVFAIL for want of room
 	Panics   uint64      `json:"panics"`
-	Unsent   uint64      `json:"unsent"` // replies that the network did not take
+	Unsent   uint64      `json:"unsent"`  // replies that the network did not take
+	Limited  uint64      `json:"limited"` // queries beyond their client's rate
+	Alike    uint64      `json:"alike"`   // answers beyond the limit of those alike; half of them went out cut
 	Inflight int         `json:"inflight"`
 	Cache    cache.Stats `json:"cache"`
 }
@@ -189,7 +195,8 @@ func (r *Resolver) Stats() Stats {
 	r.mu.Unlock()
 	return Stats{
 		Answered: r.answered.Load(), Ignored: r.ignored.Load(), Overload: r.overload.Load(),
-		Panics: r.panics.Load(), Unsent: r.unsent.Load(), Inflight: inflight, Cache: r.cache.Stats(),
+		Panics: r.panics.Load(), Unsent: r.unsent.Load(),
+		Limited: r.limited.Load(), Alike: r.alike.Load(), Inflight: inflight, Cache: r.cache.Stats(),
 	}
 }
 

@@ -53,6 +53,7 @@ func build(ctx context.Context, cfg *Config, at site) (*built, error) {
 		return nil, err
 	}
 	b.sink()
+	b.limit()
 	b.route(faults, sum, at.self, at.logger)
 	b.local(faults, sum)
 
@@ -69,6 +70,15 @@ func build(ctx context.Context, cfg *Config, at site) (*built, error) {
 func (b *built) sink() {
 	s := &b.cfg.Sinkhole
 	b.state.Sinkhole = resolver.NewSinkhole(resolver.SinkholeConfig{Answer: answer(s.Answer), TTL: seconds(s.TTL), Addresses: s.Addresses})
+}
+
+// limit says what one client may have.
+func (b *built) limit() {
+	l := &b.cfg.Limits
+	over := map[string]resolver.Over{"truncate": resolver.OverTruncate, "drop": resolver.OverDrop, "refuse": resolver.OverRefuse}
+	b.state.Limits = resolver.Limits{
+		Rate: l.Rate, Burst: l.Burst, Over: over[l.Over], Responses: l.Responses, PrefixV4: l.PrefixV4, PrefixV6: l.PrefixV6,
+	}
 }
 
 // load reads the lists and compiles the policies over them. The error is that of

@@ -233,6 +233,7 @@ func zoneText(z *Zone) (string, string) {
 func settings(c *Config) map[string]string {
 	return map[string]string{
 		"access.allow":          fmt.Sprint(c.Access.Allow),
+		"limits":                limitsText(c),
 		"sinkhole":              fmt.Sprint(c.Sinkhole),
 		"local.special_names":   fmt.Sprint(c.Local.SpecialNames),
 		"local.private_reverse": fmt.Sprint(c.Local.PrivateReverse),
@@ -246,6 +247,12 @@ func settings(c *Config) map[string]string {
 		"lists.max_growth":      c.Lists.MaxGrowth.String(),
 		"lists.on_error":        c.Lists.OnError,
 	}
+}
+
+// limitsText is [limits] as it is written in one line.
+func limitsText(c *Config) string {
+	l := &c.Limits
+	return fmt.Sprintf("rate %d, burst %d, over %s, responses %d, prefixes /%d and /%d", l.Rate, l.Burst, l.Over, l.Responses, l.PrefixV4, l.PrefixV6)
 }
 
 // fixed names the tables whose change takes a restart and differs between two

@@ -52,6 +52,21 @@ type Config struct {
 		Allow []netip.Prefix `toml:"allow" default:"127.0.0.0/8 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 169.254.0.0/16 ::1/128 fc00::/7 fe80::/10"`
 	} `toml:"access"`
 
+	// Limits bounds what one client may have. What is sent over UDP alone may come from anybody in the client's name.
+	Limits struct {
+		// Rate is how many queries a second a client may send over UDP, and Burst how many at once after a silence; 0 is no
+		// limit, and a burst of Rate.
+		Rate  int `toml:"rate" default:"0" min:"0" max:"10000000"`
+		Burst int `toml:"burst" default:"0" min:"0" max:"10000000"`
+		// Over is what a query beyond that gets: "truncate" makes a client that is where it says come back over TCP.
+		Over string `toml:"over" default:"truncate" oneof:"truncate drop refuse"`
+		// Responses is how many answers about one name a client gets over UDP in a second; 0 is no limit.
+		Responses int `toml:"responses" default:"0" min:"0" max:"10000000"`
+		// PrefixV4 and PrefixV6 are the length of the networks that count as one client.
+		PrefixV4 int `toml:"prefix_v4" default:"32" min:"8" max:"32"`
+		PrefixV6 int `toml:"prefix_v6" default:"64" min:"16" max:"128"`
+	} `toml:"limits"`
+
 	// Resolver limits the work for names that memory does not answer.
 	Resolver struct {
 		// MaxInflight is how many questions may wait for upstreams at once.
