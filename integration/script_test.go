@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -77,6 +78,7 @@ func TestMain(m *testing.M) {
 //	[!] notify ZONE [VAR]    let it tell weir that a zone has changed; fail unless the answer, which is printed as by
 //	                         ask, is NOERROR; with !, if it is
 //	gone VAR                 end the server at that address; the command that started it starts it there again
+//	keep VAR REGEXP          put what the parentheses of REGEXP match in the last standard output into $VAR
 //	expand FILE…             put environment variables into files
 //	serve [ARGS]             start weir and wait until it serves; $ADDR and $PORT are its first address, $ADDR2
 //	                         its second, $PID its process
@@ -144,6 +146,7 @@ func TestScripts(t *testing.T) {
 			"wait-transferred": cmdWaitTransferred,
 			"notify":           cmdNotify,
 			"gone":             cmdGone,
+			"keep":             cmdKeep,
 			"expand":           cmdExpand,
 			"serve":            cmdServe,
 			"signal":           cmdSignal,
@@ -257,6 +260,17 @@ func cmdExpand(ts *testscript.TestScript, neg bool, args []string) {
 		text := os.Expand(ts.ReadFile(file), func(key string) string { return ts.Getenv(key) })
 		ts.Check(os.WriteFile(ts.MkAbs(file), []byte(text), 0o600))
 	}
+}
+
+func cmdKeep(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 2, 2, "keep VAR REGEXP")
+	re, err := regexp.Compile("(?m)" + args[1])
+	ts.Check(err)
+	m := re.FindStringSubmatch(ts.ReadFile("stdout"))
+	if len(m) < 2 {
+		ts.Fatalf("no match for %q", args[1])
+	}
+	ts.Setenv(args[0], m[1])
 }
 
 func cmdFuzzFile(ts *testscript.TestScript, neg bool, args []string) {

@@ -35,9 +35,13 @@ type scratch struct {
 	event audit.Event
 	out   []byte
 
-	limits   *limits // in force for the query
-	waiting  bool    // the reply will be sent by a flight
-	recorded bool    // the log was told of the query
+	limits *limits // in force for the query
+	cookie []byte  // option for the reply, in room; nil is none
+	room   [wire.CookieSize]byte
+	proven bool // the client is at the address it seems to be at
+
+	waiting  bool // the reply will be sent by a flight
+	recorded bool // the log was told of the query
 }
 
 // answer is the query path. It returns the reply to msg, in s.out, or nil when
@@ -48,7 +52,8 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 	q, ev := &s.query, &s.event
 	*ev = audit.Event{Time: from.wall, Client: from.client, Transport: from.over, EDE: -1}
 	st := r.state.Load()
-	s.limits, s.waiting, s.recorded = st.limits, false, false
+	s.limits, s.cookie, s.proven = st.limits, nil, from.over != audit.UDP
+	s.waiting, s.recorded = false, false
 	ev.Revision = st.Revision
 	switch wire.Admit(msg) {
 	case wire.Ignore:
@@ -65,6 +70,9 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 		return r.reject(s, msg, from, wire.RcodeFormErr)
 	}
 	ev.Name, ev.Type, ev.Class = q.Name(), q.Type, q.Class
+	if !r.cookie(s, from) {
+		return r.reject(s, msg, from, wire.RcodeFormErr)
+	}
 	if got == nil && !r.allowed(s, from) {
 		return r.overRate(s, msg, from)
 	}
@@ -175,7 +183,7 @@ func (r *Resolver) sink(s *scratch, msg []byte, from *origin, st *State, why *ou
 // the packet, or nil if the client has been told the same too often. Where the
 // log must be complete and cannot be, the answer is SERVFAIL instead.
 func (r *Resolver) finish(s *scratch, msg []byte, from *origin, rep *wire.Reply, f wire.Finish) []byte {
-	f.Limit = wire.MaxTCP
+	f.Limit, f.Cookie = wire.MaxTCP, s.cookie
 	if from.over == audit.UDP {
 		f.Limit = s.query.Limit()
 	}

@@ -3,6 +3,7 @@ package resolver
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -244,8 +245,14 @@ func decodeOdd(q *wire.Query, msg []byte) (err error) {
 		}
 		q.EDNS, q.DO, q.UDPSize, q.Version = true, opt.Do(), opt.UDPSize(), opt.Version()
 		for _, o := range opt.Option {
-			if o, ok := o.(*dns.EDNS0_LOCAL); ok && o.Code == wire.OptionMAC && len(o.Data) == len(q.MAC) {
-				q.MAC = [6]byte(o.Data)
+			switch o := o.(type) {
+			case *dns.EDNS0_LOCAL:
+				if o.Code == wire.OptionMAC && len(o.Data) == len(q.MAC) {
+					q.MAC = [6]byte(o.Data)
+				}
+			case *dns.EDNS0_COOKIE:
+				data, _ := hex.DecodeString(o.Cookie) // the decoder wrote it
+				q.Cookie.Read(data)
 			}
 		}
 	}

@@ -11,8 +11,9 @@ import (
 
 // Limits bounds what one client may have. Zero values are no limit.
 //
-// The rates are for addresses that may be forged, so for UDP: a connection
-// proves its client's address, and what it may have in flight is bounded.
+// The rates are for addresses that may be forged: a connection or a cookie
+// proves that a client is where it says, and what it may have in flight is
+// bounded.
 type Limits struct {
 	Rate      int  // queries a second
 	Burst     int  // at once after a silence; 0 means Rate
@@ -22,6 +23,12 @@ type Limits struct {
 	// The length of the prefix that is one client, of each family; 0 means 32
 	// and 64.
 	PrefixV4, PrefixV6 int
+
+	// Cookies gives cookies to those who ask for them (RFC 7873).
+	// CookieSecrets are up to two secrets for them, of which the first makes new
+	// ones; without any there is a new one each day.
+	Cookies       bool
+	CookieSecrets []wire.CookieSecret
 
 	Waiting int           // queries that wait for upstreams
 	Late    time.Duration // a UDP client gets no answer that has taken longer (CVE-2024-33655)
@@ -93,7 +100,7 @@ const slips = 2
 // allowed says whether the client may ask once more.
 func (r *Resolver) allowed(s *scratch, from *origin) bool {
 	l := s.limits
-	if from.over != audit.UDP || l.rate.each == 0 {
+	if s.proven || l.rate.each == 0 {
 		return true
 	}
 	if r.limits.clients.take(r.limits.key(l.client(from.client)), from.mono, l.rate) {
@@ -103,9 +110,13 @@ func (r *Resolver) allowed(s *scratch, from *origin) bool {
 	return false
 }
 
-// overRate answers a query beyond its client's rate, as configured.
+// overRate answers a query beyond its client's rate, as configured, but with
+// BADCOOKIE where the client can do something about it (RFC 7873 §5.2.3).
 func (r *Resolver) overRate(s *scratch, msg []byte, from *origin) []byte {
 	s.event.Source, s.event.Reason = audit.SourceRefused, s.limits.byRate
+	if s.cookie != nil {
+		return r.finish(s, msg, from, &replyEmpty, wire.Finish{Rcode: wire.RcodeBadCookie})
+	}
 	switch s.limits.Over {
 	case OverDrop:
 		return r.drop(s)
@@ -127,7 +138,7 @@ func (r *Resolver) drop(s *scratch) []byte {
 // one, and any failure, whatever the name.
 func (r *Resolver) tooAlike(s *scratch, from *origin, rcode uint16) bool {
 	l := s.limits
-	if from.over != audit.UDP || l.responses.each == 0 {
+	if s.proven || l.responses.each == 0 {
 		return false
 	}
 	key := r.limits.key(l.client(from.client)) + uint64(rcode)

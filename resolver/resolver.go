@@ -34,14 +34,15 @@ type Config struct {
 
 // Resolver answers queries. Listen, then Run.
 type Resolver struct {
-	cfg    Config
-	log    *audit.Log
-	logger *slog.Logger
-	now    func() time.Time
-	base   time.Time // zero of the monotonic clock
-	state  atomic.Pointer[State]
-	cache  *cache.Cache
-	limits limiter
+	cfg     Config
+	log     *audit.Log
+	logger  *slog.Logger
+	now     func() time.Time
+	base    time.Time // zero of the monotonic clock
+	state   atomic.Pointer[State]
+	cache   *cache.Cache
+	limits  limiter
+	secrets atomic.Pointer[secrets]
 
 	auditFull []byte // Extended DNS Errors, encoded
 	tooMany   []byte
@@ -94,6 +95,7 @@ func New(cfg Config, st *State) *Resolver {
 		tooMany:   wire.AppendEDE(nil, edeNetwork, "too many questions in flight"),
 	}
 	r.limits.seed = maphash.MakeSeed()
+	r.secrets.Store(newSecrets(0, newSecrets(0, wire.CookieSecret{}).now))
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	st.Prepare(cfg.Log)
 	r.state.Store(st)

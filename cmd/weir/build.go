@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -78,7 +79,23 @@ func (b *built) limit() {
 	over := map[string]resolver.Over{"truncate": resolver.OverTruncate, "drop": resolver.OverDrop, "refuse": resolver.OverRefuse}
 	b.state.Limits = resolver.Limits{
 		Rate: l.Rate, Burst: l.Burst, Over: over[l.Over], Responses: l.Responses, PrefixV4: l.PrefixV4, PrefixV6: l.PrefixV6,
+		Cookies: l.Cookies,
 	}
+	for _, text := range [...]string{l.CookieSecret, l.CookieSecretAlso} {
+		if text != "" {
+			secret, _ := cookieSecret(text) // checked when the file was read
+			b.state.Limits.CookieSecrets = append(b.state.Limits.CookieSecrets, secret)
+		}
+	}
+}
+
+// cookieSecret reads a secret of [limits].
+func cookieSecret(text string) (secret [16]byte, err error) {
+	if len(text) != 2*len(secret) {
+		return secret, hex.ErrLength
+	}
+	_, err = hex.Decode(secret[:], []byte(text))
+	return secret, err
 }
 
 // load reads the lists and compiles the policies over them. The error is that of

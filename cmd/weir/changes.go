@@ -33,6 +33,9 @@ func (b *built) changes(next *built) []string {
 	diff(&out, "upstream", named(b.cfg.Upstreams, upstreamText), named(next.cfg.Upstreams, upstreamText))
 	diff(&out, "forward", named(b.cfg.Forwards, forwardText), named(next.cfg.Forwards, forwardText))
 	diff(&out, "zone", named(b.cfg.Zones, zoneText), named(next.cfg.Zones, zoneText))
+	if was, now := &b.cfg.Limits, &next.cfg.Limits; was.CookieSecret != now.CookieSecret || was.CookieSecretAlso != now.CookieSecretAlso {
+		out = append(out, "setting limits changed: another cookie secret")
+	}
 	diff(&out, "setting", settings(b.cfg), settings(next.cfg))
 	return out
 }
@@ -249,10 +252,11 @@ func settings(c *Config) map[string]string {
 	}
 }
 
-// limitsText is [limits] as it is written in one line.
+// limitsText is [limits] in one line, without secrets.
 func limitsText(c *Config) string {
 	l := &c.Limits
-	return fmt.Sprintf("rate %d, burst %d, over %s, responses %d, prefixes /%d and /%d", l.Rate, l.Burst, l.Over, l.Responses, l.PrefixV4, l.PrefixV6)
+	return fmt.Sprintf("rate %d, burst %d, over %s, responses %d, prefixes /%d and /%d, cookies %t",
+		l.Rate, l.Burst, l.Over, l.Responses, l.PrefixV4, l.PrefixV6, l.Cookies)
 }
 
 // fixed names the tables whose change takes a restart and differs between two

@@ -65,6 +65,12 @@ type Config struct {
 		// PrefixV4 and PrefixV6 are the length of the networks that count as one client.
 		PrefixV4 int `toml:"prefix_v4" default:"32" min:"8" max:"32"`
 		PrefixV6 int `toml:"prefix_v6" default:"64" min:"16" max:"128"`
+		// Cookies gives cookies to clients that ask for them (RFC 7873); a client with one is where it says, and free of the above.
+		Cookies bool `toml:"cookies" default:"true"`
+		// CookieSecret makes them, 32 hexadecimal digits, and CookieSecretAlso is another that is good, for servers with one
+		// address (RFC 9018 §5). Without one there is a new secret each day.
+		CookieSecret     string `toml:"cookie_secret,secret"`
+		CookieSecretAlso string `toml:"cookie_secret_also,secret"`
 	} `toml:"limits"`
 
 	// Resolver limits the work for names that memory does not answer.

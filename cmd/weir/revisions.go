@@ -50,8 +50,12 @@ func (s *server) keepRevision(b *built) {
 // publicText is the file without secrets: with "A" for each octet of a key, and without users and passwords in URLs.
 func (c *Config) publicText() []byte {
 	text := c.text
+	secrets := []string{c.Limits.CookieSecret, c.Limits.CookieSecretAlso}
 	for i := range c.TSIGs {
-		if secret := c.TSIGs[i].Secret; secret != "" {
+		secrets = append(secrets, c.TSIGs[i].Secret)
+	}
+	for _, secret := range secrets {
+		if secret != "" {
 			text = bytes.ReplaceAll(text, []byte(secret), bytes.Repeat([]byte("A"), len(secret)))
 		}
 	}
