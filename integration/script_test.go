@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -81,7 +82,7 @@ func TestMain(m *testing.M) {
 //	keep VAR REGEXP          put what the parentheses of REGEXP match in the last standard output into $VAR
 //	expand FILE…             put environment variables into files
 //	serve [ARGS]             start weir and wait until it serves; $ADDR and $PORT are its first address, $ADDR2
-//	                         its second, $PID its process
+//	                         its second, $PID its process. $DESCRIPTORS is how many files it may have open
 //	signal [-nowait] NAME    send TERM, HUP, INT or KILL to it; all but HUP wait for its end and check the exit code
 //	ended                    wait for the end after signal -nowait, and check the exit code
 //	wait-log REGEXP          wait until its standard error has a new line that matches
@@ -100,6 +101,7 @@ func TestMain(m *testing.M) {
 //	stream [-octets] FILE    send what a file holds over one TCP connection and print the answers; see cmdStream
 //	flood N NAME TYPE        ask N times over UDP without minding the answers
 //	seal N NAME TYPE         ask N times, and have each record on disk in a segment of its own
+//	hold N [from=ADDRESS]    open N TCP connections that say nothing, and keep them to the end
 //	filelimit OCTETS|none    let weir write no file beyond so many octets
 //	fuzzfile FILE AT N       overwrite N octets of FILE from the offset AT (negative: from its end), or behind
 //	                         each place where TEXT stands, if AT is @TEXT
@@ -166,6 +168,7 @@ func TestScripts(t *testing.T) {
 			"flood":            cmdFlood,
 			"seal":             cmdSeal,
 			"filelimit":        cmdFileLimit,
+			"hold":             cmdHold,
 			"fuzzfile":         cmdFuzzFile,
 		},
 	})
@@ -187,9 +190,13 @@ type world struct {
 	weir      *process
 	watcher   *process
 	pending   map[string]*pending
+	held      []net.Conn
 }
 
 func (w *world) close() {
+	for _, c := range w.held {
+		_ = c.Close()
+	}
 	for _, p := range []*process{w.watcher, w.weir} {
 		if p != nil {
 			p.kill()

@@ -130,10 +130,7 @@ func (f *flight) question(q *wire.Query, name []byte) {
 func (r *Resolver) fly(f *flight, key []byte) {
 	defer r.inflight.Done()
 	catchFaults()
-	s, _ := r.scratches.Get().(*scratch)
-	if s == nil {
-		s = newScratch()
-	}
+	s := r.scratch()
 	e := r.fetch(f, key, s.out[:cap(s.out)])
 	f.state.flights.Done()
 	if e.Expires > e.Stored {

@@ -62,7 +62,7 @@ func (r *Resolver) listenOn(ctx context.Context, addr netip.AddrPort) error {
 	if err != nil {
 		return &BindError{"tcp", addr, err}
 	}
-	r.tcp = append(r.tcp, &tcpListener{r: r, listener: t, conns: map[*tcpConn]struct{}{}})
+	r.tcp = append(r.tcp, &tcpListener{r: r, listener: t, conns: map[*tcpConn]struct{}{}, stop: make(chan struct{})})
 	addr = t.Addr().(*net.TCPAddr).AddrPort() // the port, where it was 0
 
 	// Sockets that share a port also share it with a stranger who allows the

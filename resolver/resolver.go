@@ -4,6 +4,7 @@ import (
 	"context"
 	"hash/maphash"
 	"log/slog"
+	"math"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -21,9 +22,13 @@ type Config struct {
 	Listen      []netip.AddrPort // UDP and TCP; port 0 takes a free one, the same for both
 	UDPSockets  int              // for each address; 0 means one for each core
 	TCPConns    int              // open at a time; 0 means 1000
-	TCPIdle     time.Duration    // without a message; 0 means 10 s
+	TCPEach     int              // of them for one client; 0 is no limit
+	TCPFirst    time.Duration    // for the first octet of the first message; 0 means 3 s
+	TCPIdle     time.Duration    // for a whole message; 0 means 10 s
+	TCPWrite    time.Duration    // for a client to take a reply; 0 means 5 s
 	Drain       time.Duration    // for misses in flight at the end; 0 means 2 s
 	MaxInflight int              // questions asked upstream at a time; 0 means 4096
+	Files       uint64           // descriptors that may be open; 0 asks the system
 	CacheSize   int64            // octets
 	TTL         TTL
 
@@ -49,7 +54,7 @@ type Resolver struct {
 
 	udp      []*udpListener
 	tcp      []*tcpListener
-	tcpSlots chan struct{} // one for each open connection
+	places   *places
 	draining atomic.Bool
 
 	ctx       context.Context // of all flights; ends when draining is over
@@ -58,11 +63,11 @@ type Resolver struct {
 	flights   map[string]*flight
 	waiting   int // on all flights
 	closing   bool
-	scratches sync.Pool      // *scratch, for flights
+	scratches sync.Pool      // *scratch, for flights and TCP
 	inflight  sync.WaitGroup // flights, and replies of theirs that are being written
 
 	answered, ignored, overload, panics, unsent atomic.Uint64
-	limited, alike                              atomic.Uint64
+	limited, alike, outsiders, evicted          atomic.Uint64
 }
 
 // New makes a resolver in state st. It opens and starts nothing.
@@ -72,7 +77,9 @@ func New(cfg Config, st *State) *Resolver {
 			*v = d
 		}
 	}
+	def(&cfg.TCPFirst, 3*time.Second)
 	def(&cfg.TCPIdle, 10*time.Second)
+	def(&cfg.TCPWrite, 5*time.Second)
 	def(&cfg.Drain, 2*time.Second)
 	if cfg.TCPConns == 0 {
 		cfg.TCPConns = 1000
@@ -86,11 +93,15 @@ func New(cfg Config, st *State) *Resolver {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	cfg.reserve()
+	if cfg.TCPEach == 0 {
+		cfg.TCPEach = math.MaxInt
+	}
 	r := &Resolver{
 		cfg: cfg, log: cfg.Log, logger: cfg.Logger, now: cfg.Now, base: cfg.Now(),
 		cache:     cache.New(cfg.CacheSize),
 		flights:   map[string]*flight{},
-		tcpSlots:  make(chan struct{}, cfg.TCPConns),
+		places:    newPlaces(cfg.TCPConns, cfg.TCPEach),
 		auditFull: wire.AppendEDE(nil, edeOther, "audit store full"),
 		tooMany:   wire.AppendEDE(nil, edeNetwork, "too many questions in flight"),
 	}
@@ -100,6 +111,25 @@ func New(cfg Config, st *State) *Resolver {
 	st.Prepare(cfg.Log)
 	r.state.Store(st)
 	return r
+}
+
+// reserve keeps clients' connections to a quarter of the descriptors that may be
+// open, and questions upstream, each of which may have a socket, to half of them.
+// What is left is for the listeners, the store and the lists.
+func (cfg *Config) reserve() {
+	if cfg.Files == 0 {
+		cfg.Files = openFiles()
+	}
+	for _, c := range []struct {
+		what  string
+		most  *int
+		share uint64
+	}{{"TCP connections", &cfg.TCPConns, cfg.Files / 4}, {"questions in flight", &cfg.MaxInflight, cfg.Files / 2}} {
+		if uint64(*c.most) > c.share {
+			cfg.Logger.Warn("fewer "+c.what+" than configured, for want of file descriptors", "configured", *c.most, "now", c.share, "descriptors", cfg.Files)
+			*c.most = max(int(c.share), 1)
+		}
+	}
 }
 
 // State returns the state in force.
@@ -187,6 +217,9 @@ type Stats struct {
 	Limited  uint64      `json:"limited"` // queries beyond their client's rate
 	Alike    uint64      `json:"alike"`   // answers beyond the limit of those alike; half of them went out cut
 	Inflight int         `json:"inflight"`
+	TCP      int         `json:"tcp"`       // connections that are open
+	Evicted  uint64      `json:"evicted"`   // idle connections that had to make room for others
+	Outsider uint64      `json:"outsiders"` // connections of those who may not ask
 	Cache    cache.Stats `json:"cache"`
 }
 
@@ -198,8 +231,16 @@ func (r *Resolver) Stats() Stats {
 	return Stats{
 		Answered: r.answered.Load(), Ignored: r.ignored.Load(), Overload: r.overload.Load(),
 		Panics: r.panics.Load(), Unsent: r.unsent.Load(),
-		Limited: r.limited.Load(), Alike: r.alike.Load(), Inflight: inflight, Cache: r.cache.Stats(),
+		Limited: r.limited.Load(), Alike: r.alike.Load(), Evicted: r.evicted.Load(), Outsider: r.outsiders.Load(), TCP: r.places.open(), Inflight: inflight, Cache: r.cache.Stats(),
 	}
+}
+
+// scratch returns one from among those that are not in use, where it is to be put back.
+func (r *Resolver) scratch() *scratch {
+	if s, ok := r.scratches.Get().(*scratch); ok {
+		return s
+	}
+	return newScratch()
 }
 
 // newScratch makes room for any reply.

@@ -40,6 +40,11 @@ type Config struct {
 		Drain time.Duration `toml:"drain" default:"2s" min:"0s" max:"5m"`
 		// TCPConnections is how many client connections may be open at once, all addresses together.
 		TCPConnections int `toml:"tcp_connections" default:"1000" min:"1" max:"1000000"`
+		// TCPPerClient is how many of them one client may have.
+		TCPPerClient int `toml:"tcp_per_client" default:"100" min:"1" max:"1000000"`
+		// TCPFirst is how long a new connection may take for its first octet, TCPWrite a client to take an answer.
+		TCPFirst time.Duration `toml:"tcp_first" default:"3s" min:"100ms" max:"1h"`
+		TCPWrite time.Duration `toml:"tcp_write" default:"5s" min:"100ms" max:"1h"`
 		// TCPIdle is how long a client connection may stay silent before it is closed (RFC 7766 §6.2.3).
 		TCPIdle time.Duration `toml:"tcp_idle" default:"10s" min:"100ms" max:"1h"`
 		// UDPSockets is the number of sockets for each listen address; 0 means one per core.
