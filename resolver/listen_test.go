@@ -115,6 +115,37 @@ func TestListenAllOrNothing(t *testing.T) {
 	}
 }
 
+// TestSharedPort takes the consent of both, and then both answer.
+func TestSharedPort(t *testing.T) {
+	if !canShare {
+		t.Skip("this system shares no port")
+	}
+	on := func(addr netip.AddrPort, share bool) *world {
+		return newWorld(t, setup{special: true, config: func(c *Config) { c.Listen, c.ReusePort = []netip.AddrPort{addr}, share }})
+	}
+	for _, first := range []bool{false, true} {
+		for _, second := range []bool{false, true} {
+			w := on(netip.MustParseAddrPort("127.0.0.1:0"), first)
+			w.listen()
+			other := on(w.Addrs()[0], second)
+			var bind *BindError
+			if err := other.Listen(context.Background()); (first && second) != (err == nil) || err != nil && (!errors.As(err, &bind) || !errors.Is(err, syscall.EADDRINUSE)) {
+				t.Errorf("first shares %v, second %v: %v", first, second, err)
+			}
+			if !first || !second {
+				continue
+			}
+			other.Close()
+			other.listen()
+			for i := 0; other.Stats().Answered == 0 || w.Stats().Answered == 0; i++ { // the system spreads clients over them
+				if got := show(t, w.overUDP(query(t, "localhost. A"))); got != "NOERROR aa localhost. 3600 A 127.0.0.1;" || i == 200 {
+					t.Fatalf("question %d: %s", i, got)
+				}
+			}
+		}
+	}
+}
+
 // pipe is a world that listens, with one slow question and quick ones.
 func pipe(t *testing.T, gate chan struct{}, config func(*Config)) *world {
 	w := newWorld(t, setup{

@@ -21,6 +21,7 @@ import (
 type Config struct {
 	Listen      []netip.AddrPort // UDP and TCP; port 0 takes a free one, the same for both
 	UDPSockets  int              // for each address; 0 means one for each core
+	ReusePort   bool             // share the addresses with another process that does so too
 	TCPConns    int              // open at a time; 0 means 1000
 	TCPEach     int              // of them for one client; 0 is no limit
 	TCPFirst    time.Duration    // for the first octet of the first message; 0 means 3 s

@@ -49,6 +49,8 @@ type Config struct {
 		TCPIdle time.Duration `toml:"tcp_idle" default:"10s" min:"100ms" max:"1h"`
 		// UDPSockets is the number of sockets for each listen address; 0 means one per core.
 		UDPSockets int `toml:"udp_sockets" default:"0" min:"0" max:"1024"`
+		// ReusePort shares the addresses with another server that does so too; without it the second one does not start.
+		ReusePort bool `toml:"reuse_port" default:"false"`
 	} `toml:"server"`
 
 	// Access is who may ask at all; all others are refused (RFC 5358).

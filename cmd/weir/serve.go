@@ -145,7 +145,7 @@ func openServer(ctx context.Context, cfg *Config, logger *slog.Logger, clock exc
 	s.number(s.now, 0)
 	s.now.state.Policy = s.now.state.Policy.With(s.attendant.known(s.now))
 	s.resolver = resolver.New(resolver.Config{
-		Listen: cfg.Server.Listen, UDPSockets: cfg.Server.UDPSockets,
+		Listen: cfg.Server.Listen, UDPSockets: cfg.Server.UDPSockets, ReusePort: cfg.Server.ReusePort,
 		TCPConns: cfg.Server.TCPConnections, TCPEach: cfg.Server.TCPPerClient, Drain: cfg.Server.Drain,
 		TCPFirst: cfg.Server.TCPFirst, TCPIdle: cfg.Server.TCPIdle, TCPWrite: cfg.Server.TCPWrite,
 		MaxInflight: cfg.Resolver.MaxInflight,
