@@ -180,8 +180,9 @@ func (r *Resolver) sink(s *scratch, msg []byte, from *origin, st *State, why *ou
 }
 
 // finish joins a reply with what the asker sent, records the query and returns
-// the packet, or nil if the client has been told the same too often. Where the
-// log must be complete and cannot be, the answer is SERVFAIL instead.
+// the packet, or nil if it is too late or the client has been told the same too
+// often. Where the log must be complete and cannot be, the answer is SERVFAIL
+// instead.
 func (r *Resolver) finish(s *scratch, msg []byte, from *origin, rep *wire.Reply, f wire.Finish) []byte {
 	f.Limit, f.Cookie = wire.MaxTCP, s.cookie
 	if from.over == audit.UDP {
@@ -190,6 +191,10 @@ func (r *Resolver) finish(s *scratch, msg []byte, from *origin, rep *wire.Reply,
 	s.event.Rcode = uint16(rep.Rcode)
 	if f.Rcode != 0 {
 		s.event.Rcode = f.Rcode
+	}
+	if s.tooLate() {
+		r.late.Add(1)
+		return r.drop(s)
 	}
 	if rep != &replyCut && r.tooAlike(s, from, s.event.Rcode) {
 		if r.alike.Add(1)%slips != 0 {

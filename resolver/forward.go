@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/netip"
 	"runtime/debug"
 
 	"github.com/miekg/dns"
@@ -33,8 +34,9 @@ type flight struct {
 }
 
 type waiter struct {
-	msg  []byte
-	from origin
+	msg    []byte
+	from   origin
+	client netip.Addr // whose waiters it counts among
 }
 
 // waitersPerFlight times the most flights is how many queries may wait in all:
@@ -84,22 +86,54 @@ func (r *Resolver) board(q *wire.Query, name []byte, w waiter) (f *flight, began
 	var room [512]byte
 	key := append(append(room[:0], q.Key()...), group.Name()...)
 	f = r.flights[string(key)]
+	w.client = st.limits.client(w.from.client)
 	if r.closing || r.waiting >= waitersPerFlight*r.cfg.MaxInflight || f != nil && len(f.waiters) >= maxWaiters {
 		return nil, false
 	}
+	if most := st.limits.Waiting; most > 0 && r.waitingBy[w.client] >= most {
+		return nil, false
+	}
 	if f == nil {
-		if len(r.flights) >= r.cfg.MaxInflight {
+		if len(r.flights) >= r.cfg.MaxInflight || r.flightsTo[group.Name()] >= r.share(st) {
 			return nil, false
 		}
 		f, began = &flight{key: string(key), state: st, group: group}, true
 		f.waiters = f.room1[:0]
 		r.flights[f.key] = f
+		r.flightsTo[group.Name()]++
 		st.flights.Add(1)
 		r.inflight.Add(1)
 	}
 	f.waiters = append(f.waiters, w)
 	r.waiting++
+	r.waitingBy[w.client]++
 	return f, began
+}
+
+// share is how many flights one upstream may have: where there are several, one
+// that is slow leaves a quarter of the room to the others.
+func (r *Resolver) share(st *State) int {
+	if len(st.Groups) < 2 {
+		return r.cfg.MaxInflight
+	}
+	return max(r.cfg.MaxInflight-r.cfg.MaxInflight/4, 1)
+}
+
+// landed takes f out of what is counted. r.mu is held.
+func (r *Resolver) landed(f *flight) {
+	delete(r.flights, f.key)
+	lessOne(r.flightsTo, f.group.Name())
+	r.waiting -= len(f.waiters)
+	for i := range f.waiters {
+		lessOne(r.waitingBy, f.waiters[i].client)
+	}
+}
+
+// lessOne counts down to nothing, which takes no memory.
+func lessOne[K comparable](counts map[K]int, key K) {
+	if counts[key]--; counts[key] == 0 {
+		delete(counts, key)
+	}
 }
 
 // routed is the name by which a question finds its upstream: that of the parent
@@ -137,8 +171,7 @@ func (r *Resolver) fly(f *flight, key []byte) {
 		r.cache.Put(e)
 	}
 	r.mu.Lock()
-	delete(r.flights, f.key)
-	r.waiting -= len(f.waiters)
+	r.landed(f)
 	r.mu.Unlock() // nobody can join any more
 
 	for i := range f.waiters {

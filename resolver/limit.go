@@ -148,6 +148,15 @@ func (r *Resolver) tooAlike(s *scratch, from *origin, rcode uint16) bool {
 	return !r.limits.answers.take(key, from.mono, l.responses)
 }
 
+// tooLate says whether an answer from upstream has taken so long that its client
+// asks again anyway: many of them, held back by a slow server and let go at
+// once, would be a burst on whoever's address was forged. A failure is as small
+// as its question, and said.
+func (s *scratch) tooLate() bool {
+	l := s.limits.Late
+	return l > 0 && !s.proven && s.event.Duration > int64(l) && s.event.Source != audit.SourceError
+}
+
 // suppress records an answer that is not sent because it is too much like others.
 // A verdict keeps its own reason.
 func (r *Resolver) suppress(s *scratch) []byte {

@@ -62,13 +62,15 @@ type Resolver struct {
 	cancel    context.CancelFunc
 	mu        sync.Mutex // guards what follows, and the step from one state to the next
 	flights   map[string]*flight
-	waiting   int // on all flights
+	flightsTo map[string]int     // by name of the upstream
+	waiting   int                // on all flights
+	waitingBy map[netip.Addr]int // by client
 	closing   bool
 	scratches sync.Pool      // *scratch, for flights and TCP
 	inflight  sync.WaitGroup // flights, and replies of theirs that are being written
 
 	answered, ignored, overload, panics, unsent atomic.Uint64
-	limited, alike, outsiders, evicted          atomic.Uint64
+	limited, alike, outsiders, evicted, late    atomic.Uint64
 }
 
 // New makes a resolver in state st. It opens and starts nothing.
@@ -102,6 +104,8 @@ func New(cfg Config, st *State) *Resolver {
 		cfg: cfg, log: cfg.Log, logger: cfg.Logger, now: cfg.Now, base: cfg.Now(),
 		cache:     cache.New(cfg.CacheSize),
 		flights:   map[string]*flight{},
+		flightsTo: map[string]int{},
+		waitingBy: map[netip.Addr]int{},
 		places:    newPlaces(cfg.TCPConns, cfg.TCPEach),
 		auditFull: wire.AppendEDE(nil, edeOther, "audit store full"),
 		tooMany:   wire.AppendEDE(nil, edeNetwork, "too many questions in flight"),
@@ -217,6 +221,7 @@ type Stats struct {
 	Unsent   uint64      `json:"unsent"`  // replies that the network did not take
 	Limited  uint64      `json:"limited"` // queries beyond their client's rate
 	Alike    uint64      `json:"alike"`   // answers beyond the limit of those alike; half of them went out cut
+	Late     uint64      `json:"late"`    // answers that came too late to be sent
 	Inflight int         `json:"inflight"`
 	TCP      int         `json:"tcp"`       // connections that are open
 	Evicted  uint64      `json:"evicted"`   // idle connections that had to make room for others
@@ -232,7 +237,7 @@ func (r *Resolver) Stats() Stats {
 	return Stats{
 		Answered: r.answered.Load(), Ignored: r.ignored.Load(), Overload: r.overload.Load(),
 		Panics: r.panics.Load(), Unsent: r.unsent.Load(),
-		Limited: r.limited.Load(), Alike: r.alike.Load(), Evicted: r.evicted.Load(), Outsider: r.outsiders.Load(), TCP: r.places.open(), Inflight: inflight, Cache: r.cache.Stats(),
+		Limited: r.limited.Load(), Alike: r.alike.Load(), Late: r.late.Load(), Evicted: r.evicted.Load(), Outsider: r.outsiders.Load(), TCP: r.places.open(), Inflight: inflight, Cache: r.cache.Stats(),
 	}
 }
 

@@ -72,6 +72,10 @@ type Config struct {
 		// PrefixV4 and PrefixV6 are the length of the networks that count as one client.
 		PrefixV4 int `toml:"prefix_v4" default:"32" min:"8" max:"32"`
 		PrefixV6 int `toml:"prefix_v6" default:"64" min:"16" max:"128"`
+		// Waiting is how many queries of a client may wait for upstreams; 0 is no limit.
+		Waiting int `toml:"waiting" default:"1000" min:"0" max:"10000000"`
+		// Late is the age from which an answer is not sent over UDP any more; 0 is never.
+		Late time.Duration `toml:"late" default:"1.9s" min:"0s" max:"1m"`
 		// Cookies gives cookies to clients that ask for them (RFC 7873); a client with one is where it says, and free of the above.
 		Cookies bool `toml:"cookies" default:"true"`
 		// CookieSecret makes them, 32 hexadecimal digits, and CookieSecretAlso is another that is good, for servers with one
