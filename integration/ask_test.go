@@ -380,3 +380,20 @@ func cmdSeal(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(ts.Exec("weir", "audit", "search", "--limit", "1")) // a search brings all to disk first
 	}
 }
+
+func cmdHold(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 1, 2, "hold N [from=ADDRESS]")
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	var d net.Dialer
+	if len(args) > 1 {
+		addr, err := netip.ParseAddr(strings.TrimPrefix(args[1], "from="))
+		ts.Check(err)
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr, 0))
+	}
+	for range n {
+		c, err := d.Dial("tcp", ts.Getenv("ADDR"))
+		ts.Check(err)
+		worldOf(ts).held = append(worldOf(ts).held, c)
+	}
+}

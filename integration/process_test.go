@@ -29,6 +29,9 @@ type process struct {
 // stdout is true, else its standard error.
 func startProcess(ts *testscript.TestScript, stdout bool, args ...string) *process {
 	p := &process{cmd: exec.Command(binary, args...), lines: make(chan string, 10_000)}
+	if n := ts.Getenv("DESCRIPTORS"); n != "" {
+		p.cmd = exec.Command("sh", append([]string{"-c", `ulimit -n "$0" && exec "$@"`, n, binary}, args...)...)
+	}
 	p.cmd.Dir = ts.MkAbs(".")
 	p.cmd.Env = append(os.Environ(), "HOME="+ts.Getenv("HOME"), "WEIR_CONFIG="+ts.Getenv("WEIR_CONFIG"))
 	if cores := ts.Getenv("GOMAXPROCS"); cores != "" {

@@ -6,9 +6,11 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -77,9 +79,10 @@ func TestMain(m *testing.M) {
 //	[!] notify ZONE [VAR]    let it tell weir that a zone has changed; fail unless the answer, which is printed as by
 //	                         ask, is NOERROR; with !, if it is
 //	gone VAR                 end the server at that address; the command that started it starts it there again
+//	keep VAR REGEXP          put what the parentheses of REGEXP match in the last standard output into $VAR
 //	expand FILE…             put environment variables into files
 //	serve [ARGS]             start weir and wait until it serves; $ADDR and $PORT are its first address, $ADDR2
-//	                         its second, $PID its process
+//	                         its second, $PID its process. $DESCRIPTORS is how many files it may have open
 //	signal [-nowait] NAME    send TERM, HUP, INT or KILL to it; all but HUP wait for its end and check the exit code
 //	ended                    wait for the end after signal -nowait, and check the exit code
 //	wait-log REGEXP          wait until its standard error has a new line that matches
@@ -100,6 +103,7 @@ func TestMain(m *testing.M) {
 //	stream [-octets] FILE    send what a file holds over one TCP connection and print the answers; see cmdStream
 //	flood N NAME TYPE        ask N times over UDP without minding the answers
 //	seal N NAME TYPE         ask N times, and have each record on disk in a segment of its own
+//	hold N [from=ADDRESS]    open N TCP connections that say nothing, and keep them to the end
 //	filelimit OCTETS|none    let weir write no file beyond so many octets
 //	fuzzfile FILE AT N       overwrite N octets of FILE from the offset AT (negative: from its end), or behind
 //	                         each place where TEXT stands, if AT is @TEXT
@@ -146,6 +150,7 @@ func TestScripts(t *testing.T) {
 			"wait-transferred": cmdWaitTransferred,
 			"notify":           cmdNotify,
 			"gone":             cmdGone,
+			"keep":             cmdKeep,
 			"expand":           cmdExpand,
 			"serve":            cmdServe,
 			"signal":           cmdSignal,
@@ -166,6 +171,7 @@ func TestScripts(t *testing.T) {
 			"flood":            cmdFlood,
 			"seal":             cmdSeal,
 			"filelimit":        cmdFileLimit,
+			"hold":             cmdHold,
 			"fuzzfile":         cmdFuzzFile,
 		},
 	})
@@ -187,9 +193,13 @@ type world struct {
 	weir      *process
 	watcher   *process
 	pending   map[string]*pending
+	held      []net.Conn
 }
 
 func (w *world) close() {
+	for _, c := range w.held {
+		_ = c.Close()
+	}
 	for _, p := range []*process{w.watcher, w.weir} {
 		if p != nil {
 			p.kill()
@@ -260,6 +270,17 @@ func cmdExpand(ts *testscript.TestScript, neg bool, args []string) {
 		text := os.Expand(ts.ReadFile(file), func(key string) string { return ts.Getenv(key) })
 		ts.Check(os.WriteFile(ts.MkAbs(file), []byte(text), 0o600))
 	}
+}
+
+func cmdKeep(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 2, 2, "keep VAR REGEXP")
+	re, err := regexp.Compile("(?m)" + args[1])
+	ts.Check(err)
+	m := re.FindStringSubmatch(ts.ReadFile("stdout"))
+	if len(m) < 2 {
+		ts.Fatalf("no match for %q", args[1])
+	}
+	ts.Setenv(args[0], m[1])
 }
 
 func cmdFuzzFile(ts *testscript.TestScript, neg bool, args []string) {

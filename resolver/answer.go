@@ -35,6 +35,11 @@ type scratch struct {
 	event audit.Event
 	out   []byte
 
+	limits *limits // in force for the query
+	cookie []byte  // option for the reply, in room; nil is none
+	room   [wire.CookieSize]byte
+	proven bool // the client is at the address it seems to be at
+
 	waiting  bool // the reply will be sent by a flight
 	recorded bool // the log was told of the query
 }
@@ -46,25 +51,31 @@ type scratch struct {
 func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry) []byte {
 	q, ev := &s.query, &s.event
 	*ev = audit.Event{Time: from.wall, Client: from.client, Transport: from.over, EDE: -1}
+	st := r.state.Load()
+	s.limits, s.cookie, s.proven = st.limits, nil, from.over != audit.UDP
 	s.waiting, s.recorded = false, false
+	ev.Revision = st.Revision
 	switch wire.Admit(msg) {
 	case wire.Ignore:
 		r.ignored.Add(1)
 		return nil
 	case wire.Malformed:
-		return r.reject(s, msg, wire.RcodeFormErr)
+		return r.reject(s, msg, from, wire.RcodeFormErr)
 	case wire.Unsupported:
-		return r.reject(s, msg, wire.RcodeNotImp)
+		return r.reject(s, msg, from, wire.RcodeNotImp)
 	case wire.Notify:
 		return r.notify(s, msg, from)
 	}
 	if q.Parse(msg) != nil && decodeOdd(q, msg) != nil {
-		return r.reject(s, msg, wire.RcodeFormErr)
+		return r.reject(s, msg, from, wire.RcodeFormErr)
 	}
 	ev.Name, ev.Type, ev.Class = q.Name(), q.Type, q.Class
-
-	st := r.state.Load()
-	ev.Revision = st.Revision
+	if !r.cookie(s, from) {
+		return r.reject(s, msg, from, wire.RcodeFormErr)
+	}
+	if got == nil && !r.allowed(s, from) {
+		return r.overRate(s, msg, from)
+	}
 	if !st.Access.Contains(from.client) {
 		ev.Source = audit.SourceRefused
 		return r.finish(s, msg, from, &replyRefused, wire.Finish{})
@@ -176,25 +187,34 @@ func (r *Resolver) sink(s *scratch, msg []byte, from *origin, st *State, why *ou
 	s.event.Source = audit.SourceSinkhole
 	rep := st.Sinkhole.reply(why.answer, s.query.Type, s.query.Class)
 	if rep == nil {
-		s.event.Dropped = true
-		r.record(s)
-		return nil
+		return r.drop(s)
 	}
 	s.event.EDE = edeBlocked
 	return r.finish(s, msg, from, rep, wire.Finish{EDE: why.ede})
 }
 
 // finish joins a reply with what the asker sent, records the query and returns
-// the packet. Where the log must be complete and cannot be, the answer is
-// SERVFAIL instead.
+// the packet, or nil if it is too late or the client has been told the same too
+// often. Where the log must be complete and cannot be, the answer is SERVFAIL
+// instead.
 func (r *Resolver) finish(s *scratch, msg []byte, from *origin, rep *wire.Reply, f wire.Finish) []byte {
-	f.Limit = wire.MaxTCP
+	f.Limit, f.Cookie = wire.MaxTCP, s.cookie
 	if from.over == audit.UDP {
 		f.Limit = s.query.Limit()
 	}
 	s.event.Rcode = uint16(rep.Rcode)
 	if f.Rcode != 0 {
 		s.event.Rcode = f.Rcode
+	}
+	if s.tooLate() {
+		r.tooLate.Add(1)
+		return r.drop(s)
+	}
+	if rep != &replyCut && r.tooAlike(s, from, s.event.Rcode) {
+		if r.alike.Add(1)%slips != 0 {
+			return r.suppress(s)
+		}
+		rep, f.EDE, f.Rcode = &replyCut, nil, 0
 	}
 	if !r.record(s) {
 		rep, f.EDE, f.Rcode = &replyServFail, r.auditFull, 0
@@ -204,9 +224,12 @@ func (r *Resolver) finish(s *scratch, msg []byte, from *origin, rep *wire.Reply,
 }
 
 // reject answers a packet that holds no question to speak of.
-func (r *Resolver) reject(s *scratch, msg []byte, rcode uint8) []byte {
+func (r *Resolver) reject(s *scratch, msg []byte, from *origin, rcode uint8) []byte {
 	s.event.Source, s.event.Rcode = audit.SourceError, uint16(rcode)
-	s.event.Revision = r.state.Load().Revision
+	if !r.allowed(s, from) {
+		s.event.Source, s.event.Reason = audit.SourceRefused, s.limits.byRate
+		return r.drop(s)
+	}
 	if !r.record(s) {
 		rcode = wire.RcodeServFail
 	}

@@ -3,8 +3,10 @@ package resolver
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/netip"
 	"runtime/debug"
 
 	"github.com/miekg/dns"
@@ -37,8 +39,9 @@ type flight struct {
 }
 
 type waiter struct {
-	msg  []byte
-	from origin
+	msg    []byte
+	from   origin
+	client netip.Addr // whose waiters it counts among
 }
 
 // waitersPerFlight times the most flights is how many queries may wait in all:
@@ -115,14 +118,22 @@ func (r *Resolver) board(q *wire.Query, name, msg []byte, from *origin) (f *flig
 		wait && (r.waiting >= waitersPerFlight*r.cfg.MaxInflight || f != nil && len(f.waiters) >= maxWaiters) {
 		return nil, false, old
 	}
+	client := st.limits.client(from.client)
+	if most := st.limits.Waiting; wait && most > 0 && r.waitingBy[client] >= most {
+		return nil, false, old
+	}
 	if f == nil {
+		if r.flightsTo[group.Name()] >= r.share(st) {
+			return nil, false, old
+		}
 		f, began = r.begin(key, st, group, from.mono), true
 	}
 	if !wait {
 		return f, began, old
 	}
-	f.waiters = append(f.waiters, waiter{msg: bytes.Clone(msg), from: *from})
+	f.waiters = append(f.waiters, waiter{msg: bytes.Clone(msg), from: *from, client: client})
 	r.waiting++
+	r.waitingBy[client]++
 	if old != nil && f.old == nil {
 		overdue := f // what a closure holds is allocated, and f is each time
 		f.old, f.stop = old, r.cfg.After(r.cfg.StaleTimer, func() { r.late(overdue) })
@@ -151,6 +162,7 @@ func (r *Resolver) begin(key []byte, st *State, group *upstream.Group, now int64
 	f := &flight{key: string(key), state: st, group: group, began: now, flushes: r.flushes.Load()}
 	f.waiters = f.room1[:0]
 	r.flights[f.key] = f
+	r.flightsTo[group.Name()]++
 	st.flights.Add(1)
 	r.inflight.Add(1)
 	return f
@@ -164,6 +176,37 @@ func (r *Resolver) depart(f *flight, q *wire.Query, name []byte, rewrite uint8) 
 	}
 	f.question(q, name)
 	go r.fly(f, bytes.Clone(q.Key()))
+}
+
+// share is how many flights one upstream may have: where there are several, one
+// that is slow leaves a quarter of the room to the others.
+func (r *Resolver) share(st *State) int {
+	if len(st.Groups) < 2 {
+		return r.cfg.MaxInflight
+	}
+	return max(r.cfg.MaxInflight-r.cfg.MaxInflight/4, 1)
+}
+
+// landed takes f out of what is counted. r.mu is held.
+func (r *Resolver) landed(f *flight) {
+	delete(r.flights, f.key)
+	lessOne(r.flightsTo, f.group.Name())
+	r.served(f.waiters)
+}
+
+// served takes waiters that wait no more out of what is counted. r.mu is held.
+func (r *Resolver) served(waiters []waiter) {
+	r.waiting -= len(waiters)
+	for i := range waiters {
+		lessOne(r.waitingBy, waiters[i].client)
+	}
+}
+
+// lessOne counts down to nothing, which takes no memory.
+func lessOne[K comparable](counts map[K]int, key K) {
+	if counts[key]--; counts[key] == 0 {
+		delete(counts, key)
+	}
 }
 
 // routed is the name by which a question finds its upstream: that of the parent
@@ -194,16 +237,12 @@ func (f *flight) question(q *wire.Query, name []byte) {
 func (r *Resolver) fly(f *flight, key []byte) {
 	defer r.inflight.Done()
 	catchFaults()
-	s, _ := r.scratches.Get().(*scratch)
-	if s == nil {
-		s = newScratch()
-	}
+	s := r.scratch()
 	e := r.fetch(f, key, s.out[:cap(s.out)])
 	r.keep(f, e)
 	f.state.flights.Done()
 	r.mu.Lock()
-	delete(r.flights, f.key)
-	r.waiting -= len(f.waiters)
+	r.landed(f)
 	back := r.notice(f, e.Stored)
 	r.mu.Unlock() // nobody can join any more
 	if back {
@@ -328,8 +367,14 @@ func decodeOdd(q *wire.Query, msg []byte) (err error) {
 		}
 		q.EDNS, q.DO, q.UDPSize, q.Version = true, opt.Do(), opt.UDPSize(), opt.Version()
 		for _, o := range opt.Option {
-			if o, ok := o.(*dns.EDNS0_LOCAL); ok && o.Code == wire.OptionMAC && len(o.Data) == len(q.MAC) {
-				q.MAC = [6]byte(o.Data)
+			switch o := o.(type) {
+			case *dns.EDNS0_LOCAL:
+				if o.Code == wire.OptionMAC && len(o.Data) == len(q.MAC) {
+					q.MAC = [6]byte(o.Data)
+				}
+			case *dns.EDNS0_COOKIE:
+				data, _ := hex.DecodeString(o.Cookie) // the decoder wrote it
+				q.Cookie.Read(data)
 			}
 		}
 	}

@@ -422,7 +422,7 @@ func TestPanicsAreContained(t *testing.T) {
 	w.listen()
 	whole := w.State()
 	// What no configuration leads to: a state without a policy. It is put in force without the care of Swap.
-	headless := &State{Access: whole.Access, Sinkhole: whole.Sinkhole, Local: whole.Local, Routes: whole.Routes, outcomes: whole.outcomes}
+	headless := &State{Access: whole.Access, Sinkhole: whole.Sinkhole, Local: whole.Local, Routes: whole.Routes, outcomes: whole.outcomes, limits: whole.limits}
 	w.Resolver.state.Store(headless)
 	if got := show(t, w.overUDP(query(t, www))); got != "SERVFAIL" {
 		t.Errorf("UDP: %s", got)
@@ -486,7 +486,7 @@ func TestPanicAtLanding(t *testing.T) {
 	w.begin(www, room)
 	w.begin(www, room)
 	whole := w.State()
-	w.Resolver.state.Store(&State{Access: whole.Access})
+	w.Resolver.state.Store(&State{Access: whole.Access, limits: whole.limits})
 	close(gate)
 	for range 2 {
 		if got := w.await(room); got != "SERVFAIL" {

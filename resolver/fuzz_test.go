@@ -15,7 +15,7 @@ import (
 // it that another library reads, within the size that the asker can take.
 func FuzzAnswer(f *testing.F) {
 	set := town(f)
-	set.special, set.private = true, true
+	set.special, set.private, set.limits = true, true, Limits{Cookies: true}
 	set.notify = func(zone []byte, _ netip.Addr) bool { return len(zone)%2 == 0 }
 	set.upstream = newServer(f, map[string]handler{"*": func(q, m *dns.Msg) bool {
 		switch name := q.Question[0].Name; len(name) % 4 {
@@ -35,6 +35,7 @@ func FuzzAnswer(f *testing.F) {
 		f.Add(query(f, q, dnssec, func(m *dns.Msg) { m.Extra = append(m.Extra, rr("k. 0 TXT x")) }), true)
 	}
 	f.Add(query(f, "www.example. A", edns, func(m *dns.Msg) { m.IsEdns0().SetVersion(3) }), true)
+	f.Add(query(f, "www.lab.example. A", withCookie(clientCookie)), false)
 	f.Add(notification(f, "rpz.example. SOA", edns), false)
 	f.Add(notification(f, "example. SOA", func(m *dns.Msg) { m.Answer = append(m.Answer, rr("example. 60 SOA ns. host. 2 3 4 5 6")) }), true)
 	f.Fuzz(func(t *testing.T, msg []byte, tcp bool) {

@@ -37,11 +37,21 @@ func roomy(c *audit.Config) { c.Interval = time.Hour }
 // TestMemoryAnswersAllocateNothing in the query path, from the clock reading
 // to the finished reply, the record of it included.
 func TestMemoryAnswersAllocateNothing(t *testing.T) {
+	for name, l := range map[string]Limits{"": {}, "with limits, ": generous, "beyond the rate, ": {Rate: 1, Cookies: true}} {
+		memoryAnswers(t, name, l)
+	}
+}
+
+// generous are limits that nobody reaches.
+var generous = Limits{Rate: 1e6, Burst: 1e6, Responses: 1e6, Cookies: true}
+
+func memoryAnswers(t *testing.T, name string, l Limits) {
 	set := town(t)
-	set.audit = roomy
+	set.audit, set.limits = roomy, l
 	w := newWorld(t, set)
+	good := cookieIn(t, w.exchange("", query(t, "www.lab.example. A", withCookie(clientCookie))))
 	for _, c := range memory {
-		for _, edit := range [][]func(*dns.Msg){nil, {edns}} {
+		for _, edit := range [][]func(*dns.Msg){nil, {edns}, {withCookie(clientCookie)}, {withCookie(good)}} {
 			msg := query(t, c.question, edit...)
 			w.exchange("", msg)
 			s, box := newScratch(), make(mailbox)
@@ -51,10 +61,17 @@ func TestMemoryAnswersAllocateNothing(t *testing.T) {
 				w.arrived(from)
 				out = w.answer(s, msg, from, nil)
 			}); n != 0 {
-				t.Errorf("%s: %v allocations, want 0", c.name, n)
+				t.Errorf("%s%s: %v allocations, want 0", name, c.name, n)
 			}
-			if s.waiting || !strings.HasPrefix(show(t, out), c.rcode) {
-				t.Errorf("%s was not answered from memory: %s", c.name, show(t, out))
+			want := c.rcode
+			if l.Rate == 1 && !s.proven {
+				want = "NOERROR tc"
+				if s.cookie != nil {
+					want = "BADCOOKIE"
+				}
+			}
+			if s.waiting || !strings.HasPrefix(show(t, out), want) {
+				t.Errorf("%s%s was not answered from memory: %s", name, c.name, show(t, out))
 			}
 		}
 	}
@@ -124,8 +141,11 @@ func names(n int) string {
 	return s.String()
 }
 
-func benchmarkAnswer(b *testing.B, question string) {
+func benchmarkAnswer(b *testing.B, question string) { benchmarkLimited(b, Limits{}, question) }
+
+func benchmarkLimited(b *testing.B, l Limits, question string) {
 	w := crowd(b)
+	w.reload(func(s *setup) { s.limits = l })
 	msg := query(b, question, edns)
 	w.exchange("", msg)
 	s := newScratch()
@@ -145,6 +165,7 @@ func benchmarkAnswer(b *testing.B, question string) {
 func BenchmarkAnswerHit(b *testing.B)      { benchmarkAnswer(b, "www.example. A") }
 func BenchmarkAnswerAlias(b *testing.B)    { benchmarkAnswer(b, "fine.example. A") }
 func BenchmarkAnswerSinkhole(b *testing.B) { benchmarkAnswer(b, "x.y.track.example. A") }
+func BenchmarkAnswerLimits(b *testing.B)   { benchmarkLimited(b, generous, "www.example. A") }
 func BenchmarkAnswerLocal(b *testing.B)    { benchmarkAnswer(b, "www.lab.example. A") }
 
 // misses returns a function that asks for a new name each time it is called, of

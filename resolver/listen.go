@@ -26,7 +26,8 @@ func (e *BindError) Unwrap() error { return e.Err }
 
 // Listen opens all sockets or none. The error is a *BindError. TCP is opened
 // first and not shared, so a second server on the same address fails although
-// the UDP sockets of one server share their port.
+// the UDP sockets of one server share their port, unless both have
+// Config.ReusePort.
 func (r *Resolver) Listen(ctx context.Context) (err error) {
 	defer func() {
 		if err != nil {
@@ -58,20 +59,26 @@ func (r *Resolver) listenOn(ctx context.Context, addr netip.AddrPort) error {
 		family = "6" // and only that: an IPv4 wildcard can stand beside it
 	}
 	var plain net.ListenConfig
-	t, err := plain.Listen(ctx, "tcp"+family, addr.String())
+	first := plain
+	if r.cfg.ReusePort {
+		first.Control = controlled(sharePort)
+	}
+	t, err := first.Listen(ctx, "tcp"+family, addr.String())
 	if err != nil {
 		return &BindError{"tcp", addr, err}
 	}
-	r.tcp = append(r.tcp, &tcpListener{r: r, listener: t, conns: map[*tcpConn]struct{}{}})
+	r.tcp = append(r.tcp, &tcpListener{r: r, listener: t, conns: map[*tcpConn]struct{}{}, stop: make(chan struct{})})
 	addr = t.Addr().(*net.TCPAddr).AddrPort() // the port, where it was 0
 
 	// Sockets that share a port also share it with a stranger who allows the
 	// same; one that does not share finds the stranger.
-	probe, err := plain.ListenPacket(ctx, "udp"+family, addr.String())
-	if err != nil {
-		return &BindError{"udp", addr, err}
+	if !r.cfg.ReusePort {
+		probe, err := plain.ListenPacket(ctx, "udp"+family, addr.String())
+		if err != nil {
+			return &BindError{"udp", addr, err}
+		}
+		_ = probe.Close()
 	}
-	_ = probe.Close()
 	n := r.cfg.UDPSockets
 	if n == 0 {
 		n = runtime.GOMAXPROCS(0)
@@ -80,12 +87,7 @@ func (r *Resolver) listenOn(ctx context.Context, addr netip.AddrPort) error {
 		n = 1
 	}
 	wild := addr.Addr().IsUnspecified()
-	shared := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
-		if cerr := c.Control(func(fd uintptr) { err = setUDPOptions(int(fd), family == "6", wild) }); cerr != nil {
-			return cerr
-		}
-		return err
-	}}
+	shared := net.ListenConfig{Control: controlled(func(fd int) error { return setUDPOptions(fd, family == "6", wild) })}
 	for range n {
 		c, err := shared.ListenPacket(ctx, "udp"+family, addr.String())
 		if err != nil {
@@ -94,6 +96,16 @@ func (r *Resolver) listenOn(ctx context.Context, addr netip.AddrPort) error {
 		r.udp = append(r.udp, &udpListener{r: r, conn: c.(*net.UDPConn), wild: wild})
 	}
 	return nil
+}
+
+// controlled has set called on a socket before it is bound.
+func controlled(set func(fd int) error) func(_, _ string, c syscall.RawConn) error {
+	return func(_, _ string, c syscall.RawConn) (err error) {
+		if cerr := c.Control(func(fd uintptr) { err = set(int(fd)) }); cerr != nil {
+			return cerr
+		}
+		return err
+	}
 }
 
 // Addrs returns the addresses listened on, each for UDP and TCP.

@@ -1,6 +1,8 @@
 package resolver
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -10,6 +12,7 @@ import (
 	"net/netip"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -109,6 +112,37 @@ func TestListenAllOrNothing(t *testing.T) {
 	}})
 	if err := third.Listen(context.Background()); !errors.As(err, &bind) || bind.Network != "udp" {
 		t.Errorf("on a taken UDP port: %v", err)
+	}
+}
+
+// TestSharedPort takes the consent of both, and then both answer.
+func TestSharedPort(t *testing.T) {
+	if !canShare {
+		t.Skip("this system shares no port")
+	}
+	on := func(addr netip.AddrPort, share bool) *world {
+		return newWorld(t, setup{special: true, config: func(c *Config) { c.Listen, c.ReusePort = []netip.AddrPort{addr}, share }})
+	}
+	for _, first := range []bool{false, true} {
+		for _, second := range []bool{false, true} {
+			w := on(netip.MustParseAddrPort("127.0.0.1:0"), first)
+			w.listen()
+			other := on(w.Addrs()[0], second)
+			var bind *BindError
+			if err := other.Listen(context.Background()); (first && second) != (err == nil) || err != nil && (!errors.As(err, &bind) || !errors.Is(err, syscall.EADDRINUSE)) {
+				t.Errorf("first shares %v, second %v: %v", first, second, err)
+			}
+			if !first || !second {
+				continue
+			}
+			other.Close()
+			other.listen()
+			for i := 0; other.Stats().Answered == 0 || w.Stats().Answered == 0; i++ { // the system spreads clients over them
+				if got := show(t, w.overUDP(query(t, "localhost. A"))); got != "NOERROR aa localhost. 3600 A 127.0.0.1;" || i == 200 {
+					t.Fatalf("question %d: %s", i, got)
+				}
+			}
+		}
 	}
 }
 
@@ -261,36 +295,200 @@ func TestClosingHalfwayKeepsTheReply(t *testing.T) {
 	}
 }
 
-func TestConnectionCap(t *testing.T) {
-	w := pipe(t, nil, func(c *Config) { c.TCPConns = 2 })
-	w.listen()
-	ask := func(c net.Conn) error {
-		if _, err := c.Write(framed(query(t, "quick.example. A"))); err != nil {
-			return err
-		}
-		_, err := unframe(c)
+// tcpAsk asks on a connection that is open.
+func tcpAsk(t testing.TB, c net.Conn, question string) error {
+	t.Helper()
+	if _, err := c.Write(framed(query(t, question))); err != nil {
 		return err
 	}
-	first, second := w.dial("tcp"), w.dial("tcp")
-	for _, c := range []net.Conn{first, second} {
+	_, err := unframe(c)
+	return err
+}
+
+// TestIdleMakesRoom: where all places are taken, a newcomer gets that of the
+// connection that has been idle for longest, and of none that is busy.
+func TestIdleMakesRoom(t *testing.T) {
+	gate := make(chan struct{})
+	open := sync.OnceFunc(func() { close(gate) })
+	defer open()
+	w := pipe(t, gate, func(c *Config) { c.TCPConns, c.TCPFirst, c.TCPIdle = 3, patience, patience })
+	w.listen()
+	ask := func(c net.Conn) error { return tcpAsk(t, c, "quick.example. A") }
+	busy, first, second := w.dial("tcp"), w.dial("tcp"), w.dial("tcp")
+	if _, err := busy.Write(framed(query(t, "slow.example. A"))); err != nil {
+		t.Fatal(err)
+	}
+	w.until(func() bool { return w.waiters() == 1 })
+	for _, c := range []net.Conn{first, second, first} { // second is idle for longer in the end
 		if err := ask(c); err != nil {
 			t.Fatal(err)
 		}
+		w.until(func() bool { return w.idle() == 2 }) // the answer is out a little before that
+	}
+	third := w.dial("tcp")
+	if err := ask(third); err != nil {
+		t.Fatalf("a newcomer: %v", err)
+	}
+	if err := ask(second); err == nil {
+		t.Error("the connection that was idle for longest stayed")
+	}
+	if err := ask(first); err != nil {
+		t.Errorf("a connection that was idle for less: %v", err)
+	}
+	w.until(func() bool { return w.idle() == 2 })
+	// When all are busy the newcomer is turned away.
+	for i, c := range []net.Conn{first, third} {
+		if _, err := c.Write(framed(query(t, "slow.example. A"))); err != nil {
+			t.Fatal(err)
+		}
+		w.until(func() bool { return w.waiters() == i+2 })
 	}
 	if err := ask(w.dial("tcp")); err == nil {
-		t.Error("a third connection was served")
+		t.Error("a connection took the place of a busy one")
 	}
-	if err := ask(second); err != nil {
-		t.Errorf("those who were there before: %v", err)
+	if st := w.Stats(); st.TCP != 3 || st.Evicted != 1 || st.Overload != 1 {
+		t.Errorf("stats %+v", st)
 	}
-	if show(t, w.overUDP(query(t, "quick.example. A"))) == "silence" || w.Stats().Overload != 1 {
-		t.Errorf("stats %+v", w.Stats())
+	if show(t, w.overUDP(query(t, "quick.example. A"))) == "silence" {
+		t.Error("UDP is not answered")
 	}
-	first.Close()
-	for { // until the server has seen it go
-		if c := w.dial("tcp"); ask(c) == nil {
-			break
+	open()
+	for _, c := range []net.Conn{busy, first, third} {
+		if _, err := unframe(c); err != nil {
+			t.Errorf("a busy connection: %v", err)
 		}
+		c.Close()
+	}
+	w.until(func() bool { return w.Stats().TCP == 0 })
+}
+
+// TestOneClientsConnections are few enough to leave room for others.
+func TestOneClientsConnections(t *testing.T) {
+	w := pipe(t, nil, func(c *Config) { c.TCPEach = 2 })
+	w.listen()
+	from := func(host byte) net.Conn {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, host)}}
+		c, err := d.Dial("tcp", w.Addrs()[0].String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		_ = c.SetDeadline(time.Now().Add(patience))
+		return c
+	}
+	var conns []net.Conn
+	for range 2 {
+		c := from(5)
+		if err := tcpAsk(t, c, "quick.example. A"); err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, c)
+	}
+	if tcpAsk(t, from(5), "quick.example. A") == nil {
+		t.Error("a third connection of one client was served")
+	}
+	if err := tcpAsk(t, from(6), "quick.example. A"); err != nil {
+		t.Errorf("another client: %v", err)
+	}
+	conns[0].Close()
+	w.until(func() bool { return w.Stats().TCP == 2 })
+	if err := tcpAsk(t, from(5), "quick.example. A"); err != nil {
+		t.Errorf("after one has ended: %v", err)
+	}
+}
+
+// TestOutsidersHoldNothing: who may not ask is turned away when it connects.
+func TestOutsidersHoldNothing(t *testing.T) {
+	w := pipe(t, nil, func(c *Config) { c.TCPConns = 1 })
+	w.set.access = nil
+	w.listen()
+	st := w.State().With(w.State().Policy)
+	st.Access = NewAccess([]netip.Prefix{netip.MustParsePrefix("127.0.0.9/32")})
+	w.Swap(st)
+	for range 3 {
+		if tcpAsk(t, w.dial("tcp"), "quick.example. A") == nil {
+			t.Error("an outsider was served")
+		}
+	}
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 9)}}
+	c, err := d.Dial("tcp", w.Addrs()[0].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := tcpAsk(t, c, "quick.example. A"); err != nil {
+		t.Errorf("a client: %v", err)
+	}
+	if s := w.Stats(); s.Outsider != 3 || s.TCP != 1 || s.Evicted != 0 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+// TestSilentConnectionEnds when its first octet does not come, long before one
+// that has asked is too idle.
+func TestSilentConnectionEnds(t *testing.T) {
+	w := pipe(t, nil, func(c *Config) { c.TCPFirst, c.TCPIdle = 50*time.Millisecond, patience })
+	w.listen()
+	asked, silent := w.dial("tcp"), w.dial("tcp")
+	if err := tcpAsk(t, asked, "quick.example. A"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := silent.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("a silent connection: %v, want its end", err)
+	}
+	if err := tcpAsk(t, asked, "quick.example. A"); err != nil {
+		t.Errorf("one that has asked: %v", err)
+	}
+}
+
+// TestSlowReaderEnds: a client that takes no reply loses its connection, and
+// with it the place, after the time to take one.
+func TestSlowReaderEnds(t *testing.T) {
+	w := pipe(t, nil, func(c *Config) { c.TCPWrite = 50 * time.Millisecond })
+	w.listen()
+	w.overTCP(query(t, "big.example. TXT"))
+	slow := w.dial("tcp")
+	var err error
+	for i := 0; i < 100_000 && err == nil; i++ { // more answers than both sides' buffers hold
+		_, err = slow.Write(framed(query(t, "big.example. TXT")))
+	}
+	if err == nil {
+		t.Error("it could write for ever")
+	}
+	w.until(func() bool { return w.Stats().TCP == 0 })
+}
+
+// TestMessageMemory: what a length announces is not taken before it comes.
+func TestMessageMemory(t *testing.T) {
+	for _, n := range []int{0, 11, 12, 511, 512, 513, 2000, 65535} {
+		want := make([]byte, n)
+		for i := range want {
+			want[i] = byte(i * 7)
+		}
+		in := bufio.NewReaderSize(bytes.NewReader(append(framed(want), 1, 2)), tcpRead)
+		got, err := readMessage(in, nil)
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%d octets: %d, %v", n, len(got), err)
+		}
+		if rest, _ := io.ReadAll(in); len(rest) != 2 {
+			t.Errorf("%d octets: %d are left behind it", n, len(rest))
+		}
+	}
+	got, err := readMessage(bufio.NewReaderSize(strings.NewReader("\xff\xffshort"), tcpRead), nil)
+	if err == nil || cap(got) > 2*tcpRead {
+		t.Errorf("five octets of 65535 took %d: %v", cap(got), err)
+	}
+}
+
+// TestDescriptorsAreReserved for upstreams, store and lists.
+func TestDescriptorsAreReserved(t *testing.T) {
+	w := newWorld(t, setup{config: func(c *Config) { c.Files, c.TCPConns, c.MaxInflight = 256, 1000, 4096 }})
+	if w.cfg.TCPConns != 64 || w.cfg.MaxInflight != 128 || w.places.all != 64 || strings.Count(w.said.String(), "for want of file descriptors") != 2 {
+		t.Errorf("%d connections, %d questions; said %s", w.cfg.TCPConns, w.cfg.MaxInflight, w.said)
+	}
+	w = newWorld(t, setup{config: func(c *Config) { c.Files, c.TCPConns, c.MaxInflight = 100_000, 1000, 4096 }})
+	if w.cfg.TCPConns != 1000 || w.cfg.MaxInflight != 4096 || w.said.String() != "" {
+		t.Errorf("%d connections, %d questions; said %s", w.cfg.TCPConns, w.cfg.MaxInflight, w.said)
 	}
 }
 
@@ -328,7 +526,7 @@ func TestSlowReaderDelaysNobody(t *testing.T) {
 	if _, err := c.Read(make([]byte, 512)); err != nil {
 		t.Fatal(err)
 	}
-	if d := time.Since(began); d > tcpWrite/2 {
+	if d := time.Since(began); d > w.cfg.TCPWrite/2 {
 		t.Errorf("waited %v behind a client that does not read", d)
 	}
 	slow.Close()
@@ -401,6 +599,16 @@ func (w *world) until(done func() bool) {
 			w.t.Fatal("did not come about")
 		}
 	}
+}
+
+// idle is how many connections are idle.
+func (w *world) idle() (n int) {
+	w.places.mu.Lock()
+	defer w.places.mu.Unlock()
+	for p := w.places.idle.next; p != &w.places.idle; p = p.next {
+		n++
+	}
+	return n
 }
 
 // waiters is how many queries wait for flights.

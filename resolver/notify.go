@@ -14,12 +14,15 @@ import (
 func (r *Resolver) notify(s *scratch, msg []byte, from *origin) []byte {
 	q, ev, st := &s.query, &s.event, r.state.Load()
 	if st.Notify == nil {
-		return r.reject(s, msg, wire.RcodeNotImp)
+		return r.reject(s, msg, from, wire.RcodeNotImp)
 	}
 	if decodeOdd(q, msg) != nil || q.Type != wire.TypeSOA {
-		return r.reject(s, msg, wire.RcodeFormErr)
+		return r.reject(s, msg, from, wire.RcodeFormErr)
 	}
-	ev.Name, ev.Type, ev.Class, ev.Revision = q.Name(), q.Type, q.Class, st.Revision
+	ev.Name, ev.Type, ev.Class = q.Name(), q.Type, q.Class
+	if !r.allowed(s, from) {
+		return r.overRate(s, msg, from)
+	}
 	if q.Class != wire.ClassINET || !st.Notify(q.Name(), from.client) {
 		ev.Source = audit.SourceRefused
 		return r.finish(s, msg, from, &replyRefused, wire.Finish{})

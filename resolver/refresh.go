@@ -28,7 +28,7 @@ func (r *Resolver) refresh(q *wire.Query, now int64, rewrite uint8) {
 	r.mu.Lock()
 	st, group, key := r.way(q, name, room[:0])
 	h := r.health[group.Name()]
-	if r.closing || len(r.flights) >= (r.cfg.MaxInflight+1)/2 || r.flights[string(key)] != nil || h.failing(now) && !h.probe(now) {
+	if r.closing || len(r.flights) >= (r.cfg.MaxInflight+1)/2 || r.flights[string(key)] != nil || r.flightsTo[group.Name()] >= r.share(st) || h.failing(now) && !h.probe(now) {
 		r.mu.Unlock()
 		return
 	}

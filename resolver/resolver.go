@@ -2,7 +2,9 @@ package resolver
 
 import (
 	"context"
+	"hash/maphash"
 	"log/slog"
+	"math"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -19,10 +21,15 @@ import (
 type Config struct {
 	Listen      []netip.AddrPort // UDP and TCP; port 0 takes a free one, the same for both
 	UDPSockets  int              // for each address; 0 means one for each core
+	ReusePort   bool             // share the addresses with another process that does so too
 	TCPConns    int              // open at a time; 0 means 1000
-	TCPIdle     time.Duration    // without a message; 0 means 10 s
+	TCPEach     int              // of them for one client; 0 is no limit
+	TCPFirst    time.Duration    // for the first octet of the first message; 0 means 3 s
+	TCPIdle     time.Duration    // for a whole message; 0 means 10 s
+	TCPWrite    time.Duration    // for a client to take a reply; 0 means 5 s
 	Drain       time.Duration    // for misses in flight at the end; 0 means 2 s
 	MaxInflight int              // questions asked upstream at a time; 0 means 4096
+	Files       uint64           // descriptors that may be open; 0 asks the system
 	CacheSize   int64            // octets
 	TTL         TTL
 	Stale       time.Duration // how long after its end an answer may still be given; 0 means not at all
@@ -41,13 +48,15 @@ type Config struct {
 
 // Resolver answers queries. Listen, then Run.
 type Resolver struct {
-	cfg    Config
-	log    *audit.Log
-	logger *slog.Logger
-	now    func() time.Time
-	base   time.Time // zero of the monotonic clock
-	state  atomic.Pointer[State]
-	cache  *cache.Cache
+	cfg     Config
+	log     *audit.Log
+	logger  *slog.Logger
+	now     func() time.Time
+	base    time.Time // zero of the monotonic clock
+	state   atomic.Pointer[State]
+	cache   *cache.Cache
+	limits  limiter
+	secrets atomic.Pointer[secrets]
 
 	auditFull []byte // Extended DNS Errors, encoded
 	tooMany   []byte
@@ -56,7 +65,7 @@ type Resolver struct {
 
 	udp      []*udpListener
 	tcp      []*tcpListener
-	tcpSlots chan struct{} // one for each open connection
+	places   *places
 	draining atomic.Bool
 
 	ctx       context.Context // of all flights; ends when draining is over
@@ -64,12 +73,16 @@ type Resolver struct {
 	mu        sync.Mutex // guards what follows, and the step from one state to the next
 	flights   map[string]*flight
 	health    map[string]*health // by the name of the group
+	flightsTo map[string]int     // by name of the upstream
 	waiting   int                // on all flights
+	waitingBy map[netip.Addr]int // by client
 	closing   bool
-	scratches sync.Pool      // *scratch, for flights
+	scratches sync.Pool      // *scratch, for flights and TCP
 	inflight  sync.WaitGroup // flights, and replies of theirs that are being written
 
-	answered, ignored, overload, panics, unsent, outdated, refreshed, flushes atomic.Uint64
+	answered, ignored, overload, panics, unsent atomic.Uint64
+	limited, alike, outsiders, evicted, tooLate atomic.Uint64
+	outdated, refreshed, flushes                atomic.Uint64
 }
 
 // New makes a resolver in state st. It opens and starts nothing.
@@ -79,7 +92,9 @@ func New(cfg Config, st *State) *Resolver {
 			*v = d
 		}
 	}
+	def(&cfg.TCPFirst, 3*time.Second)
 	def(&cfg.TCPIdle, 10*time.Second)
+	def(&cfg.TCPWrite, 5*time.Second)
 	def(&cfg.Drain, 2*time.Second)
 	if cfg.TCPConns == 0 {
 		cfg.TCPConns = 1000
@@ -96,21 +111,48 @@ func New(cfg Config, st *State) *Resolver {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	cfg.reserve()
+	if cfg.TCPEach == 0 {
+		cfg.TCPEach = math.MaxInt
+	}
 	r := &Resolver{
 		cfg: cfg, log: cfg.Log, logger: cfg.Logger, now: cfg.Now, base: cfg.Now(),
 		cache:     cache.New(cfg.CacheSize),
 		flights:   map[string]*flight{},
 		health:    map[string]*health{},
-		tcpSlots:  make(chan struct{}, cfg.TCPConns),
+		flightsTo: map[string]int{},
+		waitingBy: map[netip.Addr]int{},
+		places:    newPlaces(cfg.TCPConns, cfg.TCPEach),
 		auditFull: wire.AppendEDE(nil, edeOther, "audit store full"),
 		tooMany:   wire.AppendEDE(nil, edeNetwork, "too many questions in flight"),
 		stale:     wire.AppendEDE(nil, edeStale, ""),
 		staleName: wire.AppendEDE(nil, edeStaleName, ""),
 	}
+	r.limits.seed = maphash.MakeSeed()
+	r.secrets.Store(newSecrets(0, newSecrets(0, wire.CookieSecret{}).now))
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	st.Prepare(cfg.Log)
 	r.state.Store(st)
 	return r
+}
+
+// reserve keeps clients' connections to a quarter of the descriptors that may be
+// open, and questions upstream, each of which may have a socket, to half of them.
+// What is left is for the listeners, the store and the lists.
+func (cfg *Config) reserve() {
+	if cfg.Files == 0 {
+		cfg.Files = openFiles()
+	}
+	for _, c := range []struct {
+		what  string
+		most  *int
+		share uint64
+	}{{"TCP connections", &cfg.TCPConns, cfg.Files / 4}, {"questions in flight", &cfg.MaxInflight, cfg.Files / 2}} {
+		if uint64(*c.most) > c.share {
+			cfg.Logger.Warn("fewer "+c.what+" than configured, for want of file descriptors", "configured", *c.most, "now", c.share, "descriptors", cfg.Files)
+			*c.most = max(int(c.share), 1)
+		}
+	}
 }
 
 // State returns the state in force.
@@ -203,9 +245,15 @@ type Stats struct {
 	Overload uint64     `json:"overload"` // SERVFAIL for want of room
 	Panics   uint64     `json:"panics"`
 	Unsent   uint64     `json:"unsent"`   // replies that the network did not take
+	Limited  uint64     `json:"limited"`  // queries beyond their client's rate
+	Alike    uint64     `json:"alike"`    // answers beyond the limit of those alike; half of them went out cut
+	Late     uint64     `json:"late"`     // answers that came too late to be sent
 	Stale    uint64     `json:"stale"`    // answers that had expired, those blocked in the end too
 	Prefetch uint64     `json:"prefetch"` // questions asked anew before an answer ended
 	Inflight int        `json:"inflight"`
+	TCP      int        `json:"tcp"`       // connections that are open
+	Evicted  uint64     `json:"evicted"`   // idle connections that had to make room for others
+	Outsider uint64     `json:"outsiders"` // connections of those who may not ask
 	Cache    CacheStats `json:"cache"`
 }
 
@@ -219,8 +267,18 @@ func (r *Resolver) Stats() Stats {
 	r.mu.Unlock()
 	return Stats{
 		Answered: r.answered.Load(), Ignored: r.ignored.Load(), Overload: r.overload.Load(),
-		Panics: r.panics.Load(), Unsent: r.unsent.Load(), Stale: r.outdated.Load(), Prefetch: r.refreshed.Load(), Inflight: inflight, Cache: r.cache.Stats(),
+		Panics: r.panics.Load(), Unsent: r.unsent.Load(),
+		Limited: r.limited.Load(), Alike: r.alike.Load(), Late: r.tooLate.Load(), Stale: r.outdated.Load(), Prefetch: r.refreshed.Load(),
+		Evicted: r.evicted.Load(), Outsider: r.outsiders.Load(), TCP: r.places.open(), Inflight: inflight, Cache: r.cache.Stats(),
 	}
+}
+
+// scratch returns one from among those that are not in use, where it is to be put back.
+func (r *Resolver) scratch() *scratch {
+	if s, ok := r.scratches.Get().(*scratch); ok {
+		return s
+	}
+	return newScratch()
 }
 
 // newScratch makes room for any reply.

@@ -13,12 +13,15 @@ const (
 	udpBuffer = 4 << 20
 )
 
+// sharePort lets other sockets of this user have the same port.
+func sharePort(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) }
+
 // setUDPOptions prepares a UDP socket before it is bound: a shared port; no
 // path MTU discovery, which spoofed ICMP could abuse (RFC 9715 §3.1); room for
 // bursts as far as the system allows; and on a wildcard address the address
 // asked, with each packet.
 func setUDPOptions(fd int, v6, wild bool) error {
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
+	if err := sharePort(fd); err != nil {
 		return err
 	}
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, udpBuffer) != nil {

@@ -2,7 +2,10 @@
 
 package resolver
 
-import "net/netip"
+import (
+	"errors"
+	"net/netip"
+)
 
 // Elsewhere than on Linux there is one UDP socket for each address, and a
 // wildcard address leaves the choice of the reply's source to the system.
@@ -10,6 +13,8 @@ const (
 	canShare = false
 	oobSize  = 64
 )
+
+func sharePort(int) error { return errors.ErrUnsupported }
 
 func setUDPOptions(int, bool, bool) error { return nil }
 

@@ -74,15 +74,12 @@ func (r *Resolver) late(f *flight) {
 	}
 	waiters := f.waiters
 	f.waiters, f.late = nil, true
-	r.waiting -= len(waiters)
+	r.served(waiters)
 	r.inflight.Add(1)
 	r.mu.Unlock()
 	defer r.inflight.Done()
 	catchFaults()
-	s, _ := r.scratches.Get().(*scratch)
-	if s == nil {
-		s = newScratch()
-	}
+	s := r.scratch()
 	for i := range waiters {
 		r.land(s, &waiters[i], f.old)
 	}

@@ -35,6 +35,9 @@ type State struct {
 	// counts; nil is none.
 	Tellers *bart.Lite
 
+	Limits Limits
+
+	limits   *limits
 	outcomes []outcome       // parallel to Policy.Outcomes
 	groups   []uint32        // labels of Policy.Groups in the audit log, from 1 as decisions number them
 	forged   []byte          // Extended DNS Error of an answer with another name in it
@@ -75,6 +78,7 @@ func (s *State) Prepare(log *audit.Log) {
 	if s.flights == nil {
 		s.flights = new(sync.WaitGroup)
 	}
+	s.limits = newLimits(s.Limits, log)
 	all := s.Policy.Outcomes()
 	s.outcomes = make([]outcome, len(all))
 	for i, o := range all {

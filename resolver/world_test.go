@@ -45,6 +45,7 @@ type setup struct {
 	special   bool
 	private   bool
 	access    []string
+	limits    Limits
 	notify    func(zone []byte, from netip.Addr) bool
 	upstream  *server            // of all names but those in forward
 	forward   map[string]*server // by zone
@@ -193,7 +194,7 @@ func (w *world) state(revision uint64) *State {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	st := &State{Revision: revision, Policy: policy, Sinkhole: NewSinkhole(set.sinkhole)}
+	st := &State{Revision: revision, Policy: policy, Sinkhole: NewSinkhole(set.sinkhole), Limits: set.limits}
 	group := func(name string, x upstream.Exchanger) *upstream.Group {
 		g, err := upstream.NewGroup(upstream.GroupConfig{Name: name, Servers: []upstream.Exchanger{x}, Timeout: patience, Deadline: cmp.Or(set.deadline, patience)})
 		if err != nil {

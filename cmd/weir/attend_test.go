@@ -465,6 +465,8 @@ func TestPolicyChangesUnderQueries(t *testing.T) {
 [[zone]]
 name = "lab.example"
 records = ["www A 192.0.2.1"]
+[limits]
+late = "0s"
 [resolver]
 deadline = "60s"
 [upstream.default]

@@ -281,9 +281,12 @@ func recordText(r *audit.Record, p palette) string {
 	if r.Stripped {
 		text += " stripped"
 	}
-	if r.Policy != "" {
+	if r.Policy != "" || r.Rule != "" {
 		why := []string{r.Policy, "rule " + r.Rule}
-		if r.Rule == "default" {
+		switch {
+		case r.Policy == "": // a limit
+			why = []string{r.Rule}
+		case r.Rule == "default":
 			why = []string{r.Policy, "default"}
 		}
 		for _, s := range []string{r.Category, r.List, r.Entry} {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -53,6 +54,7 @@ func build(ctx context.Context, cfg *Config, at site) (*built, error) {
 		return nil, err
 	}
 	b.sink()
+	b.limit()
 	b.route(faults, sum, at.self, at.logger)
 	b.local(faults, sum)
 
@@ -69,6 +71,31 @@ func build(ctx context.Context, cfg *Config, at site) (*built, error) {
 func (b *built) sink() {
 	s := &b.cfg.Sinkhole
 	b.state.Sinkhole = resolver.NewSinkhole(resolver.SinkholeConfig{Answer: answer(s.Answer), TTL: seconds(s.TTL), Addresses: s.Addresses})
+}
+
+// limit says what one client may have.
+func (b *built) limit() {
+	l := &b.cfg.Limits
+	over := map[string]resolver.Over{"truncate": resolver.OverTruncate, "drop": resolver.OverDrop, "refuse": resolver.OverRefuse}
+	b.state.Limits = resolver.Limits{
+		Rate: l.Rate, Burst: l.Burst, Over: over[l.Over], Responses: l.Responses, PrefixV4: l.PrefixV4, PrefixV6: l.PrefixV6,
+		Cookies: l.Cookies, Waiting: l.Waiting, Late: l.Late,
+	}
+	for _, text := range [...]string{l.CookieSecret, l.CookieSecretAlso} {
+		if text != "" {
+			secret, _ := cookieSecret(text) // checked when the file was read
+			b.state.Limits.CookieSecrets = append(b.state.Limits.CookieSecrets, secret)
+		}
+	}
+}
+
+// cookieSecret reads a secret of [limits].
+func cookieSecret(text string) (secret [16]byte, err error) {
+	if len(text) != 2*len(secret) {
+		return secret, hex.ErrLength
+	}
+	_, err = hex.Decode(secret[:], []byte(text))
+	return secret, err
 }
 
 // load reads the lists and compiles the policies over them. The error is that of

@@ -33,6 +33,9 @@ func (b *built) changes(next *built) []string {
 	diff(&out, "upstream", named(b.cfg.Upstreams, upstreamText), named(next.cfg.Upstreams, upstreamText))
 	diff(&out, "forward", named(b.cfg.Forwards, forwardText), named(next.cfg.Forwards, forwardText))
 	diff(&out, "zone", named(b.cfg.Zones, zoneText), named(next.cfg.Zones, zoneText))
+	if was, now := &b.cfg.Limits, &next.cfg.Limits; was.CookieSecret != now.CookieSecret || was.CookieSecretAlso != now.CookieSecretAlso {
+		out = append(out, "setting limits changed: another cookie secret")
+	}
 	diff(&out, "setting", settings(b.cfg), settings(next.cfg))
 	return out
 }
@@ -233,6 +236,7 @@ func zoneText(z *Zone) (string, string) {
 func settings(c *Config) map[string]string {
 	return map[string]string{
 		"access.allow":          fmt.Sprint(c.Access.Allow),
+		"limits":                limitsText(c),
 		"sinkhole":              fmt.Sprint(c.Sinkhole),
 		"local.special_names":   fmt.Sprint(c.Local.SpecialNames),
 		"local.private_reverse": fmt.Sprint(c.Local.PrivateReverse),
@@ -246,6 +250,13 @@ func settings(c *Config) map[string]string {
 		"lists.max_growth":      c.Lists.MaxGrowth.String(),
 		"lists.on_error":        c.Lists.OnError,
 	}
+}
+
+// limitsText is [limits] in one line, without secrets.
+func limitsText(c *Config) string {
+	l := &c.Limits
+	return fmt.Sprintf("rate %d, burst %d, over %s, responses %d, prefixes /%d and /%d, cookies %t, waiting %d, late %v",
+		l.Rate, l.Burst, l.Over, l.Responses, l.PrefixV4, l.PrefixV6, l.Cookies, l.Waiting, l.Late)
 }
 
 // fixed names the tables whose change takes a restart and differs between two

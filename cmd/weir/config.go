@@ -40,10 +40,17 @@ type Config struct {
 		Drain time.Duration `toml:"drain" default:"2s" min:"0s" max:"5m"`
 		// TCPConnections is how many client connections may be open at once, all addresses together.
 		TCPConnections int `toml:"tcp_connections" default:"1000" min:"1" max:"1000000"`
+		// TCPPerClient is how many of them one client may have.
+		TCPPerClient int `toml:"tcp_per_client" default:"100" min:"1" max:"1000000"`
+		// TCPFirst is how long a new connection may take for its first octet, TCPWrite a client to take an answer.
+		TCPFirst time.Duration `toml:"tcp_first" default:"3s" min:"100ms" max:"1h"`
+		TCPWrite time.Duration `toml:"tcp_write" default:"5s" min:"100ms" max:"1h"`
 		// TCPIdle is how long a client connection may stay silent before it is closed (RFC 7766 §6.2.3).
 		TCPIdle time.Duration `toml:"tcp_idle" default:"10s" min:"100ms" max:"1h"`
 		// UDPSockets is the number of sockets for each listen address; 0 means one per core.
 		UDPSockets int `toml:"udp_sockets" default:"0" min:"0" max:"1024"`
+		// ReusePort shares the addresses with another server that does so too; without it the second one does not start.
+		ReusePort bool `toml:"reuse_port" default:"false"`
 	} `toml:"server"`
 
 	// Access is who may ask at all; all others are refused (RFC 5358).
@@ -51,6 +58,31 @@ type Config struct {
 		// Allow holds the client networks that are answered.
 		Allow []netip.Prefix `toml:"allow" default:"127.0.0.0/8 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 169.254.0.0/16 ::1/128 fc00::/7 fe80::/10"`
 	} `toml:"access"`
+
+	// Limits bounds what one client may have. What is sent over UDP alone may come from anybody in the client's name.
+	Limits struct {
+		// Rate is how many queries a second a client may send over UDP, and Burst how many at once after a silence; 0 is no
+		// limit, and a burst of Rate.
+		Rate  int `toml:"rate" default:"0" min:"0" max:"10000000"`
+		Burst int `toml:"burst" default:"0" min:"0" max:"10000000"`
+		// Over is what a query beyond that gets: "truncate" makes a client that is where it says come back over TCP.
+		Over string `toml:"over" default:"truncate" oneof:"truncate drop refuse"`
+		// Responses is how many answers about one name a client gets over UDP in a second; 0 is no limit.
+		Responses int `toml:"responses" default:"0" min:"0" max:"10000000"`
+		// PrefixV4 and PrefixV6 are the length of the networks that count as one client.
+		PrefixV4 int `toml:"prefix_v4" default:"32" min:"8" max:"32"`
+		PrefixV6 int `toml:"prefix_v6" default:"64" min:"16" max:"128"`
+		// Waiting is how many queries of a client may wait for upstreams; 0 is no limit.
+		Waiting int `toml:"waiting" default:"1000" min:"0" max:"10000000"`
+		// Late is the age from which an answer is not sent over UDP any more; 0 is never.
+		Late time.Duration `toml:"late" default:"1.9s" min:"0s" max:"1m"`
+		// Cookies gives cookies to clients that ask for them (RFC 7873); a client with one is where it says, and free of the above.
+		Cookies bool `toml:"cookies" default:"true"`
+		// CookieSecret makes them, 32 hexadecimal digits, and CookieSecretAlso is another that is good, for servers with one
+		// address (RFC 9018 §5). Without one there is a new secret each day.
+		CookieSecret     string `toml:"cookie_secret,secret"`
+		CookieSecretAlso string `toml:"cookie_secret_also,secret"`
+	} `toml:"limits"`
 
 	// Resolver limits the work for names that memory does not answer.
 	Resolver struct {

@@ -26,6 +26,7 @@ func checkConfig(r *report, cfg *Config) {
 	c.version()
 	c.listen()
 	c.access()
+	c.clientLimits()
 	c.upstreams()
 	c.forwards()
 	c.zones()
@@ -71,6 +72,21 @@ func (c *checker) listen() {
 		if at.Addr().IsMulticast() {
 			c.errorAt(c.At(at), fmt.Sprintf("%v is a multicast address", at), "no address of this machine")
 		}
+	}
+}
+
+func (c *checker) clientLimits() {
+	l := &c.Limits
+	for _, field := range [...]*string{&l.CookieSecret, &l.CookieSecretAlso} {
+		if _, err := cookieSecret(*field); err != nil && *field != "" {
+			c.errorAt(c.At(field), "this cookie secret does not fit", "not 32 hexadecimal digits", "`openssl rand -hex 16` makes one")
+		}
+	}
+	if !c.absent(&l.CookieSecretAlso) && c.absent(&l.CookieSecret) {
+		c.errorAt(c.At(&l.CookieSecretAlso), `"cookie_secret_also" stands alone`, "nothing makes cookies", `write "cookie_secret" too`)
+	}
+	if l.Burst > 0 && l.Rate == 0 && !c.broken(&l.Rate) {
+		c.warnAt(c.At(&l.Burst), `"burst" has no effect`, `without a "rate"`)
 	}
 }
 

@@ -138,6 +138,9 @@ func checkSecretFault(t *testing.T, cfg *Config, hint string) {
 // TestSecretsAreNotQuoted asserts that no secret of a configuration appears in what is said about it, then or later.
 func TestSecretsAreNotQuoted(t *testing.T) {
 	text := `version = 1
+[limits]
+cookie_secret = "00112233445566778899aabbccdd7777"
+cookie_secret_also = "8888"
 [tsig.k]
 secret = "c2VjcmV0" # too short
 [category.a]
@@ -145,10 +148,12 @@ sources = [ "http://user:hunter2@feeds.example/a", { from = "https://token@feeds
 `
 	cfg, problems := parseConfig("config.toml", []byte(text))
 	faults := newFaults(cfg)
+	faults.at(&cfg.Limits.CookieSecret, "a mistake")
+	faults.at(&cfg.Limits.CookieSecretAlso, "a mistake")
 	faults.at(&cfg.TSIGs[0].Secret, "a mistake")
 	faults.at(&cfg.Categories[0].Sources[0], "a mistake")
 	for _, said := range []string{renderProblems(problems, ""), renderProblems(faults.report.sorted(), "")} {
-		for _, secret := range []string{"hunter2", `hun\u0074er2`, "c2VjcmV0", "token@"} {
+		for _, secret := range []string{"hunter2", `hun\u0074er2`, "c2VjcmV0", "token@", "7777", "8888"} {
 			if strings.Contains(said, secret) {
 				t.Errorf("%q is quoted:\n%s", secret, said)
 			}

@@ -241,6 +241,8 @@ func (p *past) asRecorded(e *admin.Explanation, granted *exceptions.Store) {
 	p.step(e, p.Source, p.Rcode, "", "%s", strings.Join(p.Answers, " "))
 	why := "the lists and hosts of today lead elsewhere"
 	switch {
+	case p.Policy == "" && strings.HasSuffix(p.Rule, " limit"):
+		why = "it was turned away before anything was decided"
 	case p.revision == nil:
 		why = "the configuration of its time is not kept"
 	case p.b == nil:

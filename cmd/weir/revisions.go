@@ -56,9 +56,13 @@ func (c *Config) publicText() []byte {
 		lines[at.Line-1] = blank(lines[at.Line-1], at)
 	}
 	text := bytes.Join(lines, nil)
+	secrets := []string{c.Limits.CookieSecret, c.Limits.CookieSecretAlso}
 	for i := range c.TSIGs {
-		if secret := []byte(c.TSIGs[i].Secret); len(secret) > 0 { // in a comment, say
-			text = bytes.ReplaceAll(text, secret, bytes.Repeat([]byte("A"), len(secret)))
+		secrets = append(secrets, c.TSIGs[i].Secret)
+	}
+	for _, secret := range secrets {
+		if secret != "" { // in a comment, say
+			text = bytes.ReplaceAll(text, []byte(secret), bytes.Repeat([]byte("A"), len(secret)))
 		}
 	}
 	again, _ := parseConfig(c.File, text)

@@ -148,8 +148,9 @@ func openServer(ctx context.Context, cfg *Config, logger *slog.Logger, clock exc
 	s.number(s.now, 0)
 	s.now.state.Policy = s.now.state.Policy.With(s.attendant.known(s.now))
 	s.resolver = resolver.New(resolver.Config{
-		Listen: cfg.Server.Listen, UDPSockets: cfg.Server.UDPSockets,
-		TCPConns: cfg.Server.TCPConnections, TCPIdle: cfg.Server.TCPIdle, Drain: cfg.Server.Drain,
+		Listen: cfg.Server.Listen, UDPSockets: cfg.Server.UDPSockets, ReusePort: cfg.Server.ReusePort,
+		TCPConns: cfg.Server.TCPConnections, TCPEach: cfg.Server.TCPPerClient, Drain: cfg.Server.Drain,
+		TCPFirst: cfg.Server.TCPFirst, TCPIdle: cfg.Server.TCPIdle, TCPWrite: cfg.Server.TCPWrite,
 		MaxInflight: cfg.Resolver.MaxInflight,
 		CacheSize:   int64(cfg.Cache.Size),
 		TTL:         resolver.TTL{Min: seconds(cfg.Cache.MinTTL), Max: seconds(cfg.Cache.MaxTTL), MaxNegative: seconds(cfg.Cache.MaxNegativeTTL)},

@@ -30,15 +30,16 @@ const (
 	ClassANY  = 255
 )
 
-// Response codes (RFC 1035 §4.1.1, RFC 6891 §9).
+// Response codes (RFC 1035 §4.1.1, RFC 6891 §9, RFC 7873 §8).
 const (
-	RcodeSuccess  = 0
-	RcodeFormErr  = 1
-	RcodeServFail = 2
-	RcodeNXDomain = 3
-	RcodeNotImp   = 4
-	RcodeRefused  = 5
-	RcodeBadVers  = 16
+	RcodeSuccess   = 0
+	RcodeFormErr   = 1
+	RcodeServFail  = 2
+	RcodeNXDomain  = 3
+	RcodeNotImp    = 4
+	RcodeRefused   = 5
+	RcodeBadVers   = 16
+	RcodeBadCookie = 23
 )
 
 // ErrOdd says that a query is outside the grammar that [Query.Parse] reads. It
@@ -103,6 +104,7 @@ type Query struct {
 	AD      bool
 	CD      bool
 	MAC     [6]byte // the client's hardware address, as a forwarder told it; zero when none did
+	Cookie  Cookie
 
 	end int // offset just after the question
 	n   int // length of the name
@@ -163,7 +165,7 @@ func (q *Query) Parse(msg []byte) error {
 	q.RD = msg[2]&0x01 != 0
 	q.AD = msg[3]&0x20 != 0
 	q.CD = msg[3]&0x10 != 0
-	q.EDNS, q.DO, q.UDPSize, q.Version, q.MAC = false, false, 0, 0, [6]byte{}
+	q.EDNS, q.DO, q.UDPSize, q.Version, q.MAC, q.Cookie = false, false, 0, 0, [6]byte{}, Cookie{}
 	switch rest := msg[q.end:]; binary.BigEndian.Uint16(msg[10:]) {
 	case 0:
 		if len(rest) != 0 {
@@ -211,7 +213,7 @@ func (q *Query) seal() {
 }
 
 // parseOPT reads an OPT record that must fill rest exactly (RFC 6891 §6.1.2).
-// Options are walked, bounded and, but for OptionMAC, ignored.
+// Options are walked, bounded and, but for OptionMAC and OptionCookie, ignored.
 func (q *Query) parseOPT(rest []byte) bool {
 	if len(rest) < 11 || rest[0] != 0 || binary.BigEndian.Uint16(rest[1:]) != TypeOPT {
 		return false
@@ -232,8 +234,13 @@ func (q *Query) parseOPT(rest []byte) bool {
 		if l > len(opts) {
 			return false
 		}
-		if l == 4+len(q.MAC) && binary.BigEndian.Uint16(opts) == OptionMAC {
-			q.MAC = [6]byte(opts[4:])
+		switch binary.BigEndian.Uint16(opts) {
+		case OptionCookie:
+			q.Cookie.Read(opts[4:l])
+		case OptionMAC:
+			if l == 4+len(q.MAC) {
+				q.MAC = [6]byte(opts[4:])
+			}
 		}
 		opts = opts[l:]
 	}

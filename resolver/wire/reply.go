@@ -24,10 +24,11 @@ type Reply struct {
 
 // Finish is what an asker adds to a [Reply].
 type Finish struct {
-	Age   uint32 // seconds that every TTL has counted down
-	Limit int    // largest reply in octets
-	EDE   []byte // one encoded Extended DNS Error option, or nil; see AppendEDE
-	Rcode uint16 // used instead of the reply's own when not zero, up to 12 bits
+	Age    uint32 // seconds that every TTL has counted down
+	Limit  int    // largest reply in octets
+	Cookie []byte // one encoded COOKIE option, or nil; see Cookie.Append
+	EDE    []byte // one encoded Extended DNS Error option, or nil, left out where there is no room; see AppendEDE
+	Rcode  uint16 // used instead of the reply's own when not zero, up to 12 bits
 }
 
 // Append writes the whole response to the query q, which was parsed from msg,
@@ -51,7 +52,7 @@ func (r *Reply) Append(dst, msg []byte, q *Query, f Finish) []byte {
 	}
 	opt := 0
 	if q.EDNS {
-		opt = optSize
+		opt = optSize + len(f.Cookie)
 	}
 	size := q.end + len(r.Tail) + opt
 	ede := f.EDE
@@ -79,7 +80,7 @@ func (r *Reply) Append(dst, msg []byte, q *Query, f Finish) []byte {
 		}
 	}
 	if opt > 0 {
-		dst = appendOPT(dst, rcode, q.DO, ede)
+		dst = appendOPT(dst, rcode, q.DO, f.Cookie, ede)
 	}
 	if len(dst)-start > f.Limit { // a limit too small for anything
 		return dst[:start]
@@ -89,14 +90,14 @@ func (r *Reply) Append(dst, msg []byte, q *Query, f Finish) []byte {
 
 const optSize = 11
 
-func appendOPT(dst []byte, rcode uint16, do bool, options []byte) []byte {
+func appendOPT(dst []byte, rcode uint16, do bool, cookie, ede []byte) []byte {
 	z := byte(0)
 	if do {
 		z = 0x80
 	}
 	dst = append(dst, 0, 0, TypeOPT, MaxUDP>>8, MaxUDP&0xff,
-		byte(rcode>>4), 0, z, 0, byte(len(options)>>8), byte(len(options)))
-	return append(dst, options...)
+		byte(rcode>>4), 0, z, 0, byte((len(cookie)+len(ede))>>8), byte(len(cookie)+len(ede)))
+	return append(append(dst, cookie...), ede...)
 }
 
 // AppendError writes a response to a packet whose question could not be read:
