@@ -96,6 +96,9 @@ func printStatus(out io.Writer, st admin.Status) error {
 		for _, s := range u.Servers {
 			text := fmt.Sprintf("%s: %d sent, %d answered, %d silent, %d failed, %d foreign packets, last answer in %s",
 				s.Server, s.Sent, s.Answered, s.Timeouts, s.Failures, s.Ignored, s.RTT.Round(10*time.Microsecond))
+			if s.Connections > 0 {
+				text += ", " + plural(s.Connections, "open connection")
+			}
 			if s.Failing {
 				text += ", failing"
 			}

@@ -12,11 +12,12 @@ import (
 type finding uint8
 
 const (
-	foreign finding = iota // no reply to this query: count it and read on
-	deadly                 // the same, and the decoder panicked on it
-	cut                    // a truncated reply: ask again by TCP
-	noEDNS                 // the server refuses EDNS: ask again without
-	replied                // a reply
+	foreign  finding = iota // no reply to this query: count it and read on
+	deadly                  // the same, and the decoder panicked on it
+	cut                     // a truncated reply: ask again by TCP
+	doubtful                // too much came that was no reply: ask by TCP
+	noEDNS                  // the server refuses EDNS: ask again without
+	replied                 // a reply
 )
 
 // accept holds a packet against the query it should answer. The packet is

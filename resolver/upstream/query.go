@@ -37,6 +37,9 @@ type query struct {
 func (q *query) packet() []byte   { return q.buf[prefixLen : prefixLen+q.end] }
 func (q *query) question() []byte { return q.buf[prefixLen+headerLen : prefixLen+q.qend] }
 
+// id returns the ID in the packet.
+func (q *query) id() uint16 { return binary.BigEndian.Uint16(q.packet()) }
+
 // framed returns the packet behind its length, as TCP wants it.
 func (q *query) framed() []byte { return q.buf[:prefixLen+q.end] }
 

@@ -19,8 +19,8 @@ type server struct {
 	url  string
 	addr netip.AddrPort
 
-	sent, answered, timeouts, failures, ignored, panics atomic.Uint64
-	rtt                                                 atomic.Int64
+	sent, answered, timeouts, failures, ignored, panics, opened atomic.Uint64
+	rtt, connections                                            atomic.Int64
 
 	attempts sync.Pool // of *attempt
 }
@@ -39,9 +39,6 @@ func (s *server) open(scheme, host string) error {
 
 func (s *server) String() string { return s.url }
 
-// Close has nothing to release: no transport here keeps connections.
-func (s *server) Close() error { return nil }
-
 func (s *server) Stats() Stats {
 	return Stats{
 		Sent:     s.sent.Load(),
@@ -51,6 +48,9 @@ func (s *server) Stats() Stats {
 		Ignored:  s.ignored.Load(),
 		Panics:   s.panics.Load(),
 		RTT:      time.Duration(s.rtt.Load()),
+
+		Connections: int(s.connections.Load()),
+		Opened:      s.opened.Load(),
 	}
 }
 
@@ -59,6 +59,8 @@ type attempt struct {
 	query
 	deadline  time.Time // of the exchange, never zero
 	datagrams int       // sent so far
+	messages  int       // the same, over connections
+	wrong     int       // datagrams that were no replies
 	watcher   sync.WaitGroup
 	in        [2048]byte // more than udpSize, so that what is too long is seen to be
 }
@@ -76,7 +78,7 @@ func (s *server) exchange(ctx context.Context, m *dns.Msg, by asker) (*dns.Msg, 
 	defer s.attempts.Put(a)
 
 	start := time.Now()
-	a.datagrams = 0
+	a.datagrams, a.messages, a.wrong = 0, 0, 0
 	a.deadline = start.Add(defaultDeadline)
 	if d, ok := ctx.Deadline(); ok {
 		a.deadline = d

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,17 +17,20 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // A rogue is a DNS server on loopback, UDP and TCP on one port, that does what its
-// scripts say. Scripts run one at a time. They get the number of the query, from
-// 0, and its bytes.
+// scripts say. They get the number of the query, from 0, and its bytes. Those of
+// UDP run one at a time, those of TCP one for each connection.
 type rogue struct {
 	udp func(n int, query []byte, send func([]byte)) // nil: silent
 	tcp func(n int, query []byte, conn net.Conn)     // nil: closes at once
+
+	keep bool // a connection is read on when a script is done with it; else it is closed
 
 	mu      sync.Mutex
 	queries [][]byte // all that came, by either transport
 	ports   map[int]bool
 
-	addr string
+	conns atomic.Int64 // that were accepted
+	addr  string
 }
 
 // start opens the sockets; they are closed and waited for when the test ends.
@@ -98,17 +102,24 @@ func (r *rogue) serveUDP(pc *net.UDPConn) {
 }
 
 func (r *rogue) serveTCP(ln net.Listener) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
 	for {
 		conn, err := ln.Accept()
 		if err != nil {
 			return
 		}
-		if r.tcp != nil {
-			if query, err := readMessage(conn); err == nil {
+		r.conns.Add(1)
+		wg.Go(func() {
+			defer conn.Close()
+			for again := r.tcp != nil; again; again = r.keep {
+				query, err := readMessage(conn, nil)
+				if err != nil {
+					return
+				}
 				r.tcp(r.note(query, conn.RemoteAddr()), query, conn)
 			}
-		}
-		conn.Close()
+		})
 	}
 }
 
@@ -132,6 +143,8 @@ func honest() *rogue {
 	return &rogue{
 		udp: func(_ int, query []byte, send func([]byte)) { send(answer(query)) },
 		tcp: func(_ int, query []byte, conn net.Conn) { conn.Write(frame(answer(query))) },
+
+		keep: true,
 	}
 }
 

@@ -24,8 +24,8 @@ type Exchanger interface {
 	// Without a deadline in ctx it is five seconds.
 	Exchange(ctx context.Context, q *dns.Msg) (*dns.Msg, error)
 
-	// Close releases what is kept between exchanges. Exchanges in flight end by
-	// themselves; none may begin afterwards.
+	// Close releases what is kept between exchanges. It waits for exchanges in
+	// flight, which end by themselves; none may begin afterwards.
 	Close() error
 
 	// Stats returns the counters so far.
@@ -40,6 +40,9 @@ type Options struct {
 	// Resend is how long a server may be silent before a datagram is sent to it
 	// again; the pause then doubles. 0 means 500 ms.
 	Resend time.Duration
+
+	// Idle is how long a connection without queries is kept. 0 means 20 s.
+	Idle time.Duration
 }
 
 // Stats counts what one server did since it was opened. An exchange that its
@@ -52,6 +55,9 @@ type Stats struct {
 	Ignored  uint64        // packets that were no reply to the query
 	Panics   uint64        // of these, packets on which the decoder panicked
 	RTT      time.Duration // of the last answered exchange, first packet to reply; 0 before it
+
+	Connections int    // open now
+	Opened      uint64 // connections so far
 }
 
 const (
