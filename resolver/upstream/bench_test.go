@@ -132,6 +132,10 @@ func BenchmarkRoute(b *testing.B) {
 // BenchmarkTCP asks over one connection, one query after the other and 64 at once.
 func BenchmarkTCP(b *testing.B) { benchConnected(b, honest().start(b).open(b, "tcp", Options{})) }
 
+func BenchmarkTLS(b *testing.B) {
+	benchConnected(b, honest().startFor(b, "tls").open(b, "tls", Options{}))
+}
+
 func benchConnected(b *testing.B, x Exchanger) {
 	q := ask("www.example.test.")
 	warm(b, x)

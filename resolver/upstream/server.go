@@ -16,8 +16,11 @@ import (
 // A server is what every transport is built on: the counters, and the frame of an
 // exchange. A transport embeds it and adds ask.
 type server struct {
-	url  string
-	addr netip.AddrPort
+	url    string
+	addr   netip.AddrPort // the port alone if names finds the address
+	names  *bootstrap     // nil if the address is given
+	mixed  bool           // its queries are spelled at random
+	padded bool           // they are padded
 
 	sent, answered, timeouts, failures, ignored, panics, opened atomic.Uint64
 	rtt, connections                                            atomic.Int64
@@ -27,7 +30,7 @@ type server struct {
 
 // open sets the server up; host is text as parseHost reads it.
 func (s *server) open(scheme, host string) error {
-	addr, err := parseHost(host)
+	addr, err := parseHost(host, defaultPort)
 	if err != nil {
 		return fmt.Errorf("upstream \"%s://%s\": %w", scheme, host, err)
 	}
@@ -79,6 +82,7 @@ func (s *server) exchange(ctx context.Context, m *dns.Msg, by asker) (*dns.Msg, 
 
 	start := time.Now()
 	a.datagrams, a.messages, a.wrong = 0, 0, 0
+	a.mixed, a.padded = s.mixed, s.padded
 	a.deadline = start.Add(defaultDeadline)
 	if d, ok := ctx.Deadline(); ok {
 		a.deadline = d

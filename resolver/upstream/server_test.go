@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"io"
 	"net"
@@ -23,7 +24,8 @@ type rogue struct {
 	udp func(n int, query []byte, send func([]byte)) // nil: silent
 	tcp func(n int, query []byte, conn net.Conn)     // nil: closes at once
 
-	keep bool // a connection is read on when a script is done with it; else it is closed
+	tls  *tls.Config // nil: in clear text
+	keep bool        // a connection is read on when a script is done with it; else it is closed
 
 	mu      sync.Mutex
 	queries [][]byte // all that came, by either transport
@@ -53,6 +55,9 @@ func (r *rogue) start(t testing.TB) *rogue {
 	if ln == nil {
 		t.Fatal("no port is free for both UDP and TCP")
 	}
+	if r.tls != nil {
+		ln = tls.NewListener(ln, r.tls)
+	}
 	var wg sync.WaitGroup
 	wg.Go(func() { r.serveUDP(pc) })
 	wg.Go(func() { r.serveTCP(ln) })
@@ -62,6 +67,15 @@ func (r *rogue) start(t testing.TB) *rogue {
 		wg.Wait()
 	})
 	return r
+}
+
+// startFor is start, with TLS if the transport asks for it.
+func (r *rogue) startFor(t testing.TB, scheme string) *rogue {
+	t.Helper()
+	if scheme == "tls" && r.tls == nil {
+		r.tls = serve(authority().issue(certificate{}))
+	}
+	return r.start(t)
 }
 
 func (r *rogue) note(query []byte, from net.Addr) int {
@@ -126,7 +140,20 @@ func (r *rogue) serveTCP(ln net.Listener) {
 // open returns the rogue as an exchanger.
 func (r *rogue) open(t testing.TB, scheme string, opt Options) Exchanger {
 	t.Helper()
-	x, err := Open(scheme+"://"+r.addr, opt)
+	url := scheme + "://" + r.addr
+	if scheme == "tls" {
+		url += "#" + serverName
+		if opt.Roots == nil {
+			opt.Roots = authority().roots
+		}
+	}
+	return openURL(t, url, opt)
+}
+
+// openURL opens a server, and closes it when the test ends.
+func openURL(t testing.TB, url string, opt Options) Exchanger {
+	t.Helper()
+	x, err := Open(url, opt)
 	if err != nil {
 		t.Fatal(err)
 	}

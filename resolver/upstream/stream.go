@@ -128,6 +128,7 @@ func (s *stream) nudge() {
 // add puts a query on the stream.
 func (s *stream) add(q *query, joined bool, now time.Time) *call {
 	c := &call{query: *q, on: s, joined: joined, done: make(chan outcome, 1)}
+	c.exact = false // nobody forges replies from afar here
 	for s.calls[c.id()] != nil {
 		rand.Read(c.packet()[:2]) // never fails
 	}

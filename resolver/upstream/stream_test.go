@@ -17,7 +17,7 @@ import (
 )
 
 // connected are the transports that keep connections of our own making.
-var connected = []string{"tcp"}
+var connected = []string{"tcp", "tls"}
 
 // eachConnected runs a test over every such transport.
 func eachConnected(t *testing.T, test func(t *testing.T, scheme string)) {
@@ -71,7 +71,7 @@ func TestRepliesComeInAnyOrder(t *testing.T) {
 				conn.Write(all)
 			}
 		}}
-		x := r.start(t).open(t, scheme, Options{})
+		x := r.startFor(t, scheme).open(t, scheme, Options{})
 		warm(t, x)
 		for _, err := range asks(t, within(t, patient), x, n) {
 			if err != nil {
@@ -107,7 +107,7 @@ func TestClosedInThePipeline(t *testing.T) {
 			}
 			conn.Write(frame(answer(query)))
 		}
-		x := r.start(t).open(t, scheme, Options{})
+		x := r.startFor(t, scheme).open(t, scheme, Options{})
 		warm(t, x)
 		for _, err := range asks(t, within(t, patient), x, n) {
 			if err != nil {
@@ -124,7 +124,7 @@ func TestServerThatClosesAfterEachReply(t *testing.T) {
 	eachConnected(t, func(t *testing.T, scheme string) {
 		r := honest()
 		r.keep = false
-		x := r.start(t).open(t, scheme, Options{})
+		x := r.startFor(t, scheme).open(t, scheme, Options{})
 		for range 20 {
 			m, err := x.Exchange(within(t, patient), ask("www.example.test."))
 			checkAnswer(t, m, err)
@@ -141,7 +141,7 @@ func TestServerThatNeverRepliesIsAskedTwiceAtMost(t *testing.T) {
 			}
 			conn.Write(frame(answer(query)))
 		}}
-		x := r.start(t).open(t, scheme, Options{})
+		x := r.startFor(t, scheme).open(t, scheme, Options{})
 		warm(t, x)
 		if _, err := x.Exchange(within(t, patient), ask("www.example.test.")); err == nil || errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("error %v, want that the connection was closed", err)
@@ -160,7 +160,7 @@ func TestIdleConnectionIsClosed(t *testing.T) {
 			untilClosed(conn)
 			close(gone)
 		}}
-		x := r.start(t).open(t, scheme, Options{Idle: 10 * time.Millisecond})
+		x := r.startFor(t, scheme).open(t, scheme, Options{Idle: 10 * time.Millisecond})
 		warm(t, x)
 		select {
 		case <-gone:
@@ -183,7 +183,7 @@ func TestConnectionOfGarbageIsClosed(t *testing.T) {
 			untilClosed(conn)
 			close(gone)
 		}}
-		x := r.start(t).open(t, scheme, Options{})
+		x := r.startFor(t, scheme).open(t, scheme, Options{})
 		_, err := x.Exchange(within(t, patient), ask("www.example.test."))
 		if !errors.Is(err, errGarbage) {
 			t.Errorf("error %v, want %v", err, errGarbage)
@@ -213,7 +213,7 @@ func TestLateReplyHurtsNobody(t *testing.T) {
 			}
 			conn.Write(frame(answer(query)))
 		}}
-		x := r.start(t).open(t, scheme, Options{})
+		x := r.startFor(t, scheme).open(t, scheme, Options{})
 		warm(t, x)
 		if _, err := x.Exchange(ctx, ask("given.up.test.")); !errors.Is(err, context.Canceled) {
 			t.Fatalf("error %v, want canceled", err)
@@ -246,7 +246,7 @@ func TestIDIsUniqueOnAStream(t *testing.T) {
 func TestQueriesInFlightAreBounded(t *testing.T) {
 	eachConnected(t, func(t *testing.T, scheme string) {
 		r := &rogue{keep: true, tcp: func(int, []byte, net.Conn) {}}
-		x := r.start(t).open(t, scheme, Options{})
+		x := r.startFor(t, scheme).open(t, scheme, Options{})
 		const most, more = maxStreams * fullStream, 50
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
@@ -293,7 +293,7 @@ func TestSilentConnectionIsGivenUp(t *testing.T) {
 				conn.Write(frame(answer(query)))
 			}
 		}}
-		x := r.start(t).open(t, scheme, Options{})
+		x := r.startFor(t, scheme).open(t, scheme, Options{})
 		if _, err := x.Exchange(within(t, maxSilence+50*time.Millisecond), ask("www.example.test.")); !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("error %v, want deadline exceeded", err)
 		}
@@ -333,7 +333,7 @@ func TestCloseWaitsForTheQueriesInFlight(t *testing.T) {
 			<-send
 			conn.Write(frame(answer(query)))
 		}}
-		x := r.start(t).open(t, scheme, Options{})
+		x := r.startFor(t, scheme).open(t, scheme, Options{})
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			m, err := x.Exchange(within(t, patient), ask("www.example.test."))
@@ -384,7 +384,7 @@ func TestUnrulyServer(t *testing.T) {
 			conn.Write(append(b, held[conn]...))
 			delete(held, conn)
 		}
-		x := r.start(t).open(t, scheme, Options{Idle: time.Millisecond})
+		x := r.startFor(t, scheme).open(t, scheme, Options{Idle: time.Millisecond})
 		var answered, failed int
 		var count sync.Mutex
 		var wg sync.WaitGroup

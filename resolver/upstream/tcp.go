@@ -33,10 +33,17 @@ func (t *tcp) ask(ctx context.Context, a *attempt) (*dns.Msg, finding, error) {
 
 func (t *tcp) Close() error { return t.streams.Close() }
 
-// dialTCP connects to the server's address.
+// dialTCP connects to the server's address, which may have to be looked up.
 func (s *server) dialTCP(ctx context.Context) (net.Conn, error) {
+	if s.names != nil {
+		return s.names.dial(ctx, s.addr.Port())
+	}
+	return connect(ctx, s.addr)
+}
+
+func connect(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 	dialer := net.Dialer{KeepAlive: -1} // nothing is idle for long
-	conn, err := dialer.DialTCP(ctx, "tcp", netip.AddrPort{}, s.addr)
+	conn, err := dialer.DialTCP(ctx, "tcp", netip.AddrPort{}, to)
 	if err != nil {
 		return nil, err // no typed nil
 	}

@@ -31,6 +31,7 @@ type udp struct {
 
 func openUDP(host string, opt Options) (Exchanger, error) {
 	u := &udp{resend: opt.Resend}
+	u.mixed = opt.CaseMixing
 	if err := u.open("udp", host); err != nil {
 		return nil, err
 	}
@@ -105,11 +106,11 @@ func (u *udp) read(ctx context.Context, conn *net.UDPConn, a *attempt, until tim
 			return nil, foreign, err
 		}
 		reply, found := accept(&a.query, a.in[:n], udpSize)
-		if found > deadly {
+		if found > doubtful {
 			return reply, found, nil
 		}
 		u.ignore(found)
-		if a.wrong++; a.wrong >= maxWrong {
+		if a.wrong++; found == doubtful || a.wrong >= maxWrong {
 			return nil, doubtful, nil
 		}
 	}
