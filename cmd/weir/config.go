@@ -159,8 +159,8 @@ type Config struct {
 // Upstream is one [upstream.NAME]: servers that are asked in order.
 type Upstream struct {
 	Name string `toml:"-"`
-	// Servers holds URLs: udp:// or tcp:// with an address and an optional port, tls:// as upstream.ParseTLS reads it,
-	// or the word "system".
+	// Servers holds URLs: udp:// or tcp:// with an address and an optional port, tls:// and https:// as
+	// upstream.ParseTLS and ParseHTTPS read them, or the word "system".
 	Servers []string `toml:"servers"`
 	// Bootstrap holds the URLs of servers that are asked where servers given by name are. They are given by address.
 	Bootstrap []string `toml:"bootstrap"`

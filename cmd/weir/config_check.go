@@ -86,7 +86,7 @@ func (c *checker) access() {
 }
 
 // upstreamSchemes are the ways to ask an upstream.
-var upstreamSchemes = []string{"udp", "tcp", "tls"}
+var upstreamSchemes = []string{"udp", "tcp", "tls", "https"}
 
 func (c *checker) upstreams() {
 	used := map[string]bool{"default": true}
@@ -205,8 +205,11 @@ func parseServer(url string) (addr netip.AddrPort, name string, err error) {
 		}
 		return netip.AddrPort{}, "", f
 	}
-	if scheme == "tls" {
+	switch scheme {
+	case "tls":
 		return encrypted(upstream.ParseTLS(host))
+	case "https":
+		return encrypted(upstream.ParseHTTPS(host))
 	}
 	ap, err := parseHost(host)
 	if trimmed, _, more := strings.Cut(host, "/"); err != nil && more {

@@ -136,6 +136,8 @@ func BenchmarkTLS(b *testing.B) {
 	benchConnected(b, honest().startFor(b, "tls").open(b, "tls", Options{}))
 }
 
+func BenchmarkHTTPS(b *testing.B) { benchConnected(b, kind().start(b).open(b, Options{})) }
+
 func benchConnected(b *testing.B, x Exchanger) {
 	q := ask("www.example.test.")
 	warm(b, x)

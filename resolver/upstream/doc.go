@@ -19,7 +19,14 @@
 //
 // Connections are kept: streams are the one to four of a server, each a stream
 // that many queries share. They are opened by queries and closed when idle; Close
-// waits for what they run.
+// waits for what they run. HTTP/2 is that of net/http, its connections ours.
+//
+//	udp, tcp  in clear text
+//	tls       RFC 7858, strict: a name or a pin proves the server, or it gets nothing
+//	https     RFC 8484, by POST, strict as well
+//
+// A server may be given by name if bootstrap servers, given by address, are there
+// to be asked for it.
 //
 // A new transport is one file with a type that has the methods of Exchanger,
 // and one line in the switch of Open.

@@ -82,7 +82,8 @@ const (
 )
 
 // Open returns the exchanger for a server's URL and starts nothing:
-// udp://ADDRESS[:PORT], tcp://ADDRESS[:PORT], or what ParseTLS reads behind tls://.
+// udp://ADDRESS[:PORT], tcp://ADDRESS[:PORT], or what ParseTLS and ParseHTTPS read
+// behind tls:// and https://.
 // An IPv6 address stands in brackets; the port is the transport's own unless
 // given. The error holds a hint where one can be given.
 func Open(url string, opt Options) (Exchanger, error) {
@@ -97,6 +98,8 @@ func Open(url string, opt Options) (Exchanger, error) {
 		return openTCP(host, opt)
 	case "tls":
 		return openTLS(host, opt)
+	case "https":
+		return openHTTPS(host, opt)
 	}
-	return nil, fmt.Errorf("upstream %q: unknown transport %q: write udp://, tcp:// or tls://", url, scheme)
+	return nil, fmt.Errorf("upstream %q: unknown transport %q: write udp://, tcp://, tls:// or https://", url, scheme)
 }

@@ -63,6 +63,21 @@ func TestOpen(t *testing.T) {
 		{"tls://dns_example..test", "error: neither an address nor a host name"},
 		{"tls://", "error: not an address"},
 
+		{"https://192.0.2.53/dns-query", "https://192.0.2.53:443/dns-query"},
+		{"https://192.0.2.53/dns-query#dns.example", "https://192.0.2.53:443/dns-query#dns.example"},
+		{"HTTPS://[2001:db8::53]:8443/a/b#DNS.Example", "https://[2001:db8::53]:8443/a/b#dns.example"},
+		{"https://dns.example/a%20b", "error: '%' in a path"},
+		{"https://DNS.Example/dns-query", "https://dns.example:443/dns-query"},
+		{"https://dns.example:8443/dns-query", "https://dns.example:8443/dns-query"},
+		{"https://dns.example", "error: https://dns.example/dns-query"},
+		{"https://dns.example/", "error: https://dns.example/dns-query"},
+		{"https://dns.example/dns-query{?dns}", "error: write https://dns.example/dns-query"},
+		{"https://dns.example/dns-query?dns=", "error: write https://dns.example/dns-query"},
+		{"https://dns.example/a b", "error: ' ' in a path"},
+		{"https://dns.example/dns-query#dns.other", "error: two names"},
+		{"https://me:secret@dns.example/dns-query", "error: a user"},
+		{"https:///dns-query", "error: not an address"},
+
 		{"quic://192.0.2.1", "error: unknown transport \"quic\""},
 	} {
 		got := ""
@@ -86,6 +101,7 @@ func TestOpen(t *testing.T) {
 func FuzzURL(f *testing.F) {
 	for _, url := range []string{
 		"udp://192.0.2.53", "tcp://[2001:db8::53]:5353", "tls://192.0.2.53#dns.example", "tls://[fe80::1%lo]?" + onePin,
+		"https://dns.example/dns-query", "https://192.0.2.53/dns-query#dns.example", "https://[2001:db8::53]:8443/a//b",
 		"tls://dns.example:8853?" + onePin + "&" + onePin, "tls://192.0.2.53?pin=#x", "system", "tls://192.0.2.53/#",
 	} {
 		f.Add(url)
@@ -102,6 +118,9 @@ func FuzzURL(f *testing.F) {
 		}
 		if x.String() != again.String() {
 			t.Fatalf("%q is %s, and that is %s", url, x, again)
+		}
+		if h, ok := x.(*https); ok && (h.conns.transport.TLSClientConfig.InsecureSkipVerify || h.conns.transport.TLSClientConfig.ServerName == "") {
+			t.Fatalf("%q: nothing of the certificate is verified", url)
 		}
 		if s, ok := x.(*tlsStreams); ok && s.config.InsecureSkipVerify == (s.config.VerifyConnection == nil) && s.config.ServerName == "" {
 			t.Fatalf("%q: nothing of the certificate is verified", url)
