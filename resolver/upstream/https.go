@@ -71,8 +71,9 @@ func (h *https) Close() (err error) {
 	return err
 }
 
-// ask posts the query. If that fails over a connection that was there before, it
-// is posted once more: a server may close a connection when a query is on its way.
+// ask posts the query, and once more if there is no response to it for a reason
+// that may be gone: a server may close a connection when a query is on its way, or
+// refuse one while we do not know yet how many at once it allows.
 func (h *https) ask(ctx context.Context, a *attempt) (*dns.Msg, finding, error) {
 	select {
 	case h.room <- struct{}{}:
@@ -92,16 +93,19 @@ func (h *https) ask(ctx context.Context, a *attempt) (*dns.Msg, finding, error) 
 		}
 		reply, found, err := h.post(ctx, a, conn)
 		var answered *responseError
-		if err == nil || !again || !reused || a.messages >= maxMessages || ctx.Err() != nil || errors.As(err, &answered) {
+		if err == nil || !again || a.messages >= maxMessages || ctx.Err() != nil || errors.As(err, &answered) {
 			return reply, found, err
+		}
+		if !reused && conn.Err() != nil {
+			return nil, foreign, err
 		}
 	}
 }
 
 // A responseError is an HTTP response that brings no reply.
-type responseError struct{ reason string }
+type responseError struct{ error }
 
-func (e *responseError) Error() string { return e.reason }
+func (e *responseError) Unwrap() error { return e.error }
 
 // post makes one request, for which conn is reserved, and reads what comes of it.
 func (h *https) post(ctx context.Context, a *attempt, conn *http.ClientConn) (*dns.Msg, finding, error) {
@@ -118,25 +122,25 @@ func (h *https) post(ctx context.Context, a *attempt, conn *http.ClientConn) (*d
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return nil, foreign, &responseError{fmt.Sprintf("HTTP status %d", response.StatusCode)}
+		return nil, foreign, &responseError{fmt.Errorf("HTTP status %d", response.StatusCode)}
 	}
 	if kind := response.Header.Get("Content-Type"); !isDNSMessage(kind) {
-		return nil, foreign, &responseError{fmt.Sprintf("HTTP response of the type %.60q", kind)}
+		return nil, foreign, &responseError{fmt.Errorf("HTTP response of the type %.60q", kind)}
 	}
 	packet, err := io.ReadAll(io.LimitReader(response.Body, dns.MaxMsgSize+1))
 	if err != nil {
-		return nil, foreign, err
+		return nil, foreign, &responseError{fmt.Errorf("reading the HTTP response: %w", err)}
 	}
 	if len(packet) > dns.MaxMsgSize {
-		return nil, foreign, &responseError{"HTTP response is longer than a DNS message can be"}
+		return nil, foreign, &responseError{errors.New("HTTP response is longer than a DNS message can be")}
 	}
 	reply, found := accept(&a.query, packet, dns.MaxMsgSize)
 	switch found {
 	case foreign, deadly:
 		h.ignore(found)
-		return nil, foreign, &responseError{"HTTP response holds no reply to the query"}
+		return nil, foreign, &responseError{errors.New("HTTP response holds no reply to the query")}
 	case cut:
-		return nil, foreign, &responseError{"reply by HTTP is truncated"}
+		return nil, foreign, &responseError{errors.New("reply by HTTP is truncated")}
 	case replied:
 		age(reply, response.Header.Get("Age"))
 	}

@@ -78,7 +78,7 @@ func (p *webConns) reserve(ctx context.Context) (conn *http.ClientConn, reused b
 }
 
 // pick reserves room on the connection that carries least, or returns one to wait
-// for.
+// for, or any if the server allows no more on each of as many as there may be.
 func (p *webConns) pick() (*http.ClientConn, *dialling, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -97,11 +97,11 @@ func (p *webConns) pick() (*http.ClientConn, *dialling, error) {
 		}
 		return c, nil, nil
 	}
-	if p.next == nil {
-		if !room {
-			return nil, nil, errBusy
-		}
+	if p.next == nil && room {
 		p.dial()
+	}
+	if p.next == nil {
+		return p.open[0], nil, nil // the request waits for its turn there
 	}
 	return nil, p.next, nil
 }

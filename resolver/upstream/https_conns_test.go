@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -122,6 +123,35 @@ func TestHTTPSDeadline(t *testing.T) {
 	}
 	if st := x.Stats(); st.Timeouts != 2 || st.Failures != 0 {
 		t.Errorf("stats %+v, want two timeouts", st)
+	}
+}
+
+// TestHTTPSWaitsForRoom holds that queries wait while the server allows no more
+// on each of the connections.
+func TestHTTPSWaitsForRoom(t *testing.T) {
+	const limit, n = 100, 1000 // RFC 9113 §6.5.2 asks servers to allow so many
+	all := make(chan struct{})
+	var inside, most atomic.Int64
+	s := &web{streams: limit, script: func(w http.ResponseWriter, i int, q []byte) {
+		if i > 0 {
+			most.Store(max(most.Load(), inside.Add(1)))
+			if i == limit {
+				close(all)
+			}
+			<-all
+			inside.Add(-1)
+		}
+		give(w, answer(q))
+	}}
+	x := s.start(t).open(t, Options{})
+	warm(t, x)
+	for _, err := range asks(t, within(t, patient), x, n) {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if c := s.conns.Load(); c > maxStreams || most.Load() > limit*maxStreams {
+		t.Errorf("%d connections, %d queries at once; want %d and %d at most", c, most.Load(), maxStreams, limit*maxStreams)
 	}
 }
 

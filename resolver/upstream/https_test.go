@@ -22,8 +22,9 @@ import (
 
 // A web is a DNS server over HTTP/2 on loopback that does what its script says.
 type web struct {
-	script func(w http.ResponseWriter, n int, query []byte)
-	cert   tls.Certificate // a good one if there is none
+	script  func(w http.ResponseWriter, n int, query []byte)
+	cert    tls.Certificate // a good one if there is none
+	streams int             // at most on a connection; 0 means many
 
 	*httptest.Server
 	mu       sync.Mutex
@@ -52,6 +53,7 @@ func (s *web) start(t testing.TB) *web {
 	}
 	s.TLS = &tls.Config{Certificates: []tls.Certificate{s.cert}}
 	s.EnableHTTP2 = true
+	s.Config.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: s.streams}
 	s.Config.ErrorLog = log.New(io.Discard, "", 0) // it tells of each client that hangs up
 	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		if state == http.StateNew {
@@ -173,8 +175,9 @@ func TestHTTPSResponses(t *testing.T) {
 		{"ends in the body", func(w http.ResponseWriter, q []byte) {
 			w.Header().Set("Content-Length", "500")
 			give(w, answer(q))
+			w.(http.Flusher).Flush()
 			panic(http.ErrAbortHandler)
-		}, "https://"},
+		}, "reading the HTTP response"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := (&web{script: func(w http.ResponseWriter, _ int, q []byte) { tc.script(w, q) }}).start(t)
