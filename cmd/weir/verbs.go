@@ -101,6 +101,9 @@ func printStatus(out io.Writer, st admin.Status) error {
 			}
 			if s.Failing {
 				text += ", failing"
+				if s.LastError != "" {
+					text += ": " + shown(s.LastError)
+				}
 			}
 			rows = append(rows, []string{"upstream", u.Name + " " + text})
 		}

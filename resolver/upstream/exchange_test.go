@@ -72,9 +72,9 @@ func TestLiesAreReadPast(t *testing.T) {
 				conn.Write(append(frame(lie.make(query)), frame(answer(query))...))
 			},
 		}
-		for _, scheme := range []string{"udp", "tcp"} {
+		for _, scheme := range []string{"udp", "tcp", "tls"} {
 			t.Run(scheme+" "+lie.name, func(t *testing.T) {
-				x := r.start(t).open(t, scheme, Options{})
+				x := r.startFor(t, scheme).open(t, scheme, Options{})
 				m, err := x.Exchange(within(t, patient), ask("www.example.test."))
 				checkAnswer(t, m, err)
 				got := x.Stats()

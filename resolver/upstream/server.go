@@ -25,6 +25,8 @@ type server struct {
 	sent, answered, timeouts, failures, ignored, panics, opened atomic.Uint64
 	rtt, connections                                            atomic.Int64
 
+	lastError atomic.Pointer[string] // nil if the last exchange that ended had none
+
 	attempts sync.Pool // of *attempt
 }
 
@@ -43,6 +45,10 @@ func (s *server) open(scheme, host string) error {
 func (s *server) String() string { return s.url }
 
 func (s *server) Stats() Stats {
+	lastError := ""
+	if text := s.lastError.Load(); text != nil {
+		lastError = *text
+	}
 	return Stats{
 		Sent:     s.sent.Load(),
 		Answered: s.answered.Load(),
@@ -54,6 +60,7 @@ func (s *server) Stats() Stats {
 
 		Connections: int(s.connections.Load()),
 		Opened:      s.opened.Load(),
+		LastError:   lastError,
 	}
 }
 
@@ -92,6 +99,9 @@ func (s *server) exchange(ctx context.Context, m *dns.Msg, by asker) (*dns.Msg, 
 		return nil, s.failed(ctx, err)
 	}
 	s.answered.Add(1)
+	if s.lastError.Load() != nil {
+		s.lastError.Store(nil)
+	}
 	s.rtt.Store(int64(time.Since(start)))
 	reply.Id = m.Id
 	return reply, nil
@@ -120,9 +130,12 @@ func (s *server) failed(ctx context.Context, err error) error {
 		err = ctx.Err()
 	case ctx.Err() != nil, errors.As(err, &timeout) && timeout.Timeout():
 		s.timeouts.Add(1)
+		s.lastError.Store(nil) // the count says it
 		err = fmt.Errorf("no reply: %w", context.DeadlineExceeded)
 	default:
 		s.failures.Add(1)
+		text := err.Error()
+		s.lastError.Store(&text)
 	}
 	return fmt.Errorf("%s: %w", s.url, err)
 }

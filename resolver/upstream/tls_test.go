@@ -154,6 +154,9 @@ func TestServerProvesWhoItIs(t *testing.T) {
 			if n := len(r.seen(t)); n != 0 {
 				t.Errorf("%d queries came to a server that is not the one", n)
 			}
+			if s := x.Stats(); !strings.Contains(s.LastError, tc.want) || s.Failures != 1 {
+				t.Errorf("stats %+v, want the error in them", s)
+			}
 		})
 	}
 }

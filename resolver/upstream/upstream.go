@@ -73,6 +73,8 @@ type Stats struct {
 
 	Connections int    // open now
 	Opened      uint64 // connections so far
+
+	LastError string // of the last exchange, if that ended with another error than silence
 }
 
 const (
