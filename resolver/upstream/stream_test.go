@@ -2,13 +2,9 @@ package upstream
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
-	"math/rand/v2"
 	"net"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -347,71 +343,6 @@ func TestCloseWaitsForTheQueriesInFlight(t *testing.T) {
 		wg.Wait()
 		if _, err := x.Exchange(within(t, patient), ask("www.example.test.")); !errors.Is(err, errClosed) {
 			t.Errorf("error %v after the close, want %v", err, errClosed)
-		}
-	})
-}
-
-// TestUnrulyServer holds that whatever a server does with order, garbage,
-// duplicates and connections, each query gets its own reply or an error.
-func TestUnrulyServer(t *testing.T) {
-	eachConnected(t, func(t *testing.T, scheme string) {
-		address := func(name string) net.IP {
-			return binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE([]byte(name)))
-		}
-		r := &rogue{keep: true}
-		var mu sync.Mutex
-		dice := rand.New(rand.NewPCG(1, 2))
-		held := map[net.Conn][]byte{}
-		r.tcp = func(_ int, query []byte, conn net.Conn) {
-			mu.Lock()
-			defer mu.Unlock()
-			b := frame(reply(query, func(m *dns.Msg) {
-				m.Answer[0].(*dns.A).A = address(m.Question[0].Name)
-			}))
-			switch n := dice.IntN(100); {
-			case n < 30: // behind the next one
-				held[conn] = append(held[conn], b...)
-				return
-			case n < 35:
-				b = append(b, b...)
-			case n < 40:
-				b = append(frame(lies[dice.IntN(len(lies))].make(query)), b...)
-			case n < 42: // in the middle of a message
-				conn.Write(b[:len(b)/2])
-				conn.Close()
-				return
-			}
-			conn.Write(append(b, held[conn]...))
-			delete(held, conn)
-		}
-		x := r.startFor(t, scheme).open(t, scheme, Options{Idle: time.Millisecond})
-		var answered, failed int
-		var count sync.Mutex
-		var wg sync.WaitGroup
-		for w := range 20 {
-			wg.Go(func() {
-				for i := range 50 {
-					name := fmt.Sprintf("n%d.w%d.example.test.", i, w)
-					m, err := x.Exchange(within(t, impatient), ask(name))
-					if err == nil && (strings.ToLower(m.Question[0].Name) != name || !m.Answer[0].(*dns.A).A.Equal(address(name))) {
-						t.Errorf("asked for %s, got %v", name, m)
-					}
-					count.Lock()
-					if err == nil {
-						answered++
-					} else {
-						failed++
-					}
-					count.Unlock()
-				}
-			})
-		}
-		wg.Wait()
-		if answered < 700 {
-			t.Errorf("%d answered and %d failed of 1,000", answered, failed)
-		}
-		if s := x.Stats(); s.Connections > maxStreams || s.Answered != uint64(answered) {
-			t.Errorf("stats %+v", s)
 		}
 	})
 }
