@@ -23,7 +23,7 @@ const (
 	maxMessages = 3  // sends of one exchange (RFC 9520 §3.1)
 
 	defaultIdle  = 20 * time.Second // RFC 7766 §6.2.3 leaves it to us
-	dialTimeout  = 5 * time.Second
+	dialTimeout  = 3 * time.Second  // a server that comes back is then noticed soon
 	writeTimeout = 5 * time.Second
 	maxSilence   = time.Second // of a stream on which a query came to its deadline
 )
