@@ -25,10 +25,18 @@ type Config struct {
 	MaxInflight int              // questions asked upstream at a time; 0 means 4096
 	CacheSize   int64            // octets
 	TTL         TTL
+	Stale       time.Duration // how long after its end an answer may still be given; 0 means not at all
+	StaleTimer  time.Duration // that those wait for a newer one who could have a stale one
+	Prefetch    bool          // ask for popular answers anew before they end
+	DenyBelow   bool          // a name that does not exist has nothing below it
 
 	Log    *audit.Log
 	Logger *slog.Logger     // nil discards
 	Now    func() time.Time // nil means time.Now; must carry a monotonic reading
+
+	// After calls f in a goroutine of its own when so much time has passed, unless
+	// stop is called before; nil means time.AfterFunc.
+	After func(d time.Duration, f func()) (stop func() bool)
 }
 
 // Resolver answers queries. Listen, then Run.
@@ -43,6 +51,8 @@ type Resolver struct {
 
 	auditFull []byte // Extended DNS Errors, encoded
 	tooMany   []byte
+	stale     []byte
+	staleName []byte
 
 	udp      []*udpListener
 	tcp      []*tcpListener
@@ -53,12 +63,13 @@ type Resolver struct {
 	cancel    context.CancelFunc
 	mu        sync.Mutex // guards what follows, and the step from one state to the next
 	flights   map[string]*flight
-	waiting   int // on all flights
+	health    map[string]*health // by the name of the group
+	waiting   int                // on all flights
 	closing   bool
 	scratches sync.Pool      // *scratch, for flights
 	inflight  sync.WaitGroup // flights, and replies of theirs that are being written
 
-	answered, ignored, overload, panics, unsent atomic.Uint64
+	answered, ignored, overload, panics, unsent, outdated, refreshed, flushes atomic.Uint64
 }
 
 // New makes a resolver in state st. It opens and starts nothing.
@@ -79,6 +90,9 @@ func New(cfg Config, st *State) *Resolver {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.After == nil {
+		cfg.After = func(d time.Duration, f func()) func() bool { return time.AfterFunc(d, f).Stop }
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -86,9 +100,12 @@ func New(cfg Config, st *State) *Resolver {
 		cfg: cfg, log: cfg.Log, logger: cfg.Logger, now: cfg.Now, base: cfg.Now(),
 		cache:     cache.New(cfg.CacheSize),
 		flights:   map[string]*flight{},
+		health:    map[string]*health{},
 		tcpSlots:  make(chan struct{}, cfg.TCPConns),
 		auditFull: wire.AppendEDE(nil, edeOther, "audit store full"),
 		tooMany:   wire.AppendEDE(nil, edeNetwork, "too many questions in flight"),
+		stale:     wire.AppendEDE(nil, edeStale, ""),
+		staleName: wire.AppendEDE(nil, edeStaleName, ""),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	st.Prepare(cfg.Log)
@@ -123,6 +140,14 @@ func (r *Resolver) Retire(old *State) {
 	if err := old.close(); err != nil {
 		r.logger.Warn("an upstream did not close", "error", err)
 	}
+}
+
+// Flush makes the cache forget what it holds of name, a wire name, and all below
+// it, and returns how many answers that were. What is on its way from upstream
+// at that time is still given to those who wait, but not kept.
+func (r *Resolver) Flush(name []byte) int {
+	r.flushes.Add(1)
+	return r.cache.Flush(name)
 }
 
 // Run answers queries on the sockets that Listen opened until ctx ends. Then it
@@ -173,14 +198,19 @@ func (r *Resolver) Run(ctx context.Context) error {
 
 // Stats counts since the resolver was made.
 type Stats struct {
-	Answered uint64      `json:"answered"` // queries recorded, those left without an answer on purpose too
-	Ignored  uint64      `json:"ignored"`  // packets that were no queries
-	Overload uint64      `json:"overload"` // SERVFAIL for want of room
-	Panics   uint64      `json:"panics"`
-	Unsent   uint64      `json:"unsent"` // replies that the network did not take
-	Inflight int         `json:"inflight"`
-	Cache    cache.Stats `json:"cache"`
+	Answered uint64     `json:"answered"` // queries recorded, those left without an answer on purpose too
+	Ignored  uint64     `json:"ignored"`  // packets that were no queries
+	Overload uint64     `json:"overload"` // SERVFAIL for want of room
+	Panics   uint64     `json:"panics"`
+	Unsent   uint64     `json:"unsent"`   // replies that the network did not take
+	Stale    uint64     `json:"stale"`    // answers that had expired, those blocked in the end too
+	Prefetch uint64     `json:"prefetch"` // questions asked anew before an answer ended
+	Inflight int        `json:"inflight"`
+	Cache    CacheStats `json:"cache"`
 }
+
+// CacheStats counts what the cache did.
+type CacheStats = cache.Stats
 
 // Stats reads the counters.
 func (r *Resolver) Stats() Stats {
@@ -189,7 +219,7 @@ func (r *Resolver) Stats() Stats {
 	r.mu.Unlock()
 	return Stats{
 		Answered: r.answered.Load(), Ignored: r.ignored.Load(), Overload: r.overload.Load(),
-		Panics: r.panics.Load(), Unsent: r.unsent.Load(), Inflight: inflight, Cache: r.cache.Stats(),
+		Panics: r.panics.Load(), Unsent: r.unsent.Load(), Stale: r.outdated.Load(), Prefetch: r.refreshed.Load(), Inflight: inflight, Cache: r.cache.Stats(),
 	}
 }
 

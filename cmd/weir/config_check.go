@@ -424,7 +424,7 @@ func (c *checker) paths() {
 	paths := []struct {
 		what  string
 		field *string
-	}{{"the audit store", &c.Audit.Path}, {"the folder of lists", &c.Lists.Path}, {"the admin socket", &c.Admin.Socket}}
+	}{{"the audit store", &c.Audit.Path}, {"the folder of lists", &c.Lists.Path}, {"the admin socket", &c.Admin.Socket}, {"the saved cache", &c.Cache.Path}}
 	for i, a := range paths {
 		for _, b := range paths[i+1:] {
 			if filepath.Clean(c.Resolve(*a.field)) != filepath.Clean(c.Resolve(*b.field)) {
@@ -434,7 +434,7 @@ func (c *checker) paths() {
 			if c.absent(again) {
 				again, first = first, again
 			}
-			c.clash(fmt.Sprintf("%s and %s have the same path", a.what, b.what), again, "", first, "", "each needs one of its own: the socket is a file, the others are folders")
+			c.clash(fmt.Sprintf("%s and %s have the same path", a.what, b.what), again, "", first, "", "each needs one of its own: the socket and the cache are files, the others are folders")
 		}
 	}
 }
