@@ -203,8 +203,13 @@ type Config struct {
 // Upstream is one [upstream.NAME]: servers that are asked in order.
 type Upstream struct {
 	Name string `toml:"-"`
-	// Servers holds URLs, udp:// or tcp:// with an address and an optional port, or the word "system".
+	// Servers holds URLs: udp:// or tcp:// with an address and an optional port, tls:// and https:// as
+	// upstream.ParseTLS and ParseHTTPS read them, or the word "system".
 	Servers []string `toml:"servers"`
+	// Bootstrap holds the URLs of servers that are asked where servers given by name are. They are given by address.
+	Bootstrap []string `toml:"bootstrap"`
+	// CaseMixing spells questions by UDP in letters of random case, which a forger has to guess.
+	CaseMixing bool `toml:"case_mixing" default:"false"`
 	// Timeout bounds one try at one server.
 	Timeout time.Duration `toml:"timeout" default:"1.5s" min:"10ms" max:"1m"`
 }
