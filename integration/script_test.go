@@ -104,6 +104,7 @@ func TestMain(m *testing.M) {
 //	flood N NAME TYPE        ask N times over UDP without minding the answers
 //	seal N NAME TYPE         ask N times, and have each record on disk in a segment of its own
 //	hold N [from=ADDRESS]    open N TCP connections that say nothing, and keep them to the end
+//	descriptors N|all        let weir have so many files open from now on
 //	filelimit OCTETS|none    let weir write no file beyond so many octets
 //	fuzzfile FILE AT N       overwrite N octets of FILE from the offset AT (negative: from its end), or behind
 //	                         each place where TEXT stands, if AT is @TEXT
@@ -172,6 +173,7 @@ func TestScripts(t *testing.T) {
 			"seal":             cmdSeal,
 			"filelimit":        cmdFileLimit,
 			"hold":             cmdHold,
+			"descriptors":      cmdDescriptors,
 			"fuzzfile":         cmdFuzzFile,
 		},
 	})
