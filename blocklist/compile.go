@@ -1,8 +1,6 @@
 package blocklist
 
 import (
-	"cmp"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -33,6 +31,7 @@ func (e *ConfigError) Error() string {
 type rule struct {
 	cfg       *RuleConfig
 	verdict   Verdict // of ActionAllow and ActionBlock
+	wanted    part    // its types
 	types     typeSet
 	domains   []domain
 	number    int      // of the rule in its policy, from 0; len(cfg.Rules) is what is read after them
@@ -101,6 +100,7 @@ func Compile(cfg []PolicyConfig, lists *Lists, at time.Time) (*Policy, error) {
 		return nil, errors.Join(c.errs...)
 	}
 	c.inline = c.builder.Build()
+	c.noteSeconds()
 	var err error
 	if c.addresses, err = newNetworks(c.nets); err != nil {
 		return nil, &ConfigError{What: err.Error()}
@@ -116,6 +116,23 @@ func Compile(cfg []PolicyConfig, lists *Lists, at time.Time) (*Policy, error) {
 		c.tabulate(i)
 	}
 	return (&Policy{tables: c.tables}).With(Known{}), nil
+}
+
+// noteSeconds notes the last two labels of the rules' domains, by which Decide sees that none covers a name.
+func (c *compiler) noteSeconds() {
+	c.seconds = newMayHold(c.inline.Names())
+	seed := c.lists.matcher.seed
+	var offs [128]uint8
+	for i := range c.policies {
+		for _, r := range c.policies[i].rules {
+			for _, d := range r.domains {
+				if n := labels(d.name, &offs); n > 1 {
+					name := d.name[offs[n-2]:]
+					c.seconds.add(seed.name(name, &offs, labels(name, &offs)))
+				}
+			}
+		}
+	}
 }
 
 // With returns the policy as it is with what is known now.
@@ -175,6 +192,7 @@ func (c *compiler) compileRules(index int, cfg *PolicyConfig) {
 	for i := range pol.rules {
 		r := &pol.rules[i]
 		r.cfg, r.number = configs[i], i
+		r.wanted = newPart(slices.Clone(r.cfg.Types), len(r.cfg.Types) == 0)
 		r.types = newTypeSet(newPart(slices.Clone(r.cfg.Types), false))
 		if r.cfg.Action == ActionBlock {
 			r.verdict = Block
@@ -313,167 +331,4 @@ func (c *compiler) outcome(o Outcome, list uint32) uint32 {
 	c.compiled = append(c.compiled, o)
 	c.listOf = append(c.listOf, list)
 	return uint32(len(c.compiled) - 1)
-}
-
-// tabulate fills the tables from sets to candidates.
-func (c *compiler) tabulate(index int) {
-	pol := &c.policies[index]
-	pol.candidates = make([]candidate, 1)
-	groups := map[string]uint32{"": 0}
-
-	pol.always = pol.group(groups, func(_ int, r *rule) []choice {
-		if r.always() {
-			return []choice{{r.inline, everyType}}
-		}
-		if r.missing != 0 {
-			return []choice{{r.missing, everyType}}
-		}
-		return nil
-	})
-	lists := &c.lists.matcher.sets
-	pol.byLists = make([]uint32, lists.len())
-	for set := range pol.byLists {
-		pol.byLists[set] = pol.group(groups, func(_ int, r *rule) []choice { return c.choices(r, lists.of(uint32(set))) })
-	}
-	pol.byHolder = make([]uint32, len(c.lists.holders))
-	for number := range pol.byHolder {
-		pol.byHolder[number] = pol.group(groups, func(_ int, r *rule) []choice {
-			return c.choices(r, []member{newMember(number, false)})
-		})
-	}
-	pol.byNetworks = make([]uint32, c.lists.networks.len())
-	for set := range pol.byNetworks {
-		pol.byNetworks[set] = pol.group(groups, func(_ int, r *rule) []choice { return r.firstNetwork(c.lists.networks.of(uint32(set))) })
-	}
-	pol.byRules = make([]uint32, c.inline.sets.len())
-	for set := range pol.byRules {
-		pol.byRules[set] = c.ownGroup(index, groups, func(named func(list int)) {
-			for _, m := range c.inline.sets.of(uint32(set)) {
-				named(m.list())
-			}
-		})
-	}
-	pol.byInline = make([]uint32, c.addresses.len())
-	for set := range pol.byInline {
-		pol.byInline[set] = c.ownGroup(index, groups, func(named func(list int)) {
-			for _, by := range c.addresses.of(uint32(set)) {
-				named(int(by.list))
-			}
-		})
-	}
-	pol.candidates = slices.Clip(pol.candidates)
-}
-
-// ownGroup returns the group of those rules of a policy of which pseudo-lists are named.
-func (c *compiler) ownGroup(index int, groups map[string]uint32, each func(named func(list int))) uint32 {
-	owner := index
-	if index >= len(c.configs) {
-		owner = c.owners[index-len(c.configs)]
-	}
-	named := map[int]bool{}
-	each(func(list int) {
-		if id := c.rulesOf[list]; id.policy == owner {
-			named[id.rule] = true
-		}
-	})
-	if len(named) == 0 {
-		return 0
-	}
-	return c.policies[index].group(groups, func(_ int, r *rule) []choice {
-		if named[r.number] {
-			return []choice{{r.inline, everyType}}
-		}
-		return nil
-	})
-}
-
-// firstNetwork returns the outcome of the rule on an address that these lists hold: that of the longest prefix, then of
-// the list that comes first in the rule.
-func (r *rule) firstNetwork(covers []covering) (first []choice) {
-	bits := uint8(0)
-	for _, by := range covers {
-		o := r.outcomeOf[by.list]
-		if o != 0 && (first == nil || by.bits == bits && o < first[0].outcome) {
-			first, bits = []choice{{o, everyType}}, by.bits
-		}
-	}
-	return first
-}
-
-// choice is an outcome that a rule has for a name, for some types.
-type choice struct {
-	outcome uint32
-	part    part
-}
-
-// choices returns the outcomes of the rule on a name that these holders have, the preferred first.
-func (c *compiler) choices(r *rule, members []member) []choice {
-	var all []choice
-	for _, m := range members {
-		if o := r.outcomeOf[m.list()]; !m.exception() && o != 0 {
-			all = append(all, choice{o, c.lists.holders[m.list()].part})
-		}
-	}
-	slices.SortFunc(all, func(a, b choice) int { return cmp.Compare(a.outcome, b.outcome) })
-	return all
-}
-
-// group adds the group of the rules that choices gives something for, in order, up to the first that always decides.
-// Equal groups stand once.
-func (p *policy) group(groups map[string]uint32, choices func(int, *rule) []choice) uint32 {
-	var group []candidate
-	var key []byte
-rules:
-	for i := range p.rules {
-		r := &p.rules[i]
-		if r.asleep {
-			continue
-		}
-		wanted := everyType
-		if len(r.cfg.Types) > 0 {
-			wanted = newPart(slices.Clone(r.cfg.Types), false)
-		}
-		for _, c := range choices(i, r) {
-			types := wanted.and(c.part)
-			if types.none() {
-				continue
-			}
-			group = append(group, candidate{
-				outcome: c.outcome,
-				rule:    uint16(i),
-				types:   p.typesOf(types),
-				observe: r.cfg.Action == ActionObserve,
-			})
-			key = binary.LittleEndian.AppendUint32(key, c.outcome)
-			if types.every() && r.cfg.Action != ActionObserve {
-				break rules
-			}
-			if c.part.every() {
-				break // the rule's other choices are for no other type
-			}
-		}
-	}
-	number, ok := groups[string(key)]
-	if !ok {
-		group[len(group)-1].last = true
-		number = uint32(len(p.candidates))
-		p.candidates = append(p.candidates, group...)
-		groups[string(key)] = number
-	}
-	return number
-}
-
-// typesOf returns the number of a set of types, 0 for all.
-func (p *policy) typesOf(types part) uint16 {
-	if types.every() {
-		return 0
-	}
-	for i, have := range p.typed {
-		if have.equal(types) {
-			return uint16(i + 1)
-		}
-	}
-	p.typed = append(p.typed, types)
-	p.types = append(p.types, newTypeSet(types))
-	return uint16(len(p.typed))
 }

@@ -168,31 +168,6 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// FuzzDecide holds that whatever octets are asked for, nothing panics, and the explanation ends where the decision does.
-func FuzzDecide(f *testing.F) {
-	p := staffPolicies(f)
-	for _, name := range []string{"cdn.track.example", "x.ok.banner.example", "proxy.ads.example", "a.watch.example"} {
-		f.Add(wire(f, name), uint16(1))
-	}
-	f.Add([]byte("\x3f"), uint16(10))
-	f.Add([]byte("\x05watch\x07example"), uint16(10))
-	f.Fuzz(func(t *testing.T, name []byte, qtype uint16) {
-		d := p.Decide(ask(name, qtype, staff.Addr()))
-		p.judged(Decision{}, ask(name, qtype, staff.Addr()), [][]byte{name, nil})
-		e := p.Explain(ask(name, qtype, staff.Addr()))
-		rule := 0
-		if n := len(e.Rules); n > 0 && e.Rules[n-1].Matched && e.Rules[n-1].Action != ActionObserve {
-			rule = n
-		}
-		if e.Decision != d || rule != e.Outcome.Rule || rule != p.Outcomes()[d.Outcome].Rule {
-			t.Fatalf("%q type %d: decided %+v, explained %+v", name, qtype, d, e)
-		}
-		if rule > 0 && e.Rules[rule-1].Entry != Entry(name, d.Off, d.Scope) {
-			t.Fatalf("%q type %d: entry %q decided, %q explained", name, qtype, Entry(name, d.Off, d.Scope), e.Rules[rule-1].Entry)
-		}
-	})
-}
-
 func TestExplain(t *testing.T) {
 	p := staffPolicies(t)
 	e := p.Explain(ask(wire(t, "cdn.track.example"), 1, netip.MustParseAddr("::ffff:10.0.4.1")))

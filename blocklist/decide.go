@@ -2,6 +2,7 @@ package blocklist
 
 import (
 	"math"
+	"math/bits"
 	"net/netip"
 )
 
@@ -17,6 +18,8 @@ type policy struct {
 	byHolder   []uint32         // per holder the group of the set of it alone
 	byNetworks []uint32         // per set of lists that hold an address
 	byInline   []uint32         // per set of rules whose own networks hold it
+	lists      bool             // some of byNetworks is not 0
+	owns       bool             // some of byInline is not 0
 	targets    []targets        // by which names that records lead to are judged
 	types      []typeSet        // that candidates refer to, from 1
 	typed      []part           // the same
@@ -160,6 +163,10 @@ func (p *Policy) read(pol *policy, name []byte, qtype uint16) reading {
 		hashes[d-1] = h
 		r.touched ^= lists.tags[2*home(h, lists.groups)]
 	}
+	own := deepest // the most labels that a rule's domain may have
+	if deepest > 1 && !p.seconds.has(hashes[1]) {
+		own = 1
+	}
 	for d := 1; d <= deepest; d++ {
 		off := int(offs[n-d])
 		if d <= len(hashes) {
@@ -179,7 +186,7 @@ func (p *Policy) read(pol *policy, name []byte, qtype uint16) reading {
 				r.take(pol.byLists[set], found{value: v, off: uint8(off)})
 			}
 		}
-		if inline.has(d) {
+		if d <= own && inline.has(d) {
 			if v := inline.find(h, name[off:]); v != 0 {
 				set := inline.values[v].below
 				if off == 0 {
@@ -191,6 +198,15 @@ func (p *Policy) read(pol *policy, name []byte, qtype uint16) reading {
 	}
 	return r
 }
+
+// mayHold is a set of hashes that knows of most others that they are not in it.
+type mayHold []uint64
+
+// newMayHold returns a set for n hashes.
+func newMayHold(n int) mayHold { return make(mayHold, 1<<bits.Len(uint(n/8))) }
+
+func (m mayHold) add(h uint64)      { m[h>>6&uint64(len(m)-1)] |= 1 << (h & 63) }
+func (m mayHold) has(h uint64) bool { return m[h>>6&uint64(len(m)-1)]>>(h&63)&1 != 0 }
 
 // readExceptions is read for a name of which some list has an exception: each list counts by its most specific
 // entry alone.

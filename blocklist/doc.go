@@ -13,7 +13,7 @@
 //	matcher.go, compiled.go the matcher, and the file that it is mapped from at the next start
 //	commit.go               what is noted on disk once the lists are in force
 //	policy.go, schedule*.go what the operator wrote of policies, and when rules are in force
-//	compile.go, reach.go    policies as tables over the matcher, and rules that nothing would come to
+//	compile.go, tabulate.go policies as tables over the matcher; reach.go rules that nothing would come to
 //	clients.go, exceptions.go  whom a policy is for by what is known now, and who may pass for a time
 //	decide.go, facts.go     one lookup in the tables, and what an answer leads to; networks.go for addresses
 //	canary.go, safesearch.go  names that this package knows itself

@@ -13,21 +13,28 @@ type Exception struct {
 	ID     uint64
 	Name   string       // "example.com", "=example.com" or "*.example.com"
 	Client netip.Prefix // whom it is for; the zero Prefix when it is for Group
-	Group  string
-	Until  int64 // nanoseconds since 1970 UTC
+	Group  string       // whom it is for; not both
+	Until  int64        // nanoseconds since 1970 UTC
 }
 
-// exceptions finds what is excepted. There are few, so a name costs a look in a map for each of its labels.
+// exceptions finds what is excepted. There are few, so a name costs a look in a map for those of its parents that are as
+// long as one that is excepted.
 type exceptions struct {
-	byName map[string][]uint16 // by wire name, indexes in all
-	all    []*excepted
+	byName  map[string][]uint16 // by wire name, indexes in all
+	lengths [4]uint64           // bit by bit the lengths of these names
+	all     []*excepted
 }
 
 // excepted is one exception, ready to be looked up.
 type excepted struct {
-	first   uint32 // outcome with the first policy; the others follow in order
-	scope   Scope
-	until   int64
+	first uint32 // outcome with the first policy; the others follow in order
+	scope Scope
+	until int64
+	*audience
+}
+
+// audience is whom exceptions are for.
+type audience struct {
 	clients bart.Lite
 	macs    []MAC
 }
@@ -40,44 +47,51 @@ func (p *Policy) except() {
 		return
 	}
 	x := &exceptions{byName: map[string][]uint16{}}
-	p.outcomes = slices.Clone(p.compiled)
+	p.outcomes = slices.Grow(slices.Clone(p.compiled), len(p.configs)*len(p.known.Exceptions))
+	groups := map[string]*audience{}
 	for _, e := range p.known.Exceptions {
 		name, scope, _, reason := appendEntry(nil, []byte(e.Name))
 		if reason != "" || len(x.all) == 1<<16 {
 			continue
 		}
-		own := &excepted{first: uint32(len(p.outcomes)), scope: scope, until: e.Until}
+		own := &excepted{first: uint32(len(p.outcomes)), scope: scope, until: e.Until, audience: groups[e.Group]}
 		if prefix, ok := unmapped(e.Client); ok {
+			own.audience = &audience{}
 			own.clients.Insert(prefix)
 		}
-		for _, g := range p.known.Groups {
-			if g.Name == e.Group {
-				own.take(&g.Members, p.known.Hosts)
+		if own.audience == nil {
+			own.audience = &audience{}
+			for _, g := range p.known.Groups {
+				if g.Name == e.Group {
+					own.take(&g.Members, p.known.Hosts)
+				}
 			}
+			groups[e.Group] = own.audience
 		}
 		for i := range p.configs {
 			p.outcomes = append(p.outcomes, Outcome{
 				Verdict: Allow, Action: ActionAllow, Policy: p.configs[i].Name, By: ByException, Exception: e.ID, ClientPos: p.configs[i].clientsPos(),
 			})
 		}
+		x.lengths[len(name)>>6] |= 1 << (len(name) & 63)
 		x.byName[string(name)] = append(x.byName[string(name)], uint16(len(x.all)))
 		x.all = append(x.all, own)
 	}
 	p.exceptions = x
 }
 
-// take makes members those whom the exception is for.
-func (e *excepted) take(members *Members, hosts []Host) {
+// take makes members part of it.
+func (a *audience) take(members *Members, hosts []Host) {
 	for _, prefix := range members.Prefixes {
 		if plain, ok := unmapped(prefix); ok {
-			e.clients.Insert(plain)
+			a.clients.Insert(plain)
 		}
 	}
-	e.macs = append(e.macs, members.MACs...)
+	a.macs = append(a.macs, members.MACs...)
 	for _, h := range hosts {
 		if h.MAC != (MAC{}) && slices.Contains(members.MACs, h.MAC) || members.names(h.Name) {
 			if addr := h.Addr.Unmap().WithZone(""); addr.IsValid() {
-				e.clients.Insert(netip.PrefixFrom(addr, addr.BitLen()))
+				a.clients.Insert(netip.PrefixFrom(addr, addr.BitLen()))
 			}
 		}
 	}
@@ -88,11 +102,14 @@ func (e *excepted) take(members *Members, hosts []Host) {
 func (p *Policy) excepted(name []byte, l *Lookup) (*excepted, uint8) {
 	var offs [128]uint8
 	n := labels(name, &offs)
-	addr := l.Client.Addr.Unmap().WithZone("")
+	x := p.exceptions
 	for i := range max(n, 0) {
 		off := offs[i]
-		for _, index := range p.exceptions.byName[string(name[off:])] {
-			e := p.exceptions.all[index]
+		if length := len(name) - int(off); x.lengths[length>>6]>>(length&63)&1 == 0 {
+			continue
+		}
+		for _, index := range x.byName[string(name[off:])] {
+			e := x.all[index]
 			scope := Below
 			if off == 0 {
 				scope = Self
@@ -100,7 +117,7 @@ func (p *Policy) excepted(name []byte, l *Lookup) (*excepted, uint8) {
 			if e.scope&scope == 0 || l.At >= e.until {
 				continue
 			}
-			if e.clients.Contains(addr) || l.Client.MAC != (MAC{}) && slices.Contains(e.macs, l.Client.MAC) {
+			if e.clients.Contains(l.Client.Addr.Unmap().WithZone("")) || l.Client.MAC != (MAC{}) && slices.Contains(e.macs, l.Client.MAC) {
 				if p.NeverExcepted(name, l.Type) != "" {
 					return nil, 0
 				}
@@ -130,12 +147,12 @@ func (p *Policy) NeverExcepted(name []byte, qtype uint16) string {
 	return ""
 }
 
-// neverExceptedAddr says whether a category with NeverExcept holds the address.
-func (p *Policy) neverExceptedAddr(addr netip.Addr) bool {
+// NeverExceptedAddr returns the category with NeverExcept that holds the address, "" when none does.
+func (p *Policy) NeverExceptedAddr(addr netip.Addr) string {
 	for _, by := range p.lists.networks.of(p.lists.networks.find(addr)) {
 		if p.never[by.list] {
-			return true
+			return p.lists.holders[by.list].list.Category
 		}
 	}
-	return false
+	return ""
 }

@@ -17,7 +17,7 @@ type Explanation struct {
 	Group     string       // the client's; empty for none
 	ClientPos string
 	Exception *Exception // that let the name pass; nil for none
-	Never     string     // the category that holds the name and is never excepted; empty for none
+	Never     string     // the category that holds what decided, or else the name, and is never excepted; empty for none
 
 	Rules    []RuleTrace // the rules that were read, in order; the last one decided, or else the default did
 	Holdings []Holding   // every entry of every list that covers the name, whether or not a rule asks for it

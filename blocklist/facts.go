@@ -113,11 +113,18 @@ func (p *Policy) judge(pol *policy, l *Lookup, d *Decision, name []byte, i int, 
 // offence returns the outcome by which address number i of the answer must not reach the client, and how long the
 // prefix is that says so; 0 when it may. What an observe rule would say goes into d.
 func (p *Policy) offence(pol *policy, l *Lookup, d *Decision, addr netip.Addr, i int, excepted, trusted bool) (outcome uint32, bits uint8) {
-	if excepted && !p.neverExceptedAddr(addr) {
+	if excepted && p.NeverExceptedAddr(addr) == "" {
 		return 0, 0
 	}
-	if p.lists.networks.len() > 1 || p.addresses.len() > 1 {
-		r := p.readAddr(pol, l.Type, addr)
+	var set, own uint32
+	if pol.lists {
+		set = p.lists.networks.find(addr)
+	}
+	if pol.owns {
+		own = p.addresses.find(addr)
+	}
+	if pol.byNetworks[set]|pol.byInline[own] != 0 {
+		r := p.readAddr(pol, l.Type, set, own)
 		if f := &r.observed; !trusted && d.Observed == 0 && f.value != 0 && f.rule < r.decided.rule {
 			d.Observed, d.ObservedAlias = f.outcome, uint16(i)
 			d.ObservedOn, d.ObservedOff, d.ObservedScope = OnAddress, f.off, Self
@@ -140,18 +147,10 @@ func (p *Policy) offence(pol *policy, l *Lookup, d *Decision, addr netip.Addr, i
 	return pol.rebinding, bits
 }
 
-// readAddr reads the rules of one policy for one address. In what was found, off is the length of the prefix that
-// matched, and value is not 0.
-func (p *Policy) readAddr(pol *policy, qtype uint16, addr netip.Addr) reading {
+// readAddr reads the rules of one policy for one address, by the sets that hold it. In what was found, off is the length of
+// the prefix that matched, and value is not 0.
+func (p *Policy) readAddr(pol *policy, qtype uint16, set, own uint32) reading {
 	r := reading{policy: pol, qtype: qtype, decided: found{rule: noRule}, observed: found{rule: noRule}}
-	set := p.lists.networks.find(addr)
-	var own uint32
-	if p.addresses.len() > 1 {
-		own = p.addresses.find(addr)
-	}
-	if pol.byNetworks[set]|pol.byInline[own] == 0 {
-		return r
-	}
 	r.take(pol.always, found{off: noEntry})
 	r.take(pol.byNetworks[set], found{value: set})
 	r.take(pol.byInline[own], found{value: own, inline: true})

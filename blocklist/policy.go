@@ -135,6 +135,7 @@ type Policy struct {
 type tables struct {
 	lists     *Lists
 	inline    *Matcher  // one pseudo-list per rule that has domains, of all policies
+	seconds   mayHold   // of hashes of the last two labels of these domains
 	addresses *networks // likewise of networks; a set of it is a set of rules
 	never     []bool    // per holder: its category is never excepted
 	configs   []PolicyConfig

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -48,6 +49,24 @@ func cmdAsk(ts *testscript.TestScript, neg bool, args []string) {
 	text, err := a.ask(nil)
 	ts.Check(err)
 	fmt.Fprint(ts.Stdout(), text)
+}
+
+func cmdAskUntil(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 3, anyNumber, "ask-until REGEXP NAME TYPE [OPTIONS]")
+	want, err := regexp.Compile(args[0])
+	ts.Check(err)
+	a := parseAsk(ts, args[1:])
+	for end := time.Now().Add(patience); ; {
+		text, err := a.ask(nil)
+		ts.Check(err)
+		if want.MatchString(text) {
+			fmt.Fprint(ts.Stdout(), text)
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("the answer is still\n%s", text)
+		}
+	}
 }
 
 func parseAsk(ts *testscript.TestScript, args []string) *asker {

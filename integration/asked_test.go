@@ -26,8 +26,14 @@ func cmdAsked(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func cmdWaitAsked(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, args, 2, 3, "wait-asked NAME TYPE [VAR]")
-	u := upstreamOf(ts, args, 2)
+	usage(ts, neg, args, 2, 4, "wait-asked NAME TYPE [N] [VAR]")
+	want, at := 1, 2
+	if len(args) > 2 {
+		if n, err := strconv.Atoi(args[2]); err == nil {
+			want, at = n, 3
+		}
+	}
+	u := upstreamOf(ts, args, at)
 	late := false
 	limit := time.AfterFunc(patience, func() {
 		u.mu.Lock()
@@ -38,7 +44,7 @@ func cmdWaitAsked(ts *testscript.TestScript, neg bool, args []string) {
 	defer limit.Stop()
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for u.count[questionKey(ts, args)] == 0 {
+	for u.count[questionKey(ts, args)] < want {
 		if late {
 			ts.Fatalf("never asked for %s %s", args[0], args[1])
 		}

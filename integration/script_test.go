@@ -61,8 +61,8 @@ func TestMain(m *testing.M) {
 //	                         fail unless it was asked, and each time with a question and the flags RD, CD and DO alone;
 //	                         with !, unless there was more
 //	[!] unasked NAME [VAR]   fail if it was asked for the name or one below it, whatever the type; with !, if not
-//	wait-asked NAME TYPE [VAR]
-//	                         wait until it has been asked
+//	wait-asked NAME TYPE [N] [VAR]
+//	                         wait until it has been asked, N times
 //	release NAME [VAR]       let it send the answers for NAME that it held back
 //	web FILE [VAR]           start an HTTP server that behaves as FILE says (see webServer); $WEB, or $VAR, is its URL
 //	fetched PATH N [304] [VAR]
@@ -93,6 +93,8 @@ func TestMain(m *testing.M) {
 //	unwatch                  interrupt it, and fail unless it exits with 0
 //	exits N CMD [ARGS]       like exec, but CMD must exit with the code N
 //	ask NAME TYPE [OPTIONS]  ask weir; see cmdAsk
+//	ask-until REGEXP NAME TYPE [OPTIONS]
+//	                         ask again until the answer, which is printed as by ask, matches
 //	asking KEY [N] NAME TYPE [OPTIONS]
 //	                         ask N times at once and return when weir has taken all of it
 //	answered KEY             wait for the answers and print the different ones, each with how often it came
@@ -162,6 +164,7 @@ func TestScripts(t *testing.T) {
 			"unwatch":          cmdUnwatch,
 			"exits":            cmdExits,
 			"ask":              cmdAsk,
+			"ask-until":        cmdAskUntil,
 			"asking":           cmdAsking,
 			"answered":         cmdAnswered,
 			"send":             cmdSend,

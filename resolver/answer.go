@@ -46,8 +46,8 @@ type scratch struct {
 
 // answer is the query path. It returns the reply to msg, in s.out, or nil when
 // none is to be sent now: the packet deserves none, or a flight will send it.
-// got is the answer from elsewhere when the path is run again for a flight that
-// has landed; a query that has just arrived has none.
+// got is the answer from elsewhere when the path is run again, for a flight that
+// has landed or with one that is stale; a query that has just arrived has none.
 func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry) []byte {
 	q, ev := &s.query, &s.event
 	*ev = audit.Event{Time: from.wall, Client: from.client, Transport: from.over, EDE: -1}
@@ -114,12 +114,20 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 	if got != nil && got.Rewrite() != d.Rewrite {
 		got = nil // what stands in for the name has changed meanwhile
 	}
+	due := false
 	if got != nil {
 		ev.Source, ev.Duration = audit.SourceUpstream, r.mono()-from.mono
 	} else {
-		if got = r.cache.Get(q.Key(), from.mono); got == nil {
+		if got, due = r.cache.Get(q.Key(), from.mono); got == nil {
 			return r.miss(s, msg, from, d.Rewrite)
 		}
+		ev.Source = audit.SourceCache
+	}
+	switch {
+	case got.Stale:
+		r.outdated.Add(1)
+		ev.Source = audit.SourceStale
+	case got.Implied:
 		ev.Source = audit.SourceCache
 	}
 	ev.Aliases, ev.Addrs, ev.Upstream = got.Names, got.Facts.Addrs, got.Upstream
@@ -135,6 +143,9 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 	if why = st.note(ev, d); d.Verdict == blocklist.Block {
 		return r.sink(s, msg, from, st, why)
 	}
+	if due {
+		r.refresh(q, from.mono, d.Rewrite)
+	}
 	if d.Remove != 0 {
 		return r.strip(s, msg, from, st, got, &l, d)
 	}
@@ -143,7 +154,10 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 		ev.EDE, f.EDE = edeForged, st.forged
 	}
 	if got.Failed {
-		ev.Source, ev.EDE, f.EDE = audit.SourceError, got.EDECode, got.EDE
+		ev.Source = audit.SourceError
+	}
+	if got.EDE != nil {
+		ev.EDE, f.EDE = got.EDECode, got.EDE
 	}
 	return r.finish(s, msg, from, &got.Reply, f)
 }
@@ -193,7 +207,7 @@ func (r *Resolver) finish(s *scratch, msg []byte, from *origin, rep *wire.Reply,
 		s.event.Rcode = f.Rcode
 	}
 	if s.tooLate() {
-		r.late.Add(1)
+		r.tooLate.Add(1)
 		return r.drop(s)
 	}
 	if rep != &replyCut && r.tooAlike(s, from, s.event.Rcode) {

@@ -11,9 +11,13 @@
 //	limit.go     what one client may ask and be told; bucket.go, cookie.go
 //	strip.go     take out of an answer what must not reach the client
 //	forward.go   what memory cannot answer: one flight per question, bounded
+//	denied.go    what follows from a parent that does not exist
+//	stale.go     an answer that has expired, if no newer one can be had
+//	refresh.go   a popular answer is asked for anew before it ends
 //	inspect.go   an upstream's reply as hostile data: keep the chain from the
 //	             name asked, clamp TTLs, note the facts, pack it for the cache
 //	             and then the path begins again at answer.go, answer in hand
+//	saved.go     the cache in a file, from one start to the next
 //	notify.go    no query: a primary's word that a zone has changed
 //
 // So there is one query path: the answer to a miss is judged, recorded and

@@ -126,6 +126,12 @@ func (a *Account) judge(s *State, l *blocklist.Lookup, f *blocklist.Facts) {
 	if d.Verdict == blocklist.Block {
 		a.Blocked, a.Upstream, a.Servers = true, "", nil
 		a.sink(s, l.Type)
+		switch d.On {
+		case blocklist.OnAlias:
+			a.Never = s.Policy.NeverExcepted(f.Name(int(d.Alias)), l.Type)
+		case blocklist.OnAddress:
+			a.Never = s.Policy.NeverExceptedAddr(f.Addrs[d.Alias])
+		}
 	}
 }
 

@@ -23,14 +23,19 @@ type flight struct {
 	key     string
 	state   *State // that sent it; its upstreams stay open until the flight has landed
 	group   *upstream.Group
+	began   int64  // monotonic nanoseconds
+	flushes uint64 // of the cache until then
 	waiters []waiter
+	replied bool // a server has, be it with nonsense
 
-	asked   []byte  // name that is asked for in place of the question's; nil is that
-	rewrite uint8   // number of that name
-	alias   string  // then the question's name
-	ask     dns.Msg // the question as it goes out
-	room1   [1]waiter
-	room2   [1]dns.Question
+	old  *cache.Entry // stale, for those who wait if nothing newer comes in time; nil is none
+	stop func() bool  // ends the timer of that
+	late bool         // it has ended
+
+	alias string  // the question's name, where another is asked for in its place; else empty
+	ask   dns.Msg // the question as it goes out
+	room1 [1]waiter
+	room2 [1]dns.Question
 }
 
 type waiter struct {
@@ -45,69 +50,132 @@ const waitersPerFlight = 8
 
 const (
 	maxWaiters = 1024 // for one question; more are answered SERVFAIL
-	failureTTL = 1e9  // nanoseconds that a failure is remembered (RFC 9520 §3.2)
 	bareTTL    = 5    // seconds that a negative answer without SOA is kept
+
+	// A failure is remembered for a while, which doubles with each that follows
+	// another, from the first of these nanoseconds to the second (RFC 9520 §3.2).
+	firstFailure = 1e9
+	lastFailure  = 30e9
 )
 
 // miss sends a question out, or joins it to the flight that already carries
-// the same question to the same place. It returns a reply only when there is
-// no room for either.
+// the same question to the same place. It returns a reply only when one
+// follows from what is in memory, when a stale one is to be given at once, or when
+// there is no room to wait.
 func (r *Resolver) miss(s *scratch, msg []byte, from *origin, rewrite uint8) []byte {
 	q := &s.query
-	name := q.Name()
-	if rewrite != 0 {
-		name = blocklist.SafeHost(rewrite)
+	if r.cfg.DenyBelow && rewrite == 0 {
+		if e := r.denied(q, from.mono); e != nil {
+			return r.answer(s, msg, from, e)
+		}
 	}
-	f, began := r.board(q, name, waiter{msg: bytes.Clone(msg), from: *from})
+	name := askedFor(q, rewrite)
+	f, began, old := r.board(q, name, msg, from)
+	if began {
+		r.depart(f, q, name, rewrite)
+	}
+	if old != nil {
+		return r.answer(s, msg, from, old)
+	}
 	if f == nil {
 		r.overload.Add(1)
 		s.event.Source, s.event.EDE = audit.SourceError, edeNetwork
 		return r.finish(s, msg, from, &replyServFail, wire.Finish{EDE: r.tooMany})
 	}
-	if began {
-		if rewrite != 0 {
-			f.alias = presentation(q.Name())
-		}
-		f.question(q, name)
-		go r.fly(f, bytes.Clone(q.Key()))
-	}
 	s.waiting = true
 	return nil
 }
 
-// board puts w on the flight for q, by which name is asked for, and says that it
-// has yet to begin if w is the first. There is no flight for w when too many are under way or wait already,
-// or none may begin any more.
-func (r *Resolver) board(q *wire.Query, name []byte, w waiter) (f *flight, began bool) {
+// board puts the query msg on the flight for q, by which name is asked for, and
+// says that it has yet to begin if the query is the first. With old, an answer
+// that is to be given now, the query is on no flight. Without either there is no
+// room: too many are under way or wait already, or none may begin any more.
+func (r *Resolver) board(q *wire.Query, name, msg []byte, from *origin) (f *flight, began bool, old *cache.Entry) {
+	old = r.old(q.Key(), from.mono)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	st := r.state.Load() // not an older one: Swap may have closed its upstreams
-	group := st.Routes.Route(routed(name, q.Type))
 	var room [512]byte
-	key := append(append(room[:0], q.Key()...), group.Name()...)
+	st, group, key := r.way(q, name, room[:0])
 	f = r.flights[string(key)]
-	w.client = st.limits.client(w.from.client)
-	if r.closing || r.waiting >= waitersPerFlight*r.cfg.MaxInflight || f != nil && len(f.waiters) >= maxWaiters {
-		return nil, false
+	if old != nil && old.Group != group.Name() {
+		old = nil // another server's word
 	}
-	if most := st.limits.Waiting; most > 0 && r.waitingBy[w.client] >= most {
-		return nil, false
+	wait := true
+	if old != nil {
+		switch now := from.mono; {
+		case now < old.Recheck, f != nil && f.late:
+			return nil, false, old
+		case r.health[group.Name()].failing(now):
+			if f != nil || !r.health[group.Name()].probe(now) {
+				return nil, false, old
+			}
+			wait = false
+		case r.cfg.StaleTimer <= 0:
+			wait = false
+		}
+	}
+	if r.closing || f == nil && len(r.flights) >= r.cfg.MaxInflight ||
+		wait && (r.waiting >= waitersPerFlight*r.cfg.MaxInflight || f != nil && len(f.waiters) >= maxWaiters) {
+		return nil, false, old
+	}
+	client := st.limits.client(from.client)
+	if most := st.limits.Waiting; wait && most > 0 && r.waitingBy[client] >= most {
+		return nil, false, old
 	}
 	if f == nil {
-		if len(r.flights) >= r.cfg.MaxInflight || r.flightsTo[group.Name()] >= r.share(st) {
-			return nil, false
+		if r.flightsTo[group.Name()] >= r.share(st) {
+			return nil, false, old
 		}
-		f, began = &flight{key: string(key), state: st, group: group}, true
-		f.waiters = f.room1[:0]
-		r.flights[f.key] = f
-		r.flightsTo[group.Name()]++
-		st.flights.Add(1)
-		r.inflight.Add(1)
+		f, began = r.begin(key, st, group, from.mono), true
 	}
-	f.waiters = append(f.waiters, w)
+	if !wait {
+		return f, began, old
+	}
+	f.waiters = append(f.waiters, waiter{msg: bytes.Clone(msg), from: *from, client: client})
 	r.waiting++
-	r.waitingBy[w.client]++
-	return f, began
+	r.waitingBy[client]++
+	if old != nil && f.old == nil {
+		overdue := f // what a closure holds is allocated, and f is each time
+		f.old, f.stop = old, r.cfg.After(r.cfg.StaleTimer, func() { r.late(overdue) })
+	}
+	return f, began, nil
+}
+
+// askedFor is the name by which upstream is asked for q.
+func askedFor(q *wire.Query, rewrite uint8) []byte {
+	if rewrite != 0 {
+		return blocklist.SafeHost(rewrite)
+	}
+	return q.Name()
+}
+
+// way says where q goes, by the name that is asked for, and appends the key of
+// its flight to room. r.mu is held.
+func (r *Resolver) way(q *wire.Query, name, room []byte) (*State, *upstream.Group, []byte) {
+	st := r.state.Load() // not an older one: Swap may have closed its upstreams
+	group := st.Routes.Route(routed(name, q.Type))
+	return st, group, append(append(room, q.Key()...), group.Name()...)
+}
+
+// begin makes a flight, with r.mu held.
+func (r *Resolver) begin(key []byte, st *State, group *upstream.Group, now int64) *flight {
+	f := &flight{key: string(key), state: st, group: group, began: now, flushes: r.flushes.Load()}
+	f.waiters = f.room1[:0]
+	r.flights[f.key] = f
+	r.flightsTo[group.Name()]++
+	st.flights.Add(1)
+	r.inflight.Add(1)
+	return f
+}
+
+// depart sends a flight for q on its way, that asks for name, which is the one
+// with the number rewrite if that is not 0.
+func (r *Resolver) depart(f *flight, q *wire.Query, name []byte, rewrite uint8) {
+	if rewrite != 0 {
+		f.alias = presentation(q.Name())
+	}
+	f.question(q, name)
+	go r.fly(f, bytes.Clone(q.Key()))
 }
 
 // share is how many flights one upstream may have: where there are several, one
@@ -123,9 +191,14 @@ func (r *Resolver) share(st *State) int {
 func (r *Resolver) landed(f *flight) {
 	delete(r.flights, f.key)
 	lessOne(r.flightsTo, f.group.Name())
-	r.waiting -= len(f.waiters)
-	for i := range f.waiters {
-		lessOne(r.waitingBy, f.waiters[i].client)
+	r.served(f.waiters)
+}
+
+// served takes waiters that wait no more out of what is counted. r.mu is held.
+func (r *Resolver) served(waiters []waiter) {
+	r.waiting -= len(waiters)
+	for i := range waiters {
+		lessOne(r.waitingBy, waiters[i].client)
 	}
 }
 
@@ -166,13 +239,21 @@ func (r *Resolver) fly(f *flight, key []byte) {
 	catchFaults()
 	s := r.scratch()
 	e := r.fetch(f, key, s.out[:cap(s.out)])
+	r.keep(f, e)
 	f.state.flights.Done()
-	if e.Expires > e.Stored {
-		r.cache.Put(e)
-	}
 	r.mu.Lock()
 	r.landed(f)
+	back := r.notice(f, e.Stored)
 	r.mu.Unlock() // nobody can join any more
+	if back {
+		r.cache.Prune(func(e *cache.Entry) bool { return !e.Failed || e.Refresh == 0 })
+	}
+	if f.old != nil {
+		f.stop()
+		if e.Failed {
+			e = f.old
+		}
+	}
 
 	for i := range f.waiters {
 		r.land(s, &f.waiters[i], e)
@@ -203,7 +284,7 @@ func (r *Resolver) fetch(f *flight, key, room []byte) (e *cache.Entry) {
 		if v := recover(); v != nil {
 			r.panics.Add(1)
 			r.logger.Error("a reply could not be read", "question", q.Question[0].String(), "panic", v, "stack", string(debug.Stack()))
-			e = r.failure(key, edeOther, "reply could not be read")
+			e = r.failure(f, key, edeOther, "reply could not be read")
 		}
 	}()
 	m, server, err := group.Exchange(r.ctx, q) // the group has its own deadline
@@ -213,27 +294,38 @@ func (r *Resolver) fetch(f *flight, key, room []byte) (e *cache.Entry) {
 			code, text = edeUnreachable, "upstream "+group.Name()+" did not answer"
 		}
 		r.logger.Debug("no answer", "question", q.Question[0].String(), "upstream", group.Name(), "error", err)
-		return r.failure(key, code, text)
+		return r.failure(f, key, code, text)
 	}
+	f.replied = true
 	e, err = inspect(q, m, f.alias, r.cfg.TTL, room)
 	if err != nil {
 		r.logger.Debug("reply refused", "question", q.Question[0].String(), "server", server, "error", err)
-		return r.failure(key, edeOther, "upstream reply refused: "+err.Error())
+		return r.failure(f, key, edeOther, "upstream reply refused: "+err.Error())
 	}
 	e.Key, e.Group, e.Upstream = key, group.Name(), r.log.Label(server)
 	e.Stored = r.mono()
 	e.Expires += e.Stored // inspect gave a life span
+	r.schedule(e)
 	return e
 }
 
-// failure is an entry that says SERVFAIL and is remembered for a second.
-func (r *Resolver) failure(key []byte, code int32, text string) *cache.Entry {
+// failure is an entry that says SERVFAIL. If no server has replied it may be
+// over for all questions at once, so that is looked for meanwhile.
+func (r *Resolver) failure(f *flight, key []byte, code int32, text string) *cache.Entry {
 	now := r.mono()
-	return &cache.Entry{
+	life := int64(firstFailure)
+	if last := r.cache.Held(key); last != nil && last.Failed && now < last.Expires+lastFailure {
+		life = min(2*(last.Expires-last.Stored), lastFailure)
+	}
+	e := &cache.Entry{
 		Key: key, Reply: replyServFail, Failed: true,
 		EDECode: code, EDE: wire.AppendEDE(nil, uint16(code), text),
-		Stored: now, Expires: now + failureTTL,
+		Stored: now, Expires: now + life,
 	}
+	if !f.replied {
+		e.Refresh = now + probeEvery
+	}
+	return e
 }
 
 // decodeOdd reads a packet that the narrow parser refused or does not know, by

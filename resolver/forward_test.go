@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -133,35 +132,67 @@ func TestWaitersOfOneQuestionAreBounded(t *testing.T) {
 	}
 }
 
-func TestFailureIsRememberedForASecond(t *testing.T) {
-	var fail atomic.Bool
-	fail.Store(true)
-	s := newServer(t, map[string]handler{www: func(q, m *dns.Msg) bool {
-		if fail.Load() {
-			m.Rcode = dns.RcodeServerFailure
-			return true
-		}
-		return says("www.example. 60 A 192.0.2.1")(q, m)
-	}})
-	w := newWorld(t, setup{upstream: s})
+// TestFailuresAreRemembered for a second, and twice as long with each that follows
+// another, half a minute at most.
+func TestFailuresAreRemembered(t *testing.T) {
+	s := newFickle(t, says("SERVFAIL"))
+	w := newWorld(t, setup{upstream: s.server})
 	const failed = `SERVFAIL ede 0 "upstream reply refused: rcode SERVFAIL"`
-	step := func(after time.Duration, want string, asked int) {
+	asked := 0
+	step := func(after time.Duration, want string, more int) {
 		t.Helper()
+		asked += more
 		w.clock.advance(after)
-		if got := w.ask(www, edns); got != want {
-			t.Errorf("%s, want %s", got, want)
-		}
-		if n := len(s.questions()); n != asked {
+		w.expect(www, want)
+		if n := s.times(); n != asked {
 			t.Errorf("asked %d times, want %d", n, asked)
+			asked = n
 		}
 	}
 	step(0, failed, 1)
-	step(900*time.Millisecond, failed, 1)
-	step(200*time.Millisecond, failed, 2)
-	fail.Store(false)
-	step(0, failed, 2)
-	step(time.Second, wwwA, 3)
-	step(time.Second, strings.Replace(wwwA, "60", "59", 1), 3)
+	for _, life := range []time.Duration{1, 2, 4, 8, 16, 30, 30} {
+		step(life*time.Second-100*time.Millisecond, failed, 0)
+		step(200*time.Millisecond, failed, 1)
+	}
+	s.turn(addressed)
+	step(29*time.Second, failed, 0)
+	step(2*time.Second, wwwA, 1)
+	step(time.Second, strings.Replace(wwwA, "60", "59", 1), 0)
+	s.turn(says("SERVFAIL"))
+	step(59*time.Second, failed, 1)
+	step(1100*time.Millisecond, failed, 1) // after a success it begins anew
+	step(32*time.Second+100*time.Millisecond, failed, 1)
+	step(1100*time.Millisecond, failed, 1) // and after a pause
+}
+
+// TestSilenceEndsForAllAtOnce: names that failed because nobody replied do not
+// serve their time when somebody does again.
+func TestSilenceEndsForAllAtOnce(t *testing.T) {
+	s := newFickle(t, silent)
+	w := newWorld(t, setup{upstream: s.server, deadline: 50 * time.Millisecond})
+	const failed = `SERVFAIL ede 22 "upstream default did not answer"`
+	ask := func(want string) {
+		t.Helper()
+		for _, n := range []string{"a", "b"} {
+			w.expect(n+".example. A", strings.ReplaceAll(want, "www", n))
+		}
+	}
+	ask(failed)
+	for range 4 { // each lasts longer than the last, one question a second goes out
+		before := s.times()
+		w.clock.advance(1100 * time.Millisecond)
+		ask(failed)
+		w.landed()
+		ask(failed)
+		if n := s.times() - before; n < 1 || n > 2 {
+			t.Errorf("asked %d times within a second, want once or twice", n)
+		}
+	}
+	s.turn(addressed)
+	w.clock.advance(time.Second)
+	ask(failed)
+	w.landed()
+	ask(wwwA)
 }
 
 // TestSilentAndDeadUpstreams: each says what is wrong, in the reply and the log.

@@ -76,9 +76,7 @@ func inspect(q, m *dns.Msg, alias string, bounds TTL, room []byte) (*cache.Entry
 		}
 		found = found || h.Rrtype == question.Qtype && sameName(h.Name, end)
 	}
-	e.Names = append(e.Facts.Aliases, e.Facts.Targets...)
-	n := len(e.Facts.Aliases)
-	e.Facts.Aliases, e.Facts.Targets = e.Names[:n:n], e.Names[n:]
+	noted(e)
 	out := dns.Msg{Question: []dns.Question{asked}, Answer: answer, Compress: true}
 	out.Response, out.Rcode = true, m.Rcode // without AD, which anybody on the way could have set (RFC 4035 §4.9.3)
 	if !found || m.Rcode != dns.RcodeSuccess {
@@ -273,6 +271,13 @@ func note(e *cache.Entry, rr dns.RR) error {
 		return noteName(f, &f.Targets, rr.Replacement)
 	}
 	return nil
+}
+
+// noted puts the names that note has found behind each other.
+func noted(e *cache.Entry) {
+	e.Names = append(e.Facts.Aliases, e.Facts.Targets...)
+	n := len(e.Facts.Aliases)
+	e.Facts.Aliases, e.Facts.Targets = e.Names[:n:n], e.Names[n:]
 }
 
 // noteName adds a name that a record leads to to those in all, which are of f.

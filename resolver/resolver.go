@@ -32,10 +32,18 @@ type Config struct {
 	Files       uint64           // descriptors that may be open; 0 asks the system
 	CacheSize   int64            // octets
 	TTL         TTL
+	Stale       time.Duration // how long after its end an answer may still be given; 0 means not at all
+	StaleTimer  time.Duration // that those wait for a newer one who could have a stale one
+	Prefetch    bool          // ask for popular answers anew before they end
+	DenyBelow   bool          // a name that does not exist has nothing below it
 
 	Log    *audit.Log
 	Logger *slog.Logger     // nil discards
 	Now    func() time.Time // nil means time.Now; must carry a monotonic reading
+
+	// After calls f in a goroutine of its own when so much time has passed, unless
+	// stop is called before; nil means time.AfterFunc.
+	After func(d time.Duration, f func()) (stop func() bool)
 }
 
 // Resolver answers queries. Listen, then Run.
@@ -52,6 +60,8 @@ type Resolver struct {
 
 	auditFull []byte // Extended DNS Errors, encoded
 	tooMany   []byte
+	stale     []byte
+	staleName []byte
 
 	udp      []*udpListener
 	tcp      []*tcpListener
@@ -62,6 +72,7 @@ type Resolver struct {
 	cancel    context.CancelFunc
 	mu        sync.Mutex // guards what follows, and the step from one state to the next
 	flights   map[string]*flight
+	health    map[string]*health // by the name of the group
 	flightsTo map[string]int     // by name of the upstream
 	waiting   int                // on all flights
 	waitingBy map[netip.Addr]int // by client
@@ -70,7 +81,8 @@ type Resolver struct {
 	inflight  sync.WaitGroup // flights, and replies of theirs that are being written
 
 	answered, ignored, overload, panics, unsent atomic.Uint64
-	limited, alike, outsiders, evicted, late    atomic.Uint64
+	limited, alike, outsiders, evicted, tooLate atomic.Uint64
+	outdated, refreshed, flushes                atomic.Uint64
 }
 
 // New makes a resolver in state st. It opens and starts nothing.
@@ -93,6 +105,9 @@ func New(cfg Config, st *State) *Resolver {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.After == nil {
+		cfg.After = func(d time.Duration, f func()) func() bool { return time.AfterFunc(d, f).Stop }
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -104,11 +119,14 @@ func New(cfg Config, st *State) *Resolver {
 		cfg: cfg, log: cfg.Log, logger: cfg.Logger, now: cfg.Now, base: cfg.Now(),
 		cache:     cache.New(cfg.CacheSize),
 		flights:   map[string]*flight{},
+		health:    map[string]*health{},
 		flightsTo: map[string]int{},
 		waitingBy: map[netip.Addr]int{},
 		places:    newPlaces(cfg.TCPConns, cfg.TCPEach),
 		auditFull: wire.AppendEDE(nil, edeOther, "audit store full"),
 		tooMany:   wire.AppendEDE(nil, edeNetwork, "too many questions in flight"),
+		stale:     wire.AppendEDE(nil, edeStale, ""),
+		staleName: wire.AppendEDE(nil, edeStaleName, ""),
 	}
 	r.limits.seed = maphash.MakeSeed()
 	r.secrets.Store(newSecrets(0, newSecrets(0, wire.CookieSecret{}).now))
@@ -166,6 +184,14 @@ func (r *Resolver) Retire(old *State) {
 	}
 }
 
+// Flush makes the cache forget what it holds of name, a wire name, and all below
+// it, and returns how many answers that were. What is on its way from upstream
+// at that time is still given to those who wait, but not kept.
+func (r *Resolver) Flush(name []byte) int {
+	r.flushes.Add(1)
+	return r.cache.Flush(name)
+}
+
 // Run answers queries on the sockets that Listen opened until ctx ends. Then it
 // takes no more, gives those in flight Config.Drain to be answered, and returns.
 func (r *Resolver) Run(ctx context.Context) error {
@@ -214,20 +240,25 @@ func (r *Resolver) Run(ctx context.Context) error {
 
 // Stats counts since the resolver was made.
 type Stats struct {
-	Answered uint64      `json:"answered"` // queries recorded, those left without an answer on purpose too
-	Ignored  uint64      `json:"ignored"`  // packets that were no queries
-	Overload uint64      `json:"overload"` // SERVFAIL for want of room
-	Panics   uint64      `json:"panics"`
-	Unsent   uint64      `json:"unsent"`  // replies that the network did not take
-	Limited  uint64      `json:"limited"` // queries beyond their client's rate
-	Alike    uint64      `json:"alike"`   // answers beyond the limit of those alike; half of them went out cut
-	Late     uint64      `json:"late"`    // answers that came too late to be sent
-	Inflight int         `json:"inflight"`
-	TCP      int         `json:"tcp"`       // connections that are open
-	Evicted  uint64      `json:"evicted"`   // idle connections that had to make room for others
-	Outsider uint64      `json:"outsiders"` // connections of those who may not ask
-	Cache    cache.Stats `json:"cache"`
+	Answered uint64     `json:"answered"` // queries recorded, those left without an answer on purpose too
+	Ignored  uint64     `json:"ignored"`  // packets that were no queries
+	Overload uint64     `json:"overload"` // SERVFAIL for want of room
+	Panics   uint64     `json:"panics"`
+	Unsent   uint64     `json:"unsent"`   // replies that the network did not take
+	Limited  uint64     `json:"limited"`  // queries beyond their client's rate
+	Alike    uint64     `json:"alike"`    // answers beyond the limit of those alike; half of them went out cut
+	Late     uint64     `json:"late"`     // answers that came too late to be sent
+	Stale    uint64     `json:"stale"`    // answers that had expired, those blocked in the end too
+	Prefetch uint64     `json:"prefetch"` // questions asked anew before an answer ended
+	Inflight int        `json:"inflight"`
+	TCP      int        `json:"tcp"`       // connections that are open
+	Evicted  uint64     `json:"evicted"`   // idle connections that had to make room for others
+	Outsider uint64     `json:"outsiders"` // connections of those who may not ask
+	Cache    CacheStats `json:"cache"`
 }
+
+// CacheStats counts what the cache did.
+type CacheStats = cache.Stats
 
 // Stats reads the counters.
 func (r *Resolver) Stats() Stats {
@@ -237,7 +268,8 @@ func (r *Resolver) Stats() Stats {
 	return Stats{
 		Answered: r.answered.Load(), Ignored: r.ignored.Load(), Overload: r.overload.Load(),
 		Panics: r.panics.Load(), Unsent: r.unsent.Load(),
-		Limited: r.limited.Load(), Alike: r.alike.Load(), Late: r.late.Load(), Evicted: r.evicted.Load(), Outsider: r.outsiders.Load(), TCP: r.places.open(), Inflight: inflight, Cache: r.cache.Stats(),
+		Limited: r.limited.Load(), Alike: r.alike.Load(), Late: r.tooLate.Load(), Stale: r.outdated.Load(), Prefetch: r.refreshed.Load(),
+		Evicted: r.evicted.Load(), Outsider: r.outsiders.Load(), TCP: r.places.open(), Inflight: inflight, Cache: r.cache.Stats(),
 	}
 }
 

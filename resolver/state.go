@@ -63,8 +63,10 @@ type outcome struct {
 // ede codes that this package gives (RFC 8914 §4).
 const (
 	edeOther       = 0
+	edeStale       = 3
 	edeForged      = 4
 	edeBlocked     = 15
+	edeStaleName   = 19
 	edeUnreachable = 22
 	edeNetwork     = 23
 )

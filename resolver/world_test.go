@@ -74,16 +74,55 @@ type world struct {
 type clock struct {
 	base time.Time
 	off  atomic.Int64
+
+	mu     sync.Mutex
+	timers map[*timer]bool // that have not ended
 }
 
-func (c *clock) now() time.Time          { return c.base.Add(time.Duration(c.off.Add(1000))) }
-func (c *clock) advance(d time.Duration) { c.off.Add(int64(d)) }
+// timer is one that Config.After has started.
+type timer struct {
+	at int64
+	f  func()
+}
+
+func (c *clock) now() time.Time { return c.base.Add(time.Duration(c.off.Add(1000))) }
+
+// advance calls what timers have ended by then, in this goroutine.
+func (c *clock) advance(d time.Duration) {
+	now := c.off.Add(int64(d))
+	var ended []*timer
+	c.mu.Lock()
+	for t := range c.timers {
+		if t.at <= now {
+			ended = append(ended, t)
+			delete(c.timers, t)
+		}
+	}
+	c.mu.Unlock()
+	for _, t := range ended {
+		t.f()
+	}
+}
+
+func (c *clock) after(d time.Duration, f func()) (stop func() bool) {
+	t := &timer{c.off.Load() + int64(d), f}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.timers[t] = true
+	return func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		was := c.timers[t]
+		delete(c.timers, t)
+		return was
+	}
+}
 
 func newWorld(t testing.TB, set setup) *world {
 	t.Helper()
 	w := &world{
 		t: t, set: set, dir: t.TempDir(), said: new(lockedBuffer),
-		clock: &clock{base: time.Now()},
+		clock: &clock{base: time.Now(), timers: map[*timer]bool{}},
 		peer:  netip.MustParseAddrPort("127.0.0.1:4053"),
 	}
 	if w.set.upstream == nil {
@@ -101,7 +140,7 @@ func newWorld(t testing.TB, set setup) *world {
 	cfg := Config{
 		Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}, UDPSockets: 1,
 		CacheSize: 8 << 20, TTL: TTL{Max: 86400, MaxNegative: 3600},
-		Log: w.log, Now: w.clock.now, Logger: slog.New(slog.NewTextHandler(w.said, nil)),
+		Log: w.log, Now: w.clock.now, After: w.clock.after, Logger: slog.New(slog.NewTextHandler(w.said, nil)),
 	}
 	if set.config != nil {
 		set.config(&cfg)

@@ -187,7 +187,7 @@ func (b *built) route(faults *faults, sum io.Writer, self []netip.AddrPort, logg
 		u := &b.cfg.Upstreams[i]
 		var servers []upstream.Exchanger
 		open := func(field any, url string) {
-			x, err := upstream.Open(url, upstream.Options{})
+			x, err := upstream.Open(url, upstream.Options{Bootstrap: u.Bootstrap, CaseMixing: u.CaseMixing})
 			if err != nil {
 				faults.at(field, err.Error())
 				return
@@ -196,8 +196,13 @@ func (b *built) route(faults *faults, sum io.Writer, self []netip.AddrPort, logg
 				faults.at(field, fmt.Sprintf("upstream %q is this resolver: a query would come back for ever", url))
 				return
 			}
-			fmt.Fprintf(sum, "server %q %s\n", u.Name, url)
+			fmt.Fprintf(sum, "server %q %s %q %v\n", u.Name, url, u.Bootstrap, u.CaseMixing)
 			servers = append(servers, x)
+		}
+		for j := range u.Bootstrap {
+			if field := &u.Bootstrap[j]; upstream.IsSelf(*field, self) {
+				faults.at(field, fmt.Sprintf("bootstrap server %q is this resolver: it would ask itself where its upstream is", *field))
+			}
 		}
 		for j := range u.Servers {
 			field := &u.Servers[j]

@@ -220,7 +220,14 @@ func scheduleText(s *Schedule) (string, string) {
 }
 
 func upstreamText(u *Upstream) (string, string) {
-	return u.Name, fmt.Sprintf("%s, timeout %v", strings.Join(u.Servers, " "), u.Timeout)
+	text := fmt.Sprintf("%s, timeout %v", strings.Join(u.Servers, " "), u.Timeout)
+	if len(u.Bootstrap) > 0 {
+		text += ", bootstrap " + strings.Join(u.Bootstrap, " ")
+	}
+	if u.CaseMixing {
+		text += ", case_mixing"
+	}
+	return u.Name, text
 }
 
 func forwardText(f *Forward) (string, string) { return strings.Join(f.Zones, " "), "to " + f.Upstream }

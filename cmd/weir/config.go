@@ -155,6 +155,18 @@ type Config struct {
 		MaxTTL time.Duration `toml:"max_ttl" default:"24h" min:"1s" max:"168h"`
 		// MaxNegativeTTL limits how long "no such name" and "no such data" are kept (RFC 2308 §5), in whole seconds.
 		MaxNegativeTTL time.Duration `toml:"max_negative_ttl" default:"1h" min:"1s" max:"24h"`
+		// Stale is how long after its end an answer may still be given if no newer one can be had (RFC 8767); 0 means not at all.
+		Stale time.Duration `toml:"stale" default:"24h" min:"0s" max:"168h"`
+		// StaleTimer is how long a client waits for a newer answer when there is a stale one.
+		StaleTimer time.Duration `toml:"stale_timer" default:"1.8s" min:"0s" max:"1m"`
+		// Prefetch asks for an answer in demand anew shortly before it ends.
+		Prefetch bool `toml:"prefetch" default:"true"`
+		// DenyBelow takes it that a name which does not exist has nothing below it (RFC 8020).
+		DenyBelow bool `toml:"deny_below" default:"true"`
+		// Save keeps the answers over a restart.
+		Save bool `toml:"save" default:"false"`
+		// Path is the file for that, which is there from a stop to the next start.
+		Path string `toml:"path" default:"weir-data/cache"`
 	} `toml:"cache"`
 
 	// Audit is the store of every query's record.
@@ -191,8 +203,13 @@ type Config struct {
 // Upstream is one [upstream.NAME]: servers that are asked in order.
 type Upstream struct {
 	Name string `toml:"-"`
-	// Servers holds URLs, udp:// or tcp:// with an address and an optional port, or the word "system".
+	// Servers holds URLs: udp:// or tcp:// with an address and an optional port, tls:// and https:// as
+	// upstream.ParseTLS and ParseHTTPS read them, or the word "system".
 	Servers []string `toml:"servers"`
+	// Bootstrap holds the URLs of servers that are asked where servers given by name are. They are given by address.
+	Bootstrap []string `toml:"bootstrap"`
+	// CaseMixing spells questions by UDP in letters of random case, which a forger has to guess.
+	CaseMixing bool `toml:"case_mixing" default:"false"`
 	// Timeout bounds one try at one server.
 	Timeout time.Duration `toml:"timeout" default:"1.5s" min:"10ms" max:"1m"`
 }

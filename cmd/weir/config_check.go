@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"weir/resolver/upstream"
 )
 
 // A checker reports what is wrong in what was decoded: what is missing, what does not fit together, what has no effect.
@@ -100,7 +102,7 @@ func (c *checker) access() {
 }
 
 // upstreamSchemes are the ways to ask an upstream.
-var upstreamSchemes = []string{"udp", "tcp"}
+var upstreamSchemes = []string{"udp", "tcp", "tls", "https"}
 
 func (c *checker) upstreams() {
 	used := map[string]bool{"default": true}
@@ -113,9 +115,7 @@ func (c *checker) upstreams() {
 		u := &c.Upstreams[i]
 		c.name(&u.Name, "upstream", u.Name)
 		c.missing(&u.Servers, c.At(&u.Name), "servers", fmt.Sprintf("upstream %q", u.Name), `write servers = ["system"], or URLs such as "udp://192.0.2.53"`)
-		for j := range u.Servers {
-			c.server(&u.Servers[j])
-		}
+		c.servers(u)
 		if !used[u.Name] && whole && c.declares("default") {
 			c.warnAt(c.At(&u.Name), fmt.Sprintf("upstream %q is never asked", u.Name), "no [[forward]] names it")
 		}
@@ -147,13 +147,42 @@ func (c *checker) upstreamNames() []string {
 
 func (c *checker) declares(upstream string) bool { return slices.Contains(c.upstreamNames(), upstream) }
 
-// server checks the shape of an upstream's URL.
-func (c *checker) server(url *string) {
-	addr, err := parseServer(*url)
+// servers checks the servers of an upstream, and whether they need what stands beside them.
+func (c *checker) servers(u *Upstream) {
+	var byName, byUDP bool
+	for i := range u.Servers {
+		url := &u.Servers[i]
+		name := c.server(url, "an upstream")
+		if name != "" && len(u.Bootstrap) == 0 && !c.broken(&u.Bootstrap) {
+			c.errorAt(c.At(url), fmt.Sprintf("nobody can be asked where %s is", name), "a name, not an address",
+				fmt.Sprintf("write bootstrap = [\"udp://192.0.2.53\"] below [upstream.%s], or the address and #%s", bareKey(u.Name), name))
+		}
+		byName = byName || name != ""
+		byUDP = byUDP || *url == "system" || strings.HasPrefix(*url, "udp://")
+	}
+	for i := range u.Bootstrap {
+		url := &u.Bootstrap[i]
+		if *url == "system" {
+			c.errorAt(c.At(url), `"system" is not a bootstrap server`, "a server's URL is wanted", `for example "udp://192.0.2.53"`)
+		} else if name := c.server(url, "a bootstrap server"); name != "" {
+			c.errorAt(c.At(url), fmt.Sprintf("%q is not a bootstrap server", *url), "its own address would have to be asked for", "write the address and #"+name)
+		}
+	}
+	if len(u.Bootstrap) > 0 && !byName && !c.broken(&u.Servers) {
+		c.warnAt(c.At(&u.Bootstrap), fmt.Sprintf("the bootstrap servers of upstream %q are never asked", u.Name), "all its servers are given by address")
+	}
+	if u.CaseMixing && !byUDP && !c.broken(&u.Servers) {
+		c.warnAt(c.At(&u.CaseMixing), fmt.Sprintf("upstream %q has no question to mix the case of", u.Name), "none of its servers is asked by UDP")
+	}
+}
+
+// server checks the shape of a server's URL. It returns the name that the server is given by, if it is not by an address.
+func (c *checker) server(url *string, what string) (name string) {
+	addr, name, err := parseServer(*url)
 	var f fault
 	if errors.As(err, &f) {
-		c.errorAt(c.At(url), fmt.Sprintf("%q is not an upstream", *url), f.label, f.note)
-		return
+		c.errorAt(c.At(url), fmt.Sprintf("%q is not %s", *url, what), f.label, f.note)
+		return ""
 	}
 	for i := range c.Server.Listen {
 		own := &c.Server.Listen[i]
@@ -163,41 +192,57 @@ func (c *checker) server(url *string) {
 			c.mark(p, c.At(own), "it listens here")
 		}
 	}
+	return name
 }
 
-// parseServer returns the address that an upstream's URL names; the zero AddrPort for "system".
-func parseServer(url string) (netip.AddrPort, error) {
+// parseServer returns the address that a server's URL holds, or the name; the zero AddrPort for "system".
+func parseServer(url string) (addr netip.AddrPort, name string, err error) {
 	if url == "system" {
-		return netip.AddrPort{}, nil
+		return netip.AddrPort{}, "", nil
 	}
 	scheme, host, ok := strings.Cut(url, "://")
 	if !ok {
 		if addr, err := netip.ParseAddr(url); err == nil {
-			return netip.AddrPort{}, fault{"no scheme", fmt.Sprintf("write %q", "udp://"+urlHost(addr))}
+			return netip.AddrPort{}, "", fault{"no scheme", fmt.Sprintf("write %q", "udp://"+urlHost(addr))}
 		}
 		if ap, err := parseHost(url); err == nil {
-			return ap, fault{"no scheme", fmt.Sprintf("write %q", "udp://"+url)}
+			return ap, "", fault{"no scheme", fmt.Sprintf("write %q", "udp://"+url)}
 		}
 		f := fault{"neither a URL nor the word system", `for example "udp://192.0.2.53" or "system"`}
 		if nearest(url, []string{"system"}) != "" {
 			f.note = `did you mean "system"?`
 		}
-		return netip.AddrPort{}, f
+		return netip.AddrPort{}, "", f
 	}
 	if !slices.Contains(upstreamSchemes, scheme) {
-		f := fault{label: "possible: udp://, tcp://"}
+		f := fault{label: "possible: " + strings.Join(upstreamSchemes, "://, ") + "://"}
 		if near := nearest(scheme, upstreamSchemes); near != "" {
 			f.note = fmt.Sprintf("write %q", near+"://"+host)
 		}
-		return netip.AddrPort{}, f
+		return netip.AddrPort{}, "", f
+	}
+	switch scheme {
+	case "tls":
+		return encrypted(upstream.ParseTLS(host))
+	case "https":
+		return encrypted(upstream.ParseHTTPS(host))
 	}
 	ap, err := parseHost(host)
 	if trimmed, _, more := strings.Cut(host, "/"); err != nil && more {
 		if _, err := parseHost(trimmed); err == nil {
-			return ap, fault{"nothing may follow the address", fmt.Sprintf("write %q", scheme+"://"+trimmed)}
+			return ap, "", fault{"nothing may follow the address", fmt.Sprintf("write %q", scheme+"://"+trimmed)}
 		}
 	}
-	return ap, err
+	return ap, "", err
+}
+
+// encrypted is what parseServer returns for a URL whose reader is in package upstream.
+func encrypted(t *upstream.Target, err error) (addr netip.AddrPort, name string, _ error) {
+	var e *upstream.URLError
+	if errors.As(err, &e) {
+		return addr, "", fault{e.Reason, e.Hint}
+	}
+	return t.Addr, t.Name, nil
 }
 
 // parseHost reads an address with an optional port, of which 53 is the default.
@@ -395,7 +440,7 @@ func (c *checker) paths() {
 	paths := []struct {
 		what  string
 		field *string
-	}{{"the audit store", &c.Audit.Path}, {"the folder of lists", &c.Lists.Path}, {"the admin socket", &c.Admin.Socket}}
+	}{{"the audit store", &c.Audit.Path}, {"the folder of lists", &c.Lists.Path}, {"the admin socket", &c.Admin.Socket}, {"the saved cache", &c.Cache.Path}}
 	for i, a := range paths {
 		for _, b := range paths[i+1:] {
 			if filepath.Clean(c.Resolve(*a.field)) != filepath.Clean(c.Resolve(*b.field)) {
@@ -405,7 +450,7 @@ func (c *checker) paths() {
 			if c.absent(again) {
 				again, first = first, again
 			}
-			c.clash(fmt.Sprintf("%s and %s have the same path", a.what, b.what), again, "", first, "", "each needs one of its own: the socket is a file, the others are folders")
+			c.clash(fmt.Sprintf("%s and %s have the same path", a.what, b.what), again, "", first, "", "each needs one of its own: the socket and the cache are files, the others are folders")
 		}
 	}
 }

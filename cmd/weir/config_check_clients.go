@@ -167,23 +167,26 @@ func (c *checker) schedules() {
 	}
 }
 
+// schedule reports the first mistake of the time zone and of each text.
 func (c *checker) schedule(s *Schedule) {
 	_, err := blocklist.ParseSchedule(s.Name, s.Timezone, s.When)
-	var e *blocklist.ScheduleError
-	if !errors.As(err, &e) {
-		return
+	for _, err := range split(err) {
+		var e *blocklist.ScheduleError
+		if !errors.As(err, &e) {
+			continue
+		}
+		field, text := any(&s.Timezone), s.Timezone
+		if e.Index >= 0 {
+			field, text = &s.When[e.Index], s.When[e.Index]
+		}
+		at := c.At(field)
+		if at.Line == 0 {
+			at = c.At(&s.Name)
+		}
+		label := e.What
+		if e.At > 0 && e.At < len(text) {
+			label = strings.TrimSpace(fmt.Sprintf("%s, at %q", label, text[e.At:]))
+		}
+		c.errorAt(at, fmt.Sprintf("%q says no time", text), label, e.Hint)
 	}
-	field, text := any(&s.Timezone), s.Timezone
-	if e.Index >= 0 {
-		field, text = &s.When[e.Index], s.When[e.Index]
-	}
-	at := c.At(field)
-	if at.Line == 0 {
-		at = c.At(&s.Name)
-	}
-	label := e.What
-	if e.At > 0 && e.At < len(text) {
-		label = strings.TrimSpace(fmt.Sprintf("%s, at %q", label, text[e.At:]))
-	}
-	c.errorAt(at, fmt.Sprintf("%q says no time", text), label, e.Hint)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -37,7 +38,7 @@ func (c *checker) rebinding(p *Policy) {
 	for i := range p.RebindingAllow {
 		text := &p.RebindingAllow[i]
 		_, err := parsePrefix(*text)
-		if err != nil && !strings.Contains(*text, "/") {
+		if _, noAddress := netip.ParseAddr(*text); err != nil && noAddress != nil && !strings.Contains(*text, "/") {
 			_, err = parsePattern(*text)
 		}
 		var f fault

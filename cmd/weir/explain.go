@@ -194,14 +194,6 @@ func decidedBy(o *blocklist.Outcome) string {
 	return o.By.String()
 }
 
-// observed is what would have blocked; nil for nothing. A default is not about what is answered here.
-func observed(a *resolver.Account) *blocklist.Outcome {
-	if a.Observed != nil && a.Zone != "" && a.Observed.By == blocklist.ByDefault {
-		return nil
-	}
-	return a.Observed
-}
-
 // grantedAt are the exceptions in force at a moment.
 func grantedAt(granted *exceptions.Store, moment time.Time) []blocklist.Exception {
 	if granted == nil {

@@ -97,7 +97,7 @@ func (b *built) back(p *past) (done func(), err error) {
 	if p.revision, err = h.Get(p.Revision); err != nil && !errors.Is(err, history.ErrUnknown) {
 		return done, err
 	}
-	if p.revision == nil {
+	if p.revision == nil || p.revision.Text == "" {
 		return done, nil
 	}
 	for _, l := range b.lists.All() {
@@ -154,7 +154,7 @@ func (p *past) agrees(a *resolver.Account, l *blocklist.Lookup) bool {
 	}
 	o := &a.Outcome
 	now, then := audit.Reason{}, audit.Reason{}
-	if o := observed(a); o != nil {
+	if o := a.Observed; o != nil {
 		now = audit.Reason{Policy: o.Policy, Category: o.Category, List: o.List}
 	}
 	if p.Observed != nil {
@@ -191,8 +191,8 @@ func (p *past) told() string {
 	return text
 }
 
-// asRecorded tells what the record says, where the lists of today, or the configuration without those of its time, would
-// not come to it.
+// asRecorded tells what the record says, where the lists and hosts of today, or the configuration without those of its
+// time, would not come to it.
 func (p *past) asRecorded(e *admin.Explanation, granted *exceptions.Store) {
 	var policy *Policy
 	if p.b != nil {
@@ -239,7 +239,7 @@ func (p *past) asRecorded(e *admin.Explanation, granted *exceptions.Store) {
 		reason("decided", audit.Reason{Rule: p.Rule, Category: p.Category, List: p.List}, p.Entry, p.MatchedOn)
 	}
 	p.step(e, p.Source, p.Rcode, "", "%s", strings.Join(p.Answers, " "))
-	why := "the lists of today lead elsewhere"
+	why := "the lists and hosts of today lead elsewhere"
 	switch {
 	case p.Policy == "" && strings.HasSuffix(p.Rule, " limit"):
 		why = "it was turned away before anything was decided"

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -171,7 +172,7 @@ func (b *built) remedies(e *admin.Explanation, a *resolver.Account) {
 		e.Remedies = append(e.Remedies, admin.Step{Kind: "allow", Subject: subject, Detail: fmt.Sprintf(format, args...), Where: where})
 	}
 	if a.Never != "" {
-		remedy("no exception", b.categoryPos(a.Never), "%s is in %s, which has never_except: only its lists can let it go", e.Name, a.Never)
+		remedy("no exception", b.categoryPos(a.Never), "%s is in %s, which has never_except: only its lists can let it go", cmp.Or(a.Fact, e.Name), a.Never)
 		return
 	}
 	remedy("for a time", "", "weir exception add %s --client %s --for 1h --reason WHY", shellName(e.Name), a.Client)

@@ -102,7 +102,7 @@ func rootCommand() *cobra.Command {
 	flags.StringVar(&g.color, "color", "auto", "`WHEN` to colour: auto, always or never")
 	verbs := []*cobra.Command{
 		serveCommand(g), checkCommand(g), explainCommand(g), listsCommand(g), statusCommand(g), reloadCommand(g),
-		exceptionCommand(g), policyCommand(g), auditCommand(g), versionCommand(),
+		exceptionCommand(g), policyCommand(g), cacheCommand(g), auditCommand(g), versionCommand(),
 	}
 	root.AddCommand(verbs...)
 	root.InitDefaultCompletionCmd()

@@ -128,7 +128,7 @@ func judged(a *resolver.Account) judgement {
 	if a.Blocked {
 		d.Verdict = "block"
 	}
-	if would := observed(a); would != nil {
+	if would := a.Observed; would != nil {
 		d.Observed = "block"
 		if d.Category == "" {
 			d.Category = would.Category

@@ -259,6 +259,14 @@ addresses = ["198.51.100.7", "192.0.2.1"]
 verdict = "allow"
 policy = "kids"
 rule = 2
+[[test]] # until none is left
+name = "www.example"
+host = "tablet-3"
+addresses = ["198.51.100.7"]
+verdict = "block"
+policy = "kids"
+rule = 2
+answer = "NXDOMAIN"
 `
 
 // tested builds testedConfig.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"path/filepath"
+	"unicode/utf8"
 
 	"weir/cmd/internal/history"
 )
@@ -47,24 +48,42 @@ func (s *server) keepRevision(b *built) {
 	}
 }
 
-// publicText is the file without secrets: with "A" for each octet of a key, and without users and passwords in URLs.
+// publicText is the file without its secrets: keys, and users and passwords in URLs. "A" stands for each of their
+// characters, so that all else keeps its place. It is empty if it cannot be made of the file.
 func (c *Config) publicText() []byte {
-	text := c.text
+	lines := bytes.SplitAfter(c.text, []byte("\n"))
+	for _, at := range c.hidden {
+		lines[at.Line-1] = blank(lines[at.Line-1], at)
+	}
+	text := bytes.Join(lines, nil)
 	secrets := []string{c.Limits.CookieSecret, c.Limits.CookieSecretAlso}
 	for i := range c.TSIGs {
 		secrets = append(secrets, c.TSIGs[i].Secret)
 	}
 	for _, secret := range secrets {
-		if secret != "" {
+		if secret != "" { // in a comment, say
 			text = bytes.ReplaceAll(text, []byte(secret), bytes.Repeat([]byte("A"), len(secret)))
 		}
 	}
-	for i := range c.Categories {
-		for _, s := range c.Categories[i].Sources {
-			if plain := withoutUser(s.From); plain != s.From {
-				text = bytes.ReplaceAll(text, []byte(s.From), []byte(plain))
-			}
-		}
+	again, _ := parseConfig(c.File, text)
+	if len(again.TSIGs) != len(c.TSIGs) || len(again.Categories) != len(c.Categories) {
+		return nil // a key over several lines, say
 	}
 	return text
+}
+
+// blank is a line with "A" for each character at a place, but for the quotes around them.
+func blank(line []byte, at Pos) []byte {
+	var out []byte
+	for column := 1; len(line) > 0; column++ {
+		r, size := utf8.DecodeRune(line)
+		quote := (column == at.Column || column == at.Column+at.Width-1) && (r == '"' || r == '\'')
+		if column >= at.Column && column < at.Column+at.Width && !quote {
+			out = append(out, 'A')
+		} else {
+			out = append(out, line[:size]...)
+		}
+		line = line[size:]
+	}
+	return out
 }

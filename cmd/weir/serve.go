@@ -55,6 +55,8 @@ type server struct {
 	attendant *attendant
 	history   *history.History // nil: revisions are not kept
 
+	savedCache string // file for the cache's answers; empty does not keep them
+
 	reloading sync.Mutex // one reload at a time
 	deciding  sync.Mutex // one change of what decides at a time; after reloading
 	mu        sync.Mutex // guards what follows
@@ -93,6 +95,7 @@ func serve(ctx context.Context, g *global, talk io.Writer) error {
 		s.abandon()
 		return &exitError{exitBusy, err}
 	}
+	s.loadCache(cfg) // only now: another server may have been here
 	s.log.Change(fmt.Sprintf("start: weir %s, revision %d, digest %x", version(), s.now.state.Revision, s.now.digest[:8]))
 	if d := s.attendant.exceptions.Damage(); d != nil {
 		s.log.Change("exceptions: " + d.Error())
@@ -151,7 +154,8 @@ func openServer(ctx context.Context, cfg *Config, logger *slog.Logger, clock exc
 		MaxInflight: cfg.Resolver.MaxInflight,
 		CacheSize:   int64(cfg.Cache.Size),
 		TTL:         resolver.TTL{Min: seconds(cfg.Cache.MinTTL), Max: seconds(cfg.Cache.MaxTTL), MaxNegative: seconds(cfg.Cache.MaxNegativeTTL)},
-		Log:         s.log, Logger: logger, Now: clock.Now,
+		Stale:       cfg.Cache.Stale, StaleTimer: cfg.Cache.StaleTimer, Prefetch: cfg.Cache.Prefetch, DenyBelow: cfg.Cache.DenyBelow,
+		Log: s.log, Logger: logger, Now: clock.Now,
 	}, s.now.state)
 	return s, nil
 }
@@ -208,6 +212,7 @@ func (s *server) run(ctx context.Context, adm *admin.Server, signals <-chan os.S
 		<-parts[i].done
 		errs = append(errs, parts[i].err)
 	}
+	s.saveCache()
 	errs = append(errs, s.attendant.exceptions.Close())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("serve: %w", err)

@@ -98,8 +98,14 @@ func printStatus(out io.Writer, st admin.Status) error {
 		for _, s := range u.Servers {
 			text := fmt.Sprintf("%s: %d sent, %d answered, %d silent, %d failed, %d foreign packets, last answer in %s",
 				s.Server, s.Sent, s.Answered, s.Timeouts, s.Failures, s.Ignored, s.RTT.Round(10*time.Microsecond))
+			if s.Connections > 0 {
+				text += ", " + plural(s.Connections, "open connection")
+			}
 			if s.Failing {
 				text += ", failing"
+				if s.LastError != "" {
+					text += ": " + shown(s.LastError)
+				}
 			}
 			rows = append(rows, []string{"upstream", u.Name + " " + text})
 		}

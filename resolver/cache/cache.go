@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/maphash"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -15,13 +16,14 @@ import (
 
 const shards = 64
 
-// Entry is one answer from elsewhere with the facts that policy judges. It is
-// never changed after Put.
+// Entry is one answer from elsewhere with the facts that policy judges. What
+// others see of it is never changed after Put.
 type Entry struct {
 	Key     []byte // wire.Query.Key of the question
 	Reply   wire.Reply
 	Stored  int64 // monotonic nanoseconds
 	Expires int64 // monotonic nanoseconds
+	Refresh int64 // monotonic nanoseconds, from when on it may be asked for anew; 0 is never; Get's own after Put
 
 	Facts    blocklist.Facts
 	Names    [][]byte // Facts.Aliases, then Facts.Targets
@@ -29,8 +31,14 @@ type Entry struct {
 	Group    string   // name of the upstream that it belongs to
 
 	Failed  bool   // stands for a failure to get an answer (RFC 9520)
-	EDECode int32  // with Failed: why (RFC 8914)
-	EDE     []byte // with Failed: the same as an encoded option
+	Stale   bool   // has expired, and was made by Staled
+	Implied bool   // was made of an entry for another name
+	EDECode int32  // with Failed or Stale: why (RFC 8914)
+	EDE     []byte // with Failed or Stale: the same as an encoded option
+	Recheck int64  // with Stale: monotonic nanoseconds, before which the question is not asked again
+
+	hits uint32 // guarded by its shard, like due
+	due  bool   // Get has said so
 }
 
 // Name is the wire name of the question.
@@ -51,8 +59,26 @@ func (e *Entry) Asked() []byte {
 // Type is the type of the question.
 func (e *Entry) Type() uint16 { return binary.BigEndian.Uint16(e.Key[len(e.Key)-wire.KeyExtra:]) }
 
-// Age is how many whole seconds e has been kept.
+// Staled returns what is given in place of e when it has expired and no newer
+// answer can be had (RFC 8767): the same records, each with this TTL in seconds.
+func (e *Entry) Staled(ttl uint32) *Entry {
+	old := &Entry{
+		Key: e.Key, Reply: e.Reply, Stored: e.Stored, Expires: e.Expires,
+		Facts: e.Facts, Names: e.Names, Upstream: e.Upstream, Group: e.Group, Stale: true,
+	}
+	old.Reply.Tail, old.Reply.MinTTL = bytes.Clone(e.Reply.Tail), ttl
+	for _, off := range e.Reply.TTLs {
+		binary.BigEndian.PutUint32(old.Reply.Tail[off:], ttl)
+	}
+	return old
+}
+
+// Age is how many whole seconds e has been kept, by which its TTLs are to be
+// reduced; 0 if it is stale.
 func (e *Entry) Age(now int64) uint32 {
+	if e.Stale {
+		return 0
+	}
 	return uint32(max(now-e.Stored, 0) / 1e9)
 }
 
@@ -71,43 +97,83 @@ type Cache struct {
 	seed   maphash.Seed
 	shard  [shards]shard
 	budget int64 // octets per shard
+	denied denials
 
-	hits, misses, evicted atomic.Uint64
+	hits, misses, evicted, implied atomic.Uint64
 }
 
+// shard is a share of the entries. What is new goes to the window. What drops out
+// of that gets into main, where most of the room is, only if it was hit; if it was
+// not it is remembered by its hash, and gets into main when it is put again soon
+// (2Q, Johnson and Shasha 1994).
 type shard struct {
-	mu   sync.Mutex
-	lru  *simplelru.LRU[uint64, *Entry]
-	used int64
-	_    [64]byte // keeps neighbours off one cache line
+	mu           sync.Mutex
+	window, main segment
+	dropped      memory
+	_            [64]byte // keeps neighbours off one cache line
 }
 
-// New makes a cache of size octets; entries larger than a shard's share
-// (size/64) are not kept.
+// windowShare is how many times the window fits into a shard.
+const windowShare = 8
+
+// New makes a cache of size octets; entries larger than the main part of a
+// shard's share (size/64) are not kept.
 func New(size int64) *Cache {
 	c := &Cache{seed: maphash.MakeSeed(), budget: size / shards}
+	c.denied.lru, _ = simplelru.NewLRU[uint64, uint16](int(max(size/octetsPerDenial, 1)), nil)
 	for i := range c.shard {
 		s := &c.shard[i]
-		// The byte budget evicts long before this count does; it is a bound
-		// that the list needs, not one that is met.
-		s.lru, _ = simplelru.NewLRU(1<<30, func(_ uint64, e *Entry) { s.used -= e.size() })
+		s.window, s.main = newSegment(c.budget/windowShare), newSegment(c.budget-c.budget/windowShare)
+		s.dropped = newMemory(c.budget)
 	}
 	return c
 }
 
-// Get returns the entry for key that has not expired at now, or nil.
-func (c *Cache) Get(key []byte, now int64) *Entry {
+// peek and get find the entry with a hash; get makes it the one used last.
+func (s *shard) peek(h uint64) (e *Entry, ok bool) {
+	if e, ok = s.main.lru.Peek(h); !ok {
+		e, ok = s.window.lru.Peek(h)
+	}
+	return e, ok
+}
+
+func (s *shard) get(h uint64) (e *Entry, ok bool) {
+	if e, ok = s.main.lru.Get(h); !ok {
+		e, ok = s.window.lru.Get(h)
+	}
+	return e, ok
+}
+
+const (
+	popular        = 2   // hits that make an entry worth asking for anew before it ends
+	failureRefresh = 1e9 // nanoseconds from one time that a failure is due to the next
+)
+
+// Get returns the entry for key that has not expired at now, or nil. It says of
+// a popular one, once, that it is due to be asked for anew, and of a failure
+// that may be over any time, once a second.
+func (c *Cache) Get(key []byte, now int64) (e *Entry, due bool) {
 	h := maphash.Bytes(c.seed, key)
 	s := &c.shard[h%shards]
 	s.mu.Lock()
-	e, ok := s.lru.Get(h)
+	e, ok := s.get(h)
+	if ok = ok && now < e.Expires && bytes.Equal(e.Key, key); ok {
+		e.hits++
+		switch {
+		case e.Refresh == 0 || now < e.Refresh:
+		case e.Failed:
+			due, e.Refresh = true, now+failureRefresh
+		case e.hits >= popular && !e.due:
+			due, e.due = true, true
+		}
+	}
 	s.mu.Unlock()
-	if !ok || now >= e.Expires || !bytes.Equal(e.Key, key) {
+	if !ok {
 		c.misses.Add(1)
-		return nil
+		return nil, false
 	}
 	c.hits.Add(1)
-	return e
+	return e, due
 }
 
 // Peek is Get without a trace: it counts nothing and makes no entry younger.
@@ -115,7 +181,7 @@ func (c *Cache) Peek(key []byte, now int64) *Entry {
 	h := maphash.Bytes(c.seed, key)
 	s := &c.shard[h%shards]
 	s.mu.Lock()
-	e, ok := s.lru.Peek(h)
+	e, ok := s.peek(h)
 	s.mu.Unlock()
 	if !ok || now >= e.Expires || !bytes.Equal(e.Key, key) {
 		return nil
@@ -123,38 +189,113 @@ func (c *Cache) Peek(key []byte, now int64) *Entry {
 	return e
 }
 
-// Put keeps e, in place of an entry with the same key, and evicts what was
-// used least recently until the budget holds.
+// Held returns the entry for key whether it has expired or not, or nil, and
+// leaves as little trace as Peek.
+func (c *Cache) Held(key []byte) *Entry {
+	h := maphash.Bytes(c.seed, key)
+	s := &c.shard[h%shards]
+	s.mu.Lock()
+	e, ok := s.peek(h)
+	s.mu.Unlock()
+	if !ok || !bytes.Equal(e.Key, key) {
+		return nil
+	}
+	return e
+}
+
+// Put keeps e, in place of an entry with the same key unless that was stored
+// later, and evicts what is least in demand until the budget holds; that may be e.
+// If e has no life span it is not kept, nor is what it would have replaced.
 func (c *Cache) Put(e *Entry) {
-	size := e.size()
-	if size > c.budget {
-		return
+	if e.denies() {
+		c.deny(e)
 	}
 	h := maphash.Bytes(c.seed, e.Key)
 	s := &c.shard[h%shards]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lru.Remove(h) // the eviction callback gives its octets back
-	s.lru.Add(h, e)
-	s.used += size
-	for s.used > c.budget {
-		s.lru.RemoveOldest()
+	if held, ok := s.peek(h); ok && held.Stored > e.Stored && bytes.Equal(held.Key, e.Key) {
+		return
+	}
+	c.put(s, h, e)
+}
+
+// Swap puts next in the place of old, if that is still held.
+func (c *Cache) Swap(old, next *Entry) {
+	h := maphash.Bytes(c.seed, old.Key)
+	s := &c.shard[h%shards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if held, ok := s.peek(h); ok && held == old {
+		c.put(s, h, next)
+	}
+}
+
+// put is called with the shard locked.
+func (c *Cache) put(s *shard, h uint64, e *Entry) {
+	known := s.window.remove(h)
+	known = s.main.remove(h) || known
+	size := e.size()
+	if size > s.main.budget || e.Expires <= e.Stored {
+		return
+	}
+	if known || s.dropped.has(h) || size > s.window.budget {
+		c.admit(s, h, e, size)
+		return
+	}
+	s.window.add(h, e, size)
+	for s.window.used > s.window.budget {
+		h, e := s.window.removeOldest()
+		if size := e.size(); e.hits > 0 || s.main.used+size <= s.main.budget {
+			c.admit(s, h, e, size)
+		} else {
+			s.dropped.add(h)
+			c.evicted.Add(1)
+		}
+	}
+}
+
+// admit puts e into main, in place of what was used least recently there.
+func (c *Cache) admit(s *shard, h uint64, e *Entry, size int64) {
+	s.main.add(h, e, size)
+	for s.main.used > s.main.budget {
+		s.main.removeOldest()
 		c.evicted.Add(1)
 	}
 }
 
-// Prune drops the entries that keep refuses, a shard at a time.
-func (c *Cache) Prune(keep func(*Entry) bool) {
+// Flush drops what was asked about name, a wire name, and all below it, and
+// what leads there by an alias. It returns how many entries that were.
+func (c *Cache) Flush(name []byte) int {
+	return c.Prune(func(e *Entry) bool {
+		return !within(e.Name(), name) && !slices.ContainsFunc(e.Names, func(n []byte) bool { return within(n, name) })
+	})
+}
+
+// within reports whether name is zone or below it.
+func within(name, zone []byte) bool {
+	for len(name) > len(zone) {
+		name = name[1+int(name[0]):]
+	}
+	return bytes.Equal(name, zone)
+}
+
+// Prune drops the entries that keep refuses, a shard at a time, and returns how
+// many.
+func (c *Cache) Prune(keep func(*Entry) bool) (dropped int) {
 	for i := range c.shard {
 		s := &c.shard[i]
 		s.mu.Lock()
-		for _, h := range s.lru.Keys() {
-			if e, ok := s.lru.Peek(h); ok && !keep(e) {
-				s.lru.Remove(h)
+		for _, h := range append(s.window.lru.Keys(), s.main.lru.Keys()...) {
+			if e, ok := s.peek(h); ok && !keep(e) {
+				s.window.remove(h)
+				s.main.remove(h)
+				dropped++
 			}
 		}
 		s.mu.Unlock()
 	}
+	return dropped
 }
 
 // Stats counts since the cache was made.
@@ -163,18 +304,19 @@ type Stats struct {
 	Bytes   int64  `json:"bytes"`
 	Hits    uint64 `json:"hits"`
 	Misses  uint64 `json:"misses"`
+	Implied uint64 `json:"implied"` // misses that a parent's NXDOMAIN answers
 	Evicted uint64 `json:"evicted"`
 }
 
 // Stats reads the counters; entries that have expired but were not evicted
 // yet are included.
 func (c *Cache) Stats() Stats {
-	st := Stats{Hits: c.hits.Load(), Misses: c.misses.Load(), Evicted: c.evicted.Load()}
+	st := Stats{Hits: c.hits.Load(), Misses: c.misses.Load(), Implied: c.implied.Load(), Evicted: c.evicted.Load()}
 	for i := range c.shard {
 		s := &c.shard[i]
 		s.mu.Lock()
-		st.Entries += s.lru.Len()
-		st.Bytes += s.used
+		st.Entries += s.window.lru.Len() + s.main.lru.Len()
+		st.Bytes += s.window.used + s.main.used
 		s.mu.Unlock()
 	}
 	return st

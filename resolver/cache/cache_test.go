@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 
@@ -11,6 +12,12 @@ const second = int64(1e9)
 
 func entry(key string, octets int, ttl int64) *Entry {
 	return &Entry{Key: []byte(key), Reply: wire.Reply{Tail: make([]byte, octets)}, Expires: ttl * second}
+}
+
+// get is Get without a word on what is due.
+func get(c *Cache, key []byte, now int64) *Entry {
+	e, _ := c.Get(key, now)
+	return e
 }
 
 func TestGetUntilExpiry(t *testing.T) {
@@ -28,7 +35,7 @@ func TestGetUntilExpiry(t *testing.T) {
 		{"b", 0, nil},
 		{"", 0, nil},
 	} {
-		if got := c.Get([]byte(x.key), x.now); got != x.want {
+		if got := get(c, []byte(x.key), x.now); got != x.want {
 			t.Errorf("%q at %d ns: %v, want %v", x.key, x.now, got, x.want)
 		}
 		if got := c.Peek([]byte(x.key), x.now); got != x.want {
@@ -51,7 +58,7 @@ func TestPutReplaces(t *testing.T) {
 	c.Put(entry("a", 1000, 60))
 	young := entry("a", 10, 90)
 	c.Put(young)
-	if got := c.Get([]byte("a"), 70*second); got != young {
+	if got := get(c, []byte("a"), 70*second); got != young {
 		t.Errorf("got %v, want the newer entry", got)
 	}
 	if st := c.Stats(); st.Entries != 1 || st.Bytes != young.size() {
@@ -76,15 +83,19 @@ func TestBudgetHolds(t *testing.T) {
 	}
 	var sum int64
 	for i := range c.shard {
-		for _, e := range c.shard[i].lru.Values() {
+		s := &c.shard[i]
+		for _, e := range append(s.window.lru.Values(), s.main.lru.Values()...) {
 			sum += e.size()
+		}
+		if s.window.used > s.window.budget || s.main.used > s.main.budget {
+			t.Errorf("shard %d: window %d of %d octets, main %d of %d", i, s.window.used, s.window.budget, s.main.used, s.main.budget)
 		}
 	}
 	if sum != st.Bytes {
 		t.Errorf("%d octets counted, %d kept", st.Bytes, sum)
 	}
 	c.Put(entry("huge", budget, 60))
-	if c.Get([]byte("huge"), 0) != nil {
+	if get(c, []byte("huge"), 0) != nil {
 		t.Error("kept an entry larger than a shard")
 	}
 }
@@ -94,7 +105,7 @@ func TestRecentlyUsedStays(t *testing.T) {
 	c.Put(entry("popular", 100, 60))
 	for i := range 50_000 {
 		c.Put(entry(fmt.Sprint("once", i), 100, 60))
-		if i%20 == 0 && c.Get([]byte("popular"), 0) == nil {
+		if i%20 == 0 && get(c, []byte("popular"), 0) == nil {
 			t.Fatalf("evicted after %d others", i)
 		}
 	}
@@ -124,7 +135,7 @@ func TestGetAllocatesNothing(t *testing.T) {
 	c := New(1 << 20)
 	c.Put(entry("a", 10, 60))
 	hit, miss := []byte("a"), []byte("b")
-	if n := testing.AllocsPerRun(1000, func() { c.Get(hit, 1); c.Get(miss, 1) }); n != 0 {
+	if n := testing.AllocsPerRun(1000, func() { get(c, hit, 1); get(c, miss, 1) }); n != 0 {
 		t.Fatalf("%v allocations, want 0", n)
 	}
 }
@@ -140,8 +151,109 @@ func BenchmarkGet(b *testing.B) {
 	i := 0
 	for b.Loop() {
 		i = (i + 7919) % len(keys)
-		if c.Get(keys[i], 1) == nil {
+		if get(c, keys[i], 1) == nil {
 			b.Fatal("miss")
 		}
+	}
+}
+
+// key is that of a question for an A record.
+func key(name string) string { return name + "\x00\x01\x00\x01\x00" }
+
+func TestFlush(t *testing.T) {
+	names := []string{"\x00", "\x07example\x00", "\x03www\x07example\x00", "\x0bwwwwexample\x00", "\x03www\x03net\x00", "\x07example\x03net\x00"}
+	for _, c := range []struct {
+		name string
+		left int
+	}{{"\x00", 0}, {"\x07example\x00", 3}, {"\x03www\x07example\x00", 4}, {"\x03net\x00", 4}, {"\x03org\x00", 6}, {"\x05ample\x00", 6}} {
+		c0 := New(1 << 20)
+		for i, n := range names {
+			e := entry(key(n), 10, 60)
+			if i == 4 {
+				e.Names = [][]byte{[]byte(names[2])} // an alias to www.example
+			}
+			c0.Put(e)
+		}
+		if dropped := c0.Flush([]byte(c.name)); dropped != len(names)-c.left || c0.Stats().Entries != c.left {
+			t.Errorf("flush of %q: %d dropped, %d left, want %d left", c.name, dropped, c0.Stats().Entries, c.left)
+		}
+	}
+}
+
+// TestNewerStays: what arrives late takes no place of what was stored after it.
+func TestNewerStays(t *testing.T) {
+	c := New(1 << 20)
+	young := entry("a", 10, 90)
+	young.Stored = 20 * second
+	c.Put(young)
+	late := entry("a", 10, 120)
+	late.Stored = 19 * second
+	c.Put(late)
+	if got := get(c, []byte("a"), 30*second); got != young {
+		t.Errorf("got %v, want the newer entry", got)
+	}
+	c.Swap(late, entry("a", 10, 200))
+	if got := c.Held([]byte("a")); got != young {
+		t.Errorf("got %v: swapped with what is not there", got)
+	}
+	next := entry("a", 10, 200)
+	c.Swap(young, next)
+	if got := c.Held([]byte("a")); got != next {
+		t.Errorf("got %v, want what it was swapped with", got)
+	}
+	if st := c.Stats(); st.Entries != 1 || st.Bytes != next.size() {
+		t.Errorf("stats %+v", st)
+	}
+	gone := entry("a", 10, 0)
+	gone.Stored, gone.Expires = 50*second, 50*second
+	c.Put(gone)
+	if got := c.Held([]byte("a")); got != nil || c.Stats().Bytes != 0 {
+		t.Errorf("%v is kept beside a newer answer that is not", got)
+	}
+}
+
+// TestDueOnce: only what was hit twice, only once, and not before its time.
+func TestDueOnce(t *testing.T) {
+	c := New(1 << 20)
+	e := entry("a", 10, 60)
+	e.Refresh = 54 * second
+	c.Put(e)
+	never := entry("b", 10, 60)
+	c.Put(never)
+	for i, want := range []struct {
+		now int64
+		due bool
+	}{{53 * second, false}, {54*second - 1, false}, {54 * second, true}, {55 * second, false}, {60*second - 1, false}} {
+		if _, due := c.Get([]byte("a"), want.now); due != want.due {
+			t.Errorf("hit %d at %d ns: due %v", i+1, want.now, due)
+		}
+		if _, due := c.Get([]byte("b"), want.now); due {
+			t.Errorf("hit %d of what is never due: due", i+1)
+		}
+	}
+	again := entry("a", 10, 120)
+	again.Stored, again.Refresh = 60*second, 108*second
+	c.Put(again)
+	for i, want := range []bool{false, true, false} {
+		if _, due := c.Get([]byte("a"), 110*second); due != want {
+			t.Errorf("hit %d of the next: due %v", i+1, due)
+		}
+	}
+}
+
+func TestStaled(t *testing.T) {
+	e := entry(key("\x03www\x07example\x00"), 20, 60)
+	e.Reply.TTLs, e.Reply.MinTTL, e.Group = []uint16{2, 12}, 60, "a"
+	old := e.Staled(30)
+	for i, b := range old.Reply.Tail {
+		if ttl := i == 5 || i == 15; ttl != (b == 30) || !ttl && b != 0 {
+			t.Fatalf("tail % x", old.Reply.Tail)
+		}
+	}
+	if !bytes.Equal(e.Reply.Tail, make([]byte, 20)) {
+		t.Errorf("the entry itself was changed: % x", e.Reply.Tail)
+	}
+	if old.Age(1000*second) != 0 || old.Reply.MinTTL != 30 || old.Expires != e.Expires || old.Group != "a" || !old.Stale {
+		t.Errorf("%+v", old)
 	}
 }

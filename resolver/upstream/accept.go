@@ -1,9 +1,11 @@
 package upstream
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/miekg/dns"
 )
@@ -12,18 +14,20 @@ import (
 type finding uint8
 
 const (
-	foreign finding = iota // no reply to this query: count it and read on
-	deadly                 // the same, and the decoder panicked on it
-	cut                    // a truncated reply: ask again by TCP
-	noEDNS                 // the server refuses EDNS: ask again without
-	replied                // a reply
+	foreign  finding = iota // no reply to this query: count it and read on
+	deadly                  // the same, and the decoder panicked on it
+	doubtful                // a reply in letters of other case, or too much came that was none: ask by TCP
+	cut                     // a truncated reply: ask again by TCP
+	noEDNS                  // the server refuses EDNS: ask again without
+	replied                 // a reply
 )
 
 // accept holds a packet against the query it should answer. The packet is
 // hostile until it matches in ID, QR, opcode and question, letter case aside
 // (RFC 5452 §9.1, RFC 4343), and until every record that its header promises has
 // been decoded. A packet longer than limit octets counts as truncated.
-// The message is not nil with replied alone, and shares no memory with packet.
+// The message is not nil with replied alone, and shares no memory with packet, in
+// which the asker's spelling of the question takes the place of a mixed one.
 func accept(q *query, packet []byte, limit int) (*dns.Msg, finding) {
 	const qr, opcode, tc, rcode = 0x80, 0x78, 0x02, 0x0f
 	sent := q.packet()
@@ -42,11 +46,19 @@ func accept(q *query, packet []byte, limit int) (*dns.Msg, finding) {
 	if binary.BigEndian.Uint16(packet[4:]) != 1 || !sameQuestion(q.question(), packet[headerLen:]) {
 		return nil, foreign
 	}
+	if q.exact && !bytes.HasPrefix(packet[headerLen:], q.question()) {
+		return nil, doubtful
+	}
 	if packet[2]&tc != 0 || len(packet) > limit {
 		return nil, cut // what it holds is not used (RFC 2181 §9)
 	}
 	if refused {
 		return nil, noEDNS
+	}
+	if q.mixed {
+		name := packet[headerLen : q.qend-4] // names that point to it change with it
+		copy(name, q.question())
+		q.flip(name)
 	}
 	m := new(dns.Msg)
 	if err := decode(packet, m.Unpack); err != nil {
@@ -58,7 +70,20 @@ func accept(q *query, packet []byte, limit int) (*dns.Msg, finding) {
 	if !complete(m, packet) {
 		return nil, foreign
 	}
+	if q.mixed {
+		respell(m)
+	}
 	return m, replied
+}
+
+// respell gives records of the name asked its spelling in the question.
+func respell(m *dns.Msg) {
+	name := m.Question[0].Name
+	for _, rr := range m.Answer {
+		if h := rr.Header(); len(h.Name) == len(name) && strings.EqualFold(h.Name, name) {
+			h.Name = name
+		}
+	}
 }
 
 // sameQuestion reports whether b begins with the question, ASCII letters

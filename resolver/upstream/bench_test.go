@@ -128,3 +128,37 @@ func BenchmarkRoute(b *testing.B) {
 		r.Route(name)
 	}
 }
+
+// BenchmarkTCP asks over one connection, one query after the other and 64 at once.
+func BenchmarkTCP(b *testing.B) { benchConnected(b, honest().start(b).open(b, "tcp", Options{})) }
+
+func BenchmarkTLS(b *testing.B) {
+	benchConnected(b, honest().startFor(b, "tls").open(b, "tls", Options{}))
+}
+
+func BenchmarkHTTPS(b *testing.B) { benchConnected(b, kind().start(b).open(b, Options{})) }
+
+func benchConnected(b *testing.B, x Exchanger) {
+	q := ask("www.example.test.")
+	warm(b, x)
+	b.Run("in turn", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := x.Exchange(context.Background(), q); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("at once", func(b *testing.B) {
+		b.ReportAllocs()
+		b.SetParallelism(32)
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if _, err := x.Exchange(context.Background(), q); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	})
+}

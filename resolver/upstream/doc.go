@@ -13,8 +13,20 @@
 // machine: no ID, no EDNS option, no client subnet. A packet that does not match
 // the query in ID, question, QR and opcode (RFC 5452 §9) never ends a lookup;
 // it is counted and reading goes on until the deadline. Every datagram leaves
-// from its own connected socket, so that port and ID must both be guessed.
+// from its own connected socket, so that port and ID must both be guessed, and after
+// eight packets that are no replies the query is asked by TCP instead.
 // A truncated reply is asked for again by TCP and never handed on.
+//
+// Connections are kept: streams are the one to four of a server, each a stream
+// that many queries share. They are opened by queries and closed when idle; Close
+// waits for what they run. HTTP/2 is that of net/http, its connections ours.
+//
+//	udp, tcp  in clear text
+//	tls       RFC 7858, strict: a name or a pin proves the server, or it gets nothing
+//	https     RFC 8484, by POST, strict as well
+//
+// A server may be given by name if bootstrap servers, given by address, are there
+// to be asked for it.
 //
 // A new transport is one file with a type that has the methods of Exchanger,
 // and one line in the switch of Open.

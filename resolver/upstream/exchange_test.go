@@ -72,13 +72,13 @@ func TestLiesAreReadPast(t *testing.T) {
 				conn.Write(append(frame(lie.make(query)), frame(answer(query))...))
 			},
 		}
-		for _, scheme := range []string{"udp", "tcp"} {
+		for _, scheme := range []string{"udp", "tcp", "tls"} {
 			t.Run(scheme+" "+lie.name, func(t *testing.T) {
-				x := r.start(t).open(t, scheme, Options{})
+				x := r.startFor(t, scheme).open(t, scheme, Options{})
 				m, err := x.Exchange(within(t, patient), ask("www.example.test."))
 				checkAnswer(t, m, err)
 				got := x.Stats()
-				got.RTT = 0
+				got.RTT, got.Connections, got.Opened = 0, 0, 0
 				if want := (Stats{Sent: 1, Answered: 1, Ignored: 1}); got != want {
 					t.Errorf("stats %+v, want %+v", got, want)
 				}
@@ -96,7 +96,7 @@ func TestEmptyDatagramIsReadPast(t *testing.T) {
 
 func TestNothingButLiesEndsAtTheDeadline(t *testing.T) {
 	r := &rogue{udp: func(_ int, query []byte, send func([]byte)) {
-		for _, lie := range lies {
+		for _, lie := range lies[:maxWrong-1] {
 			send(lie.make(query))
 		}
 	}}
@@ -105,8 +105,28 @@ func TestNothingButLiesEndsAtTheDeadline(t *testing.T) {
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("error %v, want deadline exceeded", err)
 	}
-	if s := x.Stats(); s.Ignored != uint64(len(lies)) || s.Timeouts != 1 || s.Answered != 0 {
-		t.Errorf("stats %+v, want %d ignored and one timeout", s, len(lies))
+	if s := x.Stats(); s.Ignored != maxWrong-1 || s.Timeouts != 1 || s.Answered != 0 {
+		t.Errorf("stats %+v, want %d ignored and one timeout", s, maxWrong-1)
+	}
+}
+
+// TestManyLiesSwitchToTCP holds that a forger who found port and server, and now
+// tries IDs, loses the query to TCP (RFC 5452 §9.2).
+func TestManyLiesSwitchToTCP(t *testing.T) {
+	r := honest()
+	r.udp = func(_ int, query []byte, send func([]byte)) {
+		for id := range uint16(maxWrong) {
+			send(reply(query, func(m *dns.Msg) {
+				m.Id += id + 1
+				m.Answer[0].(*dns.A).A = net.IPv4(192, 0, 2, 66)
+			}))
+		}
+	}
+	x := r.start(t).open(t, "udp", Options{Resend: patient})
+	m, err := x.Exchange(within(t, patient), ask("www.example.test."))
+	checkAnswer(t, m, err)
+	if s := x.Stats(); s.Sent != 2 || s.Ignored != maxWrong || s.Opened != 1 {
+		t.Errorf("stats %+v, want one datagram, %d ignored, one message by TCP", s, maxWrong)
 	}
 }
 
@@ -210,6 +230,7 @@ func TestEDNSRefused(t *testing.T) {
 				}
 				conn.Write(frame(answer(query)))
 			},
+			keep: true,
 		}
 		for _, scheme := range []string{"udp", "tcp"} {
 			t.Run(scheme+" "+name, func(t *testing.T) {

@@ -19,6 +19,9 @@ const (
 	maxName     = 255
 	questionEnd = headerLen + maxName + 4 // at most
 	optLen      = 11
+	optionLen   = 4   // of an EDNS option without its data
+	padBlock    = 128 // encrypted queries are a multiple of it long, RFC 8467 §4.1
+	maxPacket   = (questionEnd + optLen + optionLen + padBlock - 1) / padBlock * padBlock
 	prefixLen   = 2 // of a TCP message, RFC 1035 §4.2.2
 )
 
@@ -28,14 +31,22 @@ var errQuery = errors.New("query cannot be sent")
 // A query is one packet on its way out, and what its reply is held against.
 // Its bytes follow a two-octet length so that one write serves TCP.
 type query struct {
-	buf  [prefixLen + questionEnd + optLen]byte
+	buf  [prefixLen + maxPacket]byte
 	qend int  // where the question ends in packet()
 	end  int  // length of packet()
 	edns bool // the packet carries an OPT record
+
+	padded bool     // it is to be padded, if it carries one
+	mixed  bool     // its letters are to be of random case
+	exact  bool     // a reply must have the same letters
+	flips  [32]byte // a bit for each octet of the name whose case was changed
 }
 
 func (q *query) packet() []byte   { return q.buf[prefixLen : prefixLen+q.end] }
 func (q *query) question() []byte { return q.buf[prefixLen+headerLen : prefixLen+q.qend] }
+
+// id returns the ID in the packet.
+func (q *query) id() uint16 { return binary.BigEndian.Uint16(q.packet()) }
 
 // framed returns the packet behind its length, as TCP wants it.
 func (q *query) framed() []byte { return q.buf[:prefixLen+q.end] }
@@ -52,6 +63,7 @@ func (q *query) pack(m *dns.Msg, edns bool) error {
 	if err != nil || end == headerLen {
 		return fmt.Errorf("%w: %q is not a domain name", errQuery, ask.Name)
 	}
+	q.mix(msg[headerLen:end])
 	binary.BigEndian.PutUint16(msg[end:], ask.Qtype)
 	binary.BigEndian.PutUint16(msg[end+2:], ask.Qclass)
 	end += 4
@@ -77,7 +89,44 @@ func (q *query) pack(m *dns.Msg, edns bool) error {
 			opt[7] = 0x80
 		}
 		q.end += optLen
+		if q.padded {
+			q.pad(opt)
+		}
 	}
 	binary.BigEndian.PutUint16(q.buf[:], uint16(q.end))
 	return nil
+}
+
+// pad adds the option to the OPT record that ends the packet (RFC 7830 §3).
+func (q *query) pad(opt []byte) {
+	end := (q.end + optionLen + padBlock - 1) / padBlock * padBlock
+	option := q.buf[prefixLen+q.end : prefixLen+end]
+	clear(option)
+	option[1] = dns.EDNS0PADDING
+	binary.BigEndian.PutUint16(option[2:], uint16(len(option)-optionLen))
+	binary.BigEndian.PutUint16(opt[optLen-2:], uint16(len(option)))
+	q.end = end
+}
+
+// mix changes the case of letters of the name at random, half of them, if that is
+// wanted: a forger has to guess it with ID and port.
+func (q *query) mix(name []byte) {
+	q.exact = q.mixed
+	if !q.mixed {
+		return
+	}
+	rand.Read(q.flips[:]) // never fails
+	for i, c := range name {
+		if c := lower(c); c < 'a' || c > 'z' { // length octets are below 64
+			q.flips[i/8] &^= 1 << (i % 8)
+		}
+	}
+	q.flip(name)
+}
+
+// flip changes the name from the asker's spelling to that of the packet, and back.
+func (q *query) flip(name []byte) {
+	for i := range name {
+		name[i] ^= q.flips[i/8] >> (i % 8) & 1 << 5
+	}
 }

@@ -104,3 +104,99 @@ func TestPackLaysOutTheFrame(t *testing.T) {
 		t.Errorf("question %q, want %q", q.question(), want)
 	}
 }
+
+func TestPaddingFillsBlocks(t *testing.T) {
+	for _, name := range []string{".", "a.", "www.example.test.", strings.Repeat("a23456789.", 9), strings.Repeat("a23456789.", 25)} {
+		for extra := range padBlock {
+			label := strings.Repeat("x", extra%60)
+			if label != "" {
+				label += "."
+			}
+			full := strings.TrimPrefix(label+name, ".")
+			if name == "." && label != "" {
+				full = label
+			}
+			if full == "" || len(full) > 250 {
+				full = name
+			}
+			q := query{padded: true}
+			if err := q.pack(ask(full), true); err != nil {
+				t.Fatal(err)
+			}
+			m := parse(t, q.packet())
+			opt := m.IsEdns0()
+			if len(q.packet())%padBlock != 0 || len(opt.Option) != 1 || opt.Option[0].Option() != dns.EDNS0PADDING {
+				t.Fatalf("%s: %d octets with options %v, want whole blocks of %d with padding alone", m.Question[0].Name, len(q.packet()), opt.Option, padBlock)
+			}
+			if err := q.pack(ask(name), false); err != nil || parse(t, q.packet()).IsEdns0() != nil {
+				t.Fatalf("%s without EDNS: error %v", name, err)
+			}
+		}
+	}
+}
+
+// TestCaseMixing holds that letters are of random case on the wire, that the
+// asker never sees it, and that a reply in other letters is not believed.
+func TestCaseMixing(t *testing.T) {
+	const name = "WWW.some-long-name.Example.test."
+	r := honest()
+	r.udp = func(n int, query []byte, send func([]byte)) {
+		send(reply(query, func(m *dns.Msg) { m.Compress = n%2 == 0 }))
+	}
+	x := r.start(t).open(t, "udp", Options{CaseMixing: true})
+	const rounds = 16
+	for range rounds {
+		m, err := x.Exchange(within(t, patient), ask(name))
+		checkAnswer(t, m, err)
+		if q, a := m.Question[0].Name, m.Answer[0].Header().Name; q != name || a != name {
+			t.Fatalf("asked for %s, got the question %s and a record of %s", name, q, a)
+		}
+	}
+	spelled := map[string]bool{}
+	for _, q := range r.seen(t) {
+		spelled[q.Question[0].Name] = true
+	}
+	if len(spelled) < rounds-1 {
+		t.Errorf("%d spellings of a name in %d queries", len(spelled), rounds)
+	}
+	for s := range spelled {
+		if !strings.EqualFold(s, name) {
+			t.Errorf("asked for %s instead of %s", s, name)
+		}
+	}
+	if s := x.Stats(); s.Ignored != 0 || s.Opened != 0 {
+		t.Errorf("stats %+v, want nothing ignored and no connection", s)
+	}
+}
+
+func TestOtherCaseIsAskedByTCP(t *testing.T) {
+	r := honest()
+	r.udp = func(_ int, query []byte, send func([]byte)) {
+		send(reply(query, func(m *dns.Msg) {
+			m.Question[0].Name = strings.ToLower(m.Question[0].Name)
+			m.Answer[0].(*dns.A).A = net.IPv4(192, 0, 2, 66)
+		}))
+	}
+	r.tcp = func(_ int, query []byte, conn net.Conn) { // case may differ there
+		conn.Write(frame(reply(query, func(m *dns.Msg) { m.Question[0].Name = strings.ToLower(m.Question[0].Name) })))
+	}
+	x := r.start(t).open(t, "udp", Options{CaseMixing: true, Resend: patient})
+	const name = "some-long-name-of-many-letters.example.test."
+	m, err := x.Exchange(within(t, patient), ask(name))
+	checkAnswer(t, m, err)
+	if m.Question[0].Name != name {
+		t.Errorf("asked for %s, got %s", name, m.Question[0].Name)
+	}
+	if s := x.Stats(); s.Ignored != 1 || s.Opened != 1 {
+		t.Errorf("stats %+v, want one ignored and one connection", s)
+	}
+}
+
+// parseQuietly is parse for scripts of servers.
+func parseQuietly(b []byte) *dns.Msg {
+	m := new(dns.Msg)
+	if err := m.Unpack(b); err != nil {
+		panic(err)
+	}
+	return m
+}

@@ -16,18 +16,23 @@ import (
 // A server is what every transport is built on: the counters, and the frame of an
 // exchange. A transport embeds it and adds ask.
 type server struct {
-	url  string
-	addr netip.AddrPort
+	url    string
+	addr   netip.AddrPort // the port alone if names finds the address
+	names  *bootstrap     // nil if the address is given
+	mixed  bool           // its queries are spelled at random
+	padded bool           // they are padded
 
-	sent, answered, timeouts, failures, ignored, panics atomic.Uint64
-	rtt                                                 atomic.Int64
+	sent, answered, timeouts, failures, ignored, panics, opened atomic.Uint64
+	rtt, connections                                            atomic.Int64
+
+	lastError atomic.Pointer[string] // nil if the last exchange that ended had none
 
 	attempts sync.Pool // of *attempt
 }
 
 // open sets the server up; host is text as parseHost reads it.
 func (s *server) open(scheme, host string) error {
-	addr, err := parseHost(host)
+	addr, err := parseHost(host, defaultPort)
 	if err != nil {
 		return fmt.Errorf("upstream \"%s://%s\": %w", scheme, host, err)
 	}
@@ -39,10 +44,11 @@ func (s *server) open(scheme, host string) error {
 
 func (s *server) String() string { return s.url }
 
-// Close has nothing to release: no transport here keeps connections.
-func (s *server) Close() error { return nil }
-
 func (s *server) Stats() Stats {
+	lastError := ""
+	if text := s.lastError.Load(); text != nil {
+		lastError = *text
+	}
 	return Stats{
 		Sent:     s.sent.Load(),
 		Answered: s.answered.Load(),
@@ -51,6 +57,10 @@ func (s *server) Stats() Stats {
 		Ignored:  s.ignored.Load(),
 		Panics:   s.panics.Load(),
 		RTT:      time.Duration(s.rtt.Load()),
+
+		Connections: int(s.connections.Load()),
+		Opened:      s.opened.Load(),
+		LastError:   lastError,
 	}
 }
 
@@ -59,6 +69,8 @@ type attempt struct {
 	query
 	deadline  time.Time // of the exchange, never zero
 	datagrams int       // sent so far
+	messages  int       // the same, over connections
+	wrong     int       // datagrams that were no replies
 	watcher   sync.WaitGroup
 	in        [2048]byte // more than udpSize, so that what is too long is seen to be
 }
@@ -76,7 +88,8 @@ func (s *server) exchange(ctx context.Context, m *dns.Msg, by asker) (*dns.Msg, 
 	defer s.attempts.Put(a)
 
 	start := time.Now()
-	a.datagrams = 0
+	a.datagrams, a.messages, a.wrong = 0, 0, 0
+	a.mixed, a.padded = s.mixed, s.padded
 	a.deadline = start.Add(defaultDeadline)
 	if d, ok := ctx.Deadline(); ok {
 		a.deadline = d
@@ -86,6 +99,9 @@ func (s *server) exchange(ctx context.Context, m *dns.Msg, by asker) (*dns.Msg, 
 		return nil, s.failed(ctx, err)
 	}
 	s.answered.Add(1)
+	if s.lastError.Load() != nil {
+		s.lastError.Store(nil)
+	}
 	s.rtt.Store(int64(time.Since(start)))
 	reply.Id = m.Id
 	return reply, nil
@@ -114,9 +130,12 @@ func (s *server) failed(ctx context.Context, err error) error {
 		err = ctx.Err()
 	case ctx.Err() != nil, errors.As(err, &timeout) && timeout.Timeout():
 		s.timeouts.Add(1)
+		s.lastError.Store(nil) // the count says it
 		err = fmt.Errorf("no reply: %w", context.DeadlineExceeded)
 	default:
 		s.failures.Add(1)
+		text := err.Error()
+		s.lastError.Store(&text)
 	}
 	return fmt.Errorf("%s: %w", s.url, err)
 }

@@ -2,10 +2,12 @@ package upstream
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,17 +18,21 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // A rogue is a DNS server on loopback, UDP and TCP on one port, that does what its
-// scripts say. Scripts run one at a time. They get the number of the query, from
-// 0, and its bytes.
+// scripts say. They get the number of the query, from 0, and its bytes. Those of
+// UDP run one at a time, those of TCP one for each connection.
 type rogue struct {
 	udp func(n int, query []byte, send func([]byte)) // nil: silent
 	tcp func(n int, query []byte, conn net.Conn)     // nil: closes at once
+
+	tls  *tls.Config // nil: in clear text
+	keep bool        // a connection is read on when a script is done with it; else it is closed
 
 	mu      sync.Mutex
 	queries [][]byte // all that came, by either transport
 	ports   map[int]bool
 
-	addr string
+	conns atomic.Int64 // that were accepted
+	addr  string
 }
 
 // start opens the sockets; they are closed and waited for when the test ends.
@@ -49,6 +55,9 @@ func (r *rogue) start(t testing.TB) *rogue {
 	if ln == nil {
 		t.Fatal("no port is free for both UDP and TCP")
 	}
+	if r.tls != nil {
+		ln = tls.NewListener(ln, r.tls)
+	}
 	var wg sync.WaitGroup
 	wg.Go(func() { r.serveUDP(pc) })
 	wg.Go(func() { r.serveTCP(ln) })
@@ -58,6 +67,15 @@ func (r *rogue) start(t testing.TB) *rogue {
 		wg.Wait()
 	})
 	return r
+}
+
+// startFor is start, with TLS if the transport asks for it.
+func (r *rogue) startFor(t testing.TB, scheme string) *rogue {
+	t.Helper()
+	if scheme == "tls" && r.tls == nil {
+		r.tls = serve(authority().issue(certificate{}))
+	}
+	return r.start(t)
 }
 
 func (r *rogue) note(query []byte, from net.Addr) int {
@@ -98,24 +116,44 @@ func (r *rogue) serveUDP(pc *net.UDPConn) {
 }
 
 func (r *rogue) serveTCP(ln net.Listener) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
 	for {
 		conn, err := ln.Accept()
 		if err != nil {
 			return
 		}
-		if r.tcp != nil {
-			if query, err := readMessage(conn); err == nil {
+		r.conns.Add(1)
+		wg.Go(func() {
+			defer conn.Close()
+			for again := r.tcp != nil; again; again = r.keep {
+				query, err := readMessage(conn, nil)
+				if err != nil {
+					return
+				}
 				r.tcp(r.note(query, conn.RemoteAddr()), query, conn)
 			}
-		}
-		conn.Close()
+		})
 	}
 }
 
 // open returns the rogue as an exchanger.
 func (r *rogue) open(t testing.TB, scheme string, opt Options) Exchanger {
 	t.Helper()
-	x, err := Open(scheme+"://"+r.addr, opt)
+	url := scheme + "://" + r.addr
+	if scheme == "tls" {
+		url += "#" + serverName
+		if opt.Roots == nil {
+			opt.Roots = authority().roots
+		}
+	}
+	return openURL(t, url, opt)
+}
+
+// openURL opens a server, and closes it when the test ends.
+func openURL(t testing.TB, url string, opt Options) Exchanger {
+	t.Helper()
+	x, err := Open(url, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,6 +170,8 @@ func honest() *rogue {
 	return &rogue{
 		udp: func(_ int, query []byte, send func([]byte)) { send(answer(query)) },
 		tcp: func(_ int, query []byte, conn net.Conn) { conn.Write(frame(answer(query))) },
+
+		keep: true,
 	}
 }
 

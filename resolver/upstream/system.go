@@ -58,9 +58,27 @@ func System(path string, self []netip.AddrPort) (servers, skipped []string, err 
 // IsSelf reports whether a server's URL leads back to one of the addresses self
 // that we listen on.
 func IsSelf(url string, self []netip.AddrPort) bool {
-	_, host, _ := strings.Cut(url, "://")
-	server, err := parseHost(host)
-	return err == nil && receives(self, server)
+	server, ok := address(url)
+	return ok && receives(self, server)
+}
+
+// address returns the address in a server's URL, if it is given by one.
+func address(url string) (netip.AddrPort, bool) {
+	scheme, host, _ := strings.Cut(url, "://")
+	parse := ParseTLS
+	switch strings.ToLower(scheme) {
+	case "tls":
+	case "https":
+		parse = ParseHTTPS
+	default:
+		a, err := parseHost(host, defaultPort)
+		return a, err == nil
+	}
+	t, err := parse(host)
+	if err != nil {
+		return netip.AddrPort{}, false
+	}
+	return t.Addr, t.Name == ""
 }
 
 // loopback returns the address that the unspecified one stands for in resolv.conf.

@@ -110,14 +110,16 @@ func TestDeadlineNeedsNoContext(t *testing.T) {
 	}
 }
 
-func TestTCPByTheOctet(t *testing.T) {
-	r := &rogue{tcp: func(_ int, query []byte, conn net.Conn) {
-		for _, b := range frame(answer(query)) {
-			conn.Write([]byte{b})
-		}
-	}}
-	m, err := r.start(t).open(t, "tcp", Options{}).Exchange(within(t, patient), ask("www.example.test."))
-	checkAnswer(t, m, err)
+func TestReplyByTheOctet(t *testing.T) {
+	eachConnected(t, func(t *testing.T, scheme string) {
+		r := &rogue{tcp: func(_ int, query []byte, conn net.Conn) {
+			for _, b := range frame(answer(query)) {
+				conn.Write([]byte{b})
+			}
+		}}
+		m, err := r.startFor(t, scheme).open(t, scheme, Options{}).Exchange(within(t, patient), ask("www.example.test."))
+		checkAnswer(t, m, err)
+	})
 }
 
 func TestLargeReplyByTCP(t *testing.T) {

@@ -10,19 +10,28 @@ import (
 	"github.com/miekg/dns"
 )
 
-// maxDatagrams bounds the datagrams of one exchange (RFC 9520 §3.1: at most three
-// sends per server and transport).
-const maxDatagrams = 3
+const (
+	// maxDatagrams bounds the datagrams of one exchange (RFC 9520 §3.1: at most three
+	// sends per server and transport).
+	maxDatagrams = 3
+
+	// maxWrong is how many packets that are no replies end the trust in where they
+	// came from: a query is then asked by TCP, whose sender cannot be forged from afar
+	// (RFC 5452 §9.2), and a connection is closed.
+	maxWrong = 8
+)
 
 // udp asks by datagrams, and by TCP what does not fit into one.
 type udp struct {
 	server
-	resend time.Duration
-	remote *net.UDPAddr // never changed
+	streams *streams
+	resend  time.Duration
+	remote  *net.UDPAddr // never changed
 }
 
 func openUDP(host string, opt Options) (Exchanger, error) {
 	u := &udp{resend: opt.Resend}
+	u.mixed = opt.CaseMixing
 	if err := u.open("udp", host); err != nil {
 		return nil, err
 	}
@@ -30,6 +39,7 @@ func openUDP(host string, opt Options) (Exchanger, error) {
 		u.resend = defaultResend
 	}
 	u.remote = net.UDPAddrFromAddrPort(u.addr)
+	u.streams = newStreams(&u.server, opt, u.dialTCP)
 	return u, nil
 }
 
@@ -37,10 +47,12 @@ func (u *udp) Exchange(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
 	return u.exchange(ctx, q, u)
 }
 
+func (u *udp) Close() error { return u.streams.Close() }
+
 func (u *udp) ask(ctx context.Context, a *attempt) (*dns.Msg, finding, error) {
 	reply, found, err := u.askUDP(ctx, a)
-	if found == cut {
-		return u.askTCP(ctx, a)
+	if found == cut || found == doubtful {
+		return u.streams.ask(ctx, a)
 	}
 	return reply, found, err
 }
@@ -94,9 +106,12 @@ func (u *udp) read(ctx context.Context, conn *net.UDPConn, a *attempt, until tim
 			return nil, foreign, err
 		}
 		reply, found := accept(&a.query, a.in[:n], udpSize)
-		if found > deadly {
+		if found > doubtful {
 			return reply, found, nil
 		}
 		u.ignore(found)
+		if a.wrong++; found == doubtful || a.wrong >= maxWrong {
+			return nil, doubtful, nil
+		}
 	}
 }

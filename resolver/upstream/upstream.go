@@ -2,9 +2,8 @@ package upstream
 
 import (
 	"context"
-	"errors"
+	"crypto/x509"
 	"fmt"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -24,8 +23,8 @@ type Exchanger interface {
 	// Without a deadline in ctx it is five seconds.
 	Exchange(ctx context.Context, q *dns.Msg) (*dns.Msg, error)
 
-	// Close releases what is kept between exchanges. Exchanges in flight end by
-	// themselves; none may begin afterwards.
+	// Close releases what is kept between exchanges. It waits for exchanges in
+	// flight, which end by themselves; none may begin afterwards.
 	Close() error
 
 	// Stats returns the counters so far.
@@ -40,6 +39,25 @@ type Options struct {
 	// Resend is how long a server may be silent before a datagram is sent to it
 	// again; the pause then doubles. 0 means 500 ms.
 	Resend time.Duration
+
+	// Idle is how long a connection without queries is kept. 0 means 20 s.
+	Idle time.Duration
+
+	// CaseMixing spells questions by UDP in letters of random case, and has replies
+	// that are spelled otherwise asked for again by TCP. The asker sees its own
+	// spelling.
+	CaseMixing bool
+
+	// Bootstrap holds the URLs of the servers, given by address, that are asked for
+	// the address of one that is given by name.
+	Bootstrap []string
+
+	// Roots are the issuers of certificates that are trusted; nil means the system's.
+	Roots *x509.CertPool
+
+	// Now is the clock of certificates and of what bootstrap servers said. nil means
+	// time.Now.
+	Now func() time.Time
 }
 
 // Stats counts what one server did since it was opened. An exchange that its
@@ -52,6 +70,11 @@ type Stats struct {
 	Ignored  uint64        // packets that were no reply to the query
 	Panics   uint64        // of these, packets on which the decoder panicked
 	RTT      time.Duration // of the last answered exchange, first packet to reply; 0 before it
+
+	Connections int    // open now
+	Opened      uint64 // connections so far
+
+	LastError string // of the last exchange, if that ended with another error than silence
 }
 
 const (
@@ -60,9 +83,11 @@ const (
 	defaultDeadline = 5 * time.Second
 )
 
-// Open returns the exchanger for a server's URL, udp://ADDRESS[:PORT] or
-// tcp://ADDRESS[:PORT], and starts nothing. An IPv6 address stands in brackets;
-// the port is 53 unless given. The error holds a hint where one can be given.
+// Open returns the exchanger for a server's URL and starts nothing:
+// udp://ADDRESS[:PORT], tcp://ADDRESS[:PORT], or what ParseTLS and ParseHTTPS read
+// behind tls:// and https://.
+// An IPv6 address stands in brackets; the port is the transport's own unless
+// given. The error holds a hint where one can be given.
 func Open(url string, opt Options) (Exchanger, error) {
 	scheme, host, ok := strings.Cut(url, "://")
 	if !ok {
@@ -73,56 +98,10 @@ func Open(url string, opt Options) (Exchanger, error) {
 		return openUDP(host, opt)
 	case "tcp":
 		return openTCP(host, opt)
+	case "tls":
+		return openTLS(host, opt)
+	case "https":
+		return openHTTPS(host, opt)
 	}
-	return nil, fmt.Errorf("upstream %q: unknown transport %q: write udp:// or tcp://", url, scheme)
-}
-
-// noScheme says what is missing in a URL without "://".
-func noScheme(text string) error {
-	if text == "system" {
-		return errors.New("the system's servers are read from resolv.conf, not opened")
-	}
-	if a, err := netip.ParseAddr(text); err == nil {
-		if a.Is6() {
-			text = "[" + text + "]"
-		}
-		return fmt.Errorf("no transport: write udp://%s", text)
-	}
-	if _, err := parseHost(text); err == nil {
-		return fmt.Errorf("no transport: write udp://%s", text)
-	}
-	return errors.New("not a server: write udp://ADDRESS or tcp://ADDRESS")
-}
-
-// parseHost reads ADDRESS[:PORT], an IPv6 address in brackets. An address must be
-// one that a server can have.
-func parseHost(text string) (netip.AddrPort, error) {
-	host, err := netip.ParseAddrPort(text)
-	if err != nil {
-		bare := text
-		if inner, ok := strings.CutPrefix(text, "["); ok {
-			bare, ok = strings.CutSuffix(inner, "]")
-			if !ok || !strings.Contains(bare, ":") {
-				return netip.AddrPort{}, fmt.Errorf("%q is not an address and port", text)
-			}
-		}
-		a, err := netip.ParseAddr(bare)
-		switch {
-		case err == nil && a.Is6() && bare == text:
-			return netip.AddrPort{}, fmt.Errorf("write an IPv6 address in brackets: [%s]", text)
-		case err == nil:
-			host = netip.AddrPortFrom(a, defaultPort)
-		case strings.ContainsAny(text, "/?#@"):
-			return netip.AddrPort{}, fmt.Errorf("nothing may stand beside the address and port in %q", text)
-		case strings.ContainsAny(text, "[]") || strings.Trim(text, "0123456789.:") == "":
-			return netip.AddrPort{}, fmt.Errorf("%q is not an address and port", text)
-		default:
-			return netip.AddrPort{}, fmt.Errorf("%q is not an address: write the server's address, host names are not resolved here", text)
-		}
-	}
-	a := host.Addr().Unmap()
-	if a.IsUnspecified() || a.IsMulticast() || host.Port() == 0 {
-		return netip.AddrPort{}, fmt.Errorf("no server can have the address %s", host)
-	}
-	return netip.AddrPortFrom(a, host.Port()), nil
+	return nil, fmt.Errorf("upstream %q: unknown transport %q: write udp://, tcp://, tls:// or https://", url, scheme)
 }

@@ -131,6 +131,13 @@ func (b *backend) ListAction(_ context.Context, action, name string) (string, er
 	return action + " of " + name, nil
 }
 
+func (b *backend) FlushCache(name string) (string, error) {
+	if name == "none" {
+		return "", errors.New("no name")
+	}
+	return "forgot " + name, nil
+}
+
 func newWorld(t *testing.T, b *backend) *world {
 	t.Helper()
 	dir := t.TempDir()
@@ -218,6 +225,23 @@ func TestRequests(t *testing.T) {
 		if _, err := w.ListAction(ctx, action, "a"); err == nil {
 			t.Errorf("lists know %q", action)
 		}
+	}
+	for name, want := range map[string]string{"a&all=1": "forgot a&all=1", "": "forgot ", "none": ""} {
+		if done, err := w.FlushCache(ctx, name); done != want || (err == nil) != (name != "none") {
+			t.Errorf("flush of %q: %q, %v", name, done, err)
+		}
+	}
+	for _, query := range []string{"", "?name=", "?all=0", "?all=1&name=a"} {
+		if res, err := w.http.Post("http://weir/v1/cache/flush"+query, "", nil); err != nil || res.StatusCode != http.StatusBadRequest {
+			t.Errorf("flush%s: %v, %v", query, res, err)
+		} else {
+			_ = res.Body.Close()
+		}
+	}
+	if res, err := w.http.Get("http://weir/v1/cache/flush?name=a"); err != nil || res.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("GET of a flush: %v, %v", res, err)
+	} else {
+		_ = res.Body.Close()
 	}
 	if e, err := w.Explain(ctx, Question{Name: "a b&c=d", Type: "A", Client: "::1"}); err != nil || e.Name != "a b&c=d" || e.Client != "::1" || len(e.Steps) != 1 {
 		t.Errorf("Explain: %+v, %v", e, err)

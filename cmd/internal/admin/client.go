@@ -109,6 +109,17 @@ func (c *Client) exception(ctx context.Context, action string, q ExceptionReques
 	return e, c.decode(res, &e)
 }
 
+// FlushCache makes the cache forget a name, or everything; see Backend.
+func (c *Client) FlushCache(ctx context.Context, name string) (string, error) {
+	v := url.Values{"name": {name}}
+	if name == "" {
+		v = url.Values{"all": {"1"}}
+	}
+	var d Done
+	err := c.call(ctx, http.MethodPost, "/v1/cache/flush", v, &d)
+	return d.Done, err
+}
+
 // Reload makes the server read its configuration and lists again.
 func (c *Client) Reload(ctx context.Context) (r Reload, err error) {
 	return r, c.call(ctx, http.MethodPost, "/v1/reload", nil, &r)

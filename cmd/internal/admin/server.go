@@ -74,6 +74,7 @@ func (s *Server) Run(ctx context.Context) error {
 	mux.HandleFunc("POST /v1/exceptions/add", s.exception(s.Backend.AddException))
 	mux.HandleFunc("POST /v1/exceptions/extend", s.exception(s.Backend.ExtendException))
 	mux.HandleFunc("POST /v1/exceptions/remove", s.exception(s.Backend.RemoveException))
+	mux.HandleFunc("POST /v1/cache/flush", s.flushCache)
 	mux.HandleFunc("POST /v1/reload", s.reload)
 	mux.HandleFunc("GET /v1/audit/search", s.search)
 	mux.HandleFunc("GET /v1/audit/tail", s.tail)
@@ -176,6 +177,23 @@ func (s *Server) exception(do func(ExceptionRequest) (Exception, error)) http.Ha
 		}
 		s.reply(w, e)
 	}
+}
+
+// flushCache wants either a name or all=1, so that a name which was lost on the
+// way does not empty the cache.
+func (s *Server) flushCache(w http.ResponseWriter, r *http.Request) {
+	v := r.URL.Query()
+	name := v.Get("name")
+	if (name == "") != (v.Get("all") == "1") {
+		s.refuse(w, http.StatusBadRequest, errors.New("flush which name, or all?"))
+		return
+	}
+	done, err := s.Backend.FlushCache(name)
+	if err != nil {
+		s.refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	s.reply(w, Done{done})
 }
 
 func (s *Server) reload(w http.ResponseWriter, r *http.Request) {

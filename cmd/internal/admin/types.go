@@ -34,6 +34,9 @@ type Backend interface {
 	AddException(q ExceptionRequest) (Exception, error)
 	ExtendException(q ExceptionRequest) (Exception, error)
 	RemoveException(q ExceptionRequest) (Exception, error)
+	// FlushCache makes the cache forget a name and all below it, or everything if
+	// name is empty. It returns what was done; the error is about the name.
+	FlushCache(name string) (string, error)
 	Audit() *audit.Log
 }
 

@@ -1,0 +1,190 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+const (
+	// A server gets one connection, and another when all that it has carry
+	// busyStream queries, up to maxStreams; none carries more than fullStream.
+	maxStreams = 4
+	busyStream = 32
+	fullStream = 256
+
+	maxGhosts   = 64 // replies that a stream may owe to nobody
+	maxMessages = 3  // sends of one exchange (RFC 9520 §3.1)
+
+	defaultIdle  = 20 * time.Second // RFC 7766 §6.2.3 leaves it to us
+	dialTimeout  = 3 * time.Second  // a server that comes back is then noticed soon
+	writeTimeout = 5 * time.Second
+	maxSilence   = time.Second // of a stream on which a query came to its deadline
+)
+
+var (
+	errClosed = errors.New("connection closed")
+	errSilent = errors.New("connection closed: the server was silent")
+	errBusy   = errors.New("too many queries wait for this server")
+)
+
+// streams are the connections to one server, opened as they are needed and
+// closed when they have been idle (RFC 7766 §6.2). Each is a stream, whose
+// goroutines it owns.
+type streams struct {
+	*server
+	dial func(context.Context) (net.Conn, error)
+	idle time.Duration
+
+	wg     sync.WaitGroup
+	mu     sync.Mutex
+	open   []*stream // those that take queries, dialling or connected
+	serial int       // of the last one
+	closed bool
+}
+
+func newStreams(s *server, opt Options, dial func(context.Context) (net.Conn, error)) *streams {
+	p := &streams{server: s, dial: dial, idle: opt.Idle}
+	if p.idle <= 0 {
+		p.idle = defaultIdle
+	}
+	return p
+}
+
+// ask sends the query and waits for its reply. If a connection that was there
+// before is lost, the query is sent once more over a newer one, since the server
+// may have closed it when the query was on its way (RFC 7766 §6.2.4).
+func (p *streams) ask(ctx context.Context, a *attempt) (*dns.Msg, finding, error) {
+	after := 0
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, foreign, err
+		}
+		c, err := p.begin(&a.query, after)
+		if err != nil {
+			return nil, foreign, err
+		}
+		a.messages++
+		o := c.wait(ctx, a.deadline)
+		if !o.lost || !c.joined || after > 0 || a.messages >= maxMessages {
+			return o.reply, o.found, o.err
+		}
+		after = c.on.serial
+	}
+}
+
+// wait waits until the call ends, or for the deadline or the end of ctx.
+func (c *call) wait(ctx context.Context, deadline time.Time) outcome {
+	timer := time.NewTimer(time.Until(deadline))
+	defer timer.Stop()
+	var err error
+	select {
+	case o := <-c.done:
+		return o
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-timer.C:
+		err = os.ErrDeadlineExceeded
+	}
+	if !c.giveUp() {
+		return <-c.done
+	}
+	return outcome{err: err}
+}
+
+// begin puts the query on a stream whose serial is above after, if it can be.
+func (p *streams) begin(q *query, after int) (*call, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, errClosed
+	}
+	last := p.serial
+	s := p.pick(after)
+	if s == nil {
+		return nil, errBusy
+	}
+	return s.add(q, s.serial <= last, time.Now()), nil
+}
+
+// pick returns the stream for the next query, a new one if need be, or nil if all
+// are full. While one dials, no other is begun unless there is no room at all.
+func (p *streams) pick(after int) *stream {
+	var best *stream
+	dialling := false
+	for _, s := range p.open {
+		dialling = dialling || s.conn == nil
+		if s.serial > after && (best == nil || s.before(best)) {
+			best = s
+		}
+	}
+	if len(p.open) < maxStreams {
+		switch {
+		case best == nil || best.full():
+			return p.start()
+		case len(best.calls) >= busyStream && !dialling:
+			p.start() // for those to come
+		}
+	}
+	switch {
+	case best == nil && after > 0:
+		return p.pick(0)
+	case best == nil || best.full():
+		return nil
+	}
+	return best
+}
+
+// before reports whether s is to be taken rather than t: it has room, is
+// connected, or carries less.
+func (s *stream) before(t *stream) bool {
+	if s.full() != t.full() {
+		return t.full()
+	}
+	if (s.conn == nil) != (t.conn == nil) {
+		return t.conn == nil
+	}
+	return len(s.calls) < len(t.calls)
+}
+
+func (s *stream) full() bool { return len(s.calls) >= fullStream }
+
+// start begins to dial another stream. The dialling is the server's and not the
+// query's: others join it, and the query may give up earlier.
+func (p *streams) start() *stream {
+	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
+	p.serial++
+	s := &stream{of: p, serial: p.serial, cancel: cancel, wake: make(chan struct{}, 1), calls: map[uint16]*call{}}
+	p.open = append(p.open, s)
+	p.wg.Go(func() { s.run(ctx) })
+	return s
+}
+
+// takes reports whether s is given queries.
+func (p *streams) takes(s *stream) bool { return slices.Contains(p.open, s) }
+
+// forget gives s no more queries.
+func (p *streams) forget(s *stream) {
+	if i := slices.Index(p.open, s); i >= 0 {
+		p.open = slices.Delete(p.open, i, i+1)
+	}
+}
+
+// Close closes every stream when its last query has ended, and waits for that.
+func (p *streams) Close() error {
+	p.mu.Lock()
+	p.closed = true
+	for _, s := range slices.Clone(p.open) {
+		p.forget(s)
+		s.rested()
+	}
+	p.mu.Unlock()
+	p.wg.Wait()
+	return nil
+}
