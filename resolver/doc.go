@@ -3,10 +3,12 @@
 // The life of a query, in the order of the files:
 //
 //	listen_udp.go, listen_tcp.go   take a message off a socket, strip its framing
+//	places.go    whose connection stays when all places are taken
 //	answer.go    admit, parse, check who asks; decide by policy; answer a blocked
 //	             name from the sinkhole, a local one from its zone, a known one
 //	             from the cache; judge the aliases and addresses in the answer;
 //	             record; reply
+//	limit.go     what one client may ask and be told; bucket.go, cookie.go
 //	strip.go     take out of an answer what must not reach the client
 //	forward.go   what memory cannot answer: one flight per question, bounded
 //	denied.go    what follows from a parent that does not exist
