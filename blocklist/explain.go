@@ -125,9 +125,11 @@ func (p *Policy) traceAwake(r *rule, name []byte, qtype uint16, holdings []Holdi
 		return t
 	}
 	best := len(name)
+	var offs [128]uint8
+	whole := labels(name, &offs) >= 0 // else it is below nothing
 	for _, d := range r.domains {
 		off := len(name) - len(d.name)
-		if off >= 0 && off < best && (off == 0 && d.scope&Self != 0 && string(name) == string(d.name) ||
+		if whole && off >= 0 && off < best && (off == 0 && d.scope&Self != 0 && string(name) == string(d.name) ||
 			d.scope&Below != 0 && isBelow(name, d.name)) {
 			best = off
 			t.Matched, t.Why, t.Entry = true, "the name is one of its domains", p.domainEntry(r, d.name)
