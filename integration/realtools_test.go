@@ -26,7 +26,7 @@ import (
 
 // This file and realtools_*_test.go run the built binary with other people's
 // programs: dig and kdig ask it, dnsperf loads it, and what it does not know
-// itself it asks of unbound and nsd. All on loopback, on free ports, in folders
+// itself it asks of unbound and nsd; dnstap-read reads its exports. All on loopback, on free ports, in folders
 // that the test removes. A tool that is not there is a failure:
 //
 //	go test -tags realtools -count=1 ./integration -run TestReal
@@ -34,7 +34,7 @@ import (
 // tools maps each program to the Debian package that brings it.
 var tools = map[string]string{
 	"dig": "bind9-dnsutils", "kdig": "knot-dnsutils", "dnsperf": "dnsperf", "unbound": "unbound", "nsd": "nsd",
-	"dnsdist": "dnsdist",
+	"dnsdist": "dnsdist", "dnstap-read": "bind9-dnsutils",
 }
 
 // tool returns the path of a program. The two servers live where an ordinary
