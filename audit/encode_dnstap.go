@@ -85,7 +85,6 @@ func (d *dnstap) Write(r *Record) error {
 	d.frame(r)
 	if !r.Dropped {
 		d.common(r, tapClientResponse)
-		d.inner = appendOctets(d.inner, tapQuery, d.packet)
 		d.time(tapResponseSec, tapResponseNsec, r.answered())
 		d.packet = appendResponse(d.packet[:0], r)
 		d.inner = appendOctets(d.inner, tapResponse, d.packet)

@@ -147,7 +147,7 @@ func (v *ecsEvent) query(r *Record) {
 	}
 
 	v.DNS = &ecsDNS{Type: "answer", ResponseCode: r.Rcode}
-	rest.Rcode, rest.Answers = "", nil
+	rest.Rcode = ""
 	if r.Dropped {
 		v.DNS.Type, rest.Dropped = "query", false
 	}
@@ -156,13 +156,20 @@ func (v *ecsEvent) query(r *Record) {
 		v.Related.Hosts = append(v.Related.Hosts, r.Name)
 	}
 	for _, a := range r.Answers {
-		v.DNS.Answers = append(v.DNS.Answers, ecsAnswer{a})
 		if isAddress(a) {
-			v.DNS.ResolvedIP = append(v.DNS.ResolvedIP, a)
 			v.Related.IP = appendNew(v.Related.IP, a)
 		} else {
 			v.Related.Hosts = appendNew(v.Related.Hosts, a)
 		}
+	}
+	if sent := r.sent(); sent != nil {
+		for _, a := range sent {
+			v.DNS.Answers = append(v.DNS.Answers, ecsAnswer{a})
+			if isAddress(a) {
+				v.DNS.ResolvedIP = append(v.DNS.ResolvedIP, a)
+			}
+		}
+		rest.Answers = nil
 	}
 
 	if r.Policy != "" || r.Rule != "" || r.Category != "" {

@@ -148,10 +148,12 @@ func (o ocsf) Write(r *Record) error {
 	}
 	e.TypeUID = 100*e.ClassUID + e.ActivityID
 	e.rcode(r)
-	for _, a := range r.Answers {
-		e.Answers = append(e.Answers, ocsfAnswer{a})
+	if sent := r.sent(); sent != nil {
+		for _, a := range sent {
+			e.Answers = append(e.Answers, ocsfAnswer{a})
+		}
+		rest.Answers = nil
 	}
-	rest.Answers = nil
 	switch r.Verdict {
 	case "allow":
 		e.ActionID, e.DispositionID, rest.Verdict = ocsfAllowed, ocsfAllowed, ""

@@ -78,6 +78,24 @@ func readCSV(t testing.TB, out []byte) (records []*Record) {
 	return records
 }
 
+// What Record gains has a column.
+func TestEveryFieldHasAColumn(t *testing.T) {
+	columns := map[string]bool{}
+	for _, c := range csvColumns {
+		columns[c.name] = true
+	}
+	for f := range reflect.TypeFor[Record]().Fields() {
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); !columns[name] {
+			t.Errorf("%s has no column", name)
+		}
+	}
+	for f := range reflect.TypeFor[Reason]().Fields() {
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); !columns["observed_"+name] {
+			t.Errorf("observed_%s is no column", name)
+		}
+	}
+}
+
 // cellValue is a cell as the JSON of a Record has it, by the type of its field.
 func cellValue(t testing.TB, name, cell string) any {
 	t.Helper()
@@ -201,6 +219,9 @@ func readOCSF(t testing.TB, out []byte) (records []*Record) {
 		}
 		r.Verdict = map[string]string{"1": "allow", "2": "block"}[digText(v, "action_id")]
 		answers, _ := v["answers"].([]any)
+		if (r.Verdict == "block" || r.Stripped || r.Dropped) && answers != nil {
+			t.Errorf("the client did not get these: %s", line)
+		}
 		for _, a := range answers {
 			r.Answers = append(r.Answers, a.(map[string]any)["rdata"].(string))
 		}
@@ -250,11 +271,15 @@ func readECS(t testing.TB, out []byte) (records []*Record) {
 		for _, v := range append(hosts, addrs...) {
 			related[v] = true
 		}
+		if (r.Verdict == "block" || r.Stripped || r.Dropped) && answers != nil {
+			t.Errorf("the client did not get these: %s", line)
+		}
 		for _, a := range answers {
-			data := a.(map[string]any)["data"].(string)
-			r.Answers = append(r.Answers, data)
-			if !related[data] {
-				t.Errorf("%s is not related: %s", data, line)
+			r.Answers = append(r.Answers, a.(map[string]any)["data"].(string))
+		}
+		for _, a := range r.Answers {
+			if !related[a] {
+				t.Errorf("%s is not related: %s", a, line)
 			}
 		}
 		records = append(records, r)

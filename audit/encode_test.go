@@ -3,6 +3,7 @@ package audit
 import (
 	"bytes"
 	"errors"
+	"io"
 	"math"
 	"net/netip"
 	"slices"
@@ -344,3 +345,24 @@ func FuzzZeek(f *testing.F)   { fuzzEncoding(f, "zeek") }
 
 // microseconds is a time as a format keeps it that has no finer ones.
 func microseconds(t time.Time) time.Time { return time.UnixMicro(t.UnixMicro()).UTC() }
+
+func BenchmarkEncode(b *testing.B) {
+	e := query(0, "192.0.2.7", "www.some-service.example")
+	e.Aliases, e.Addrs = [][]byte{wire("edge.cdn.example")}, []netip.Addr{netip.MustParseAddr("198.51.100.1")}
+	e.Reason, e.Upstream = 1, 1
+	r := recordsOf(b, []Event{*e}, sampleReasons, sampleLabels)[0]
+	for _, format := range Formats() {
+		b.Run(format, func(b *testing.B) {
+			enc, err := NewEncoder(format, io.Discard)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := enc.Write(r); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

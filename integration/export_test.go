@@ -240,3 +240,34 @@ func TestReadersOfExportsMayStop(t *testing.T) {
 		t.Errorf("%v, it said %q", err, &said)
 	}
 }
+
+// When nobody reads what ^C lets an export write to its end, another ends it at once.
+func TestASecondInterruptEndsAnExport(t *testing.T) {
+	cmd := makeArchive(t, 100_000).export(t)
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(pipe, make([]byte, 1000)); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for limit := time.After(patience); ; {
+		select {
+		case <-ended:
+		case <-limit:
+			t.Fatal("it does not end")
+		default:
+			_ = cmd.Process.Signal(os.Interrupt) // one that has ended gets none
+			continue
+		}
+		break
+	}
+	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGINT {
+		t.Errorf("%v", cmd.ProcessState)
+	}
+}
