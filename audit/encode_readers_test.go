@@ -203,6 +203,9 @@ func readOCSF(t testing.TB, out []byte) (records []*Record) {
 			t.Errorf("the times differ: %s", line)
 		}
 		if ip := digText(v, "src_endpoint.ip"); ip != "" {
+			if r.Client.IsValid() {
+				t.Errorf("the client is there twice: %s", line)
+			}
 			r.Client = readAddr(t, ip)
 		}
 		set(t, &r.Transport, v, "connection_info.protocol_name")
@@ -250,6 +253,9 @@ func readECS(t testing.TB, out []byte) (records []*Record) {
 		}
 		set(t, &r.Text, v, "message")
 		if ip := digText(v, "source.ip"); ip != "" {
+			if r.Client.IsValid() {
+				t.Errorf("the client is there twice: %s", line)
+			}
 			r.Client = readAddr(t, ip)
 		}
 		set(t, &r.Transport, v, "network.transport")
