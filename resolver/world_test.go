@@ -217,7 +217,7 @@ func (w *world) state(revision uint64) *State {
 	if st.Routes, err = upstream.NewRouter(group("default", rest), routes); err != nil {
 		w.t.Fatal(err)
 	}
-	if st.Local, err = NewLocal(set.zones, set.special, set.private, holes); err != nil {
+	if st.Local, err = NewLocal(LocalConfig{Zones: set.zones, Special: set.special, Private: set.private, Forwarded: holes}); err != nil {
 		w.t.Fatal(err)
 	}
 	access := []netip.Prefix{}
