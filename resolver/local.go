@@ -88,9 +88,6 @@ func NewLocal(c LocalConfig) (*Local, error) {
 		}
 		l.zones[name] = zone
 	}
-	if len(errs) > 0 {
-		return l, errors.Join(errs...)
-	}
 	if domain != nil {
 		l.leases = l.zones[string(domain)]
 	}
