@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"reflect"
@@ -248,7 +249,7 @@ func settings(c *Config) map[string]string {
 		"sinkhole":              fmt.Sprint(c.Sinkhole),
 		"local.special_names":   fmt.Sprint(c.Local.SpecialNames),
 		"local.private_reverse": fmt.Sprint(c.Local.PrivateReverse),
-		"local.except":          strings.Join(c.Local.Except, " "),
+		"local.except":          cmp.Or(strings.Join(c.Local.Except, " "), "nothing"),
 		"hosts":                 hostsText(c),
 		"leases":                leasesText(c),
 		"resolver.resolv_conf":  c.Resolver.ResolvConf,
