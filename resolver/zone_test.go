@@ -98,10 +98,12 @@ func TestZoneFileErrors(t *testing.T) {
 		{"www A ( 192.0.2.1\n", `FILE:1:17: garbage after rdata: "unbalanced brace"`, `a "(" without its ")", or the other way round`},
 		{"host\n", `FILE:1:4: not a TTL: "host"`, ""},
 		{"www nonsense\n", `FILE:1:12: not a TTL: "nonsense"`, ""},
-		{"www A 192.0.2.1\nwww.example. A 192.0.2.1\n\n; so\nwww TXT (\n x\n y )\nother. A 192.0.2.2\nx DNAME y", `FILE:2: www.example. 3600 IN A 192.0.2.1: is not in the zone
+		{
+			"www A 192.0.2.1\nwww.example. A 192.0.2.1\n\n; so\nwww TXT (\n x\n y )\nother. A 192.0.2.2\nx DNAME y", `FILE:2: www.example. 3600 IN A 192.0.2.1: is not in the zone
 zone lab.example.: FILE:8: other. 3600 IN A 192.0.2.2: is not in the zone
 zone lab.example.: FILE:9: x.lab.example. 3600 IN DNAME y.lab.example.: DNAME is not served from a local zone: write the CNAMEs`,
-			"a name without a dot at its end is relative to the zone, or to $ORIGIN"},
+			"a name without a dot at its end is relative to the zone, or to $ORIGIN",
+		},
 		{"$ORIGIN example.\nwww A 192.0.2.1", "FILE:2: www.example. 3600 IN A 192.0.2.1: is not in the zone", "a name without a dot at its end is relative to the zone, or to $ORIGIN"},
 		{"$GENERATE 1-3 h$.other. A 192.0.2.$\n", "FILE:1: h1.other. 3600 IN A 192.0.2.1: is not in the zone", "a name without a dot at its end is relative to the zone, or to $ORIGIN"},
 		{"$GENERATE 0-65536 h$ A 192.0.2.1\n", `FILE:1:18: bad range in $GENERATE range: "0-65536"`, "from a number to one that is not lower, in 65536 steps at most"},
@@ -180,7 +182,7 @@ func TestZoneFileIsBounded(t *testing.T) {
 func TestDefaultTTL(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"x.zone": "a A 192.0.2.1\n$TTL 1m30s ; so\nb A 192.0.2.1\n$GENERATE 1-1 c$ A 192.0.2.1\n$GENERATE 1-1 d$ 7 A 192.0.2.1\n$GENERATE 1-1 e$ IN 2h A 192.0.2.1\n" +
+		"x.zone": "a A 192.0.2.1\no 40 A 192.0.2.1\np A 192.0.2.1\n$TTL 1m30s ; so\nb A 192.0.2.1\n$GENERATE 1-1 c$ A 192.0.2.1\n$GENERATE 1-1 d$ 7 A 192.0.2.1\n$GENERATE 1-1 e$ IN 2h A 192.0.2.1\n" +
 			"$GENERATE 1-1 7$ IN TXT 1h\n$INCLUDE y.zone\nz A 192.0.2.1\n",
 		"y.zone": "$GENERATE 1-1 f$ CNAME a\n$TTL 5\n$GENERATE 1-1 g$ CNAME a\n",
 	} {
@@ -196,7 +198,7 @@ func TestDefaultTTL(t *testing.T) {
 	for _, rr := range z.Records {
 		got = append(got, fmt.Sprint(strings.TrimSuffix(rr.Header().Name, ".lab.example."), " ", rr.Header().Ttl))
 	}
-	if want := "a 3600, b 90, c1 90, d1 7, e1 7200, 71 90, f1 90, g1 5, z 90"; strings.Join(got, ", ") != want {
+	if want := "a 3600, o 40, p 40, b 90, c1 90, d1 7, e1 7200, 71 90, f1 90, g1 5, z 90"; strings.Join(got, ", ") != want {
 		t.Errorf("%s, want %s", strings.Join(got, ", "), want)
 	}
 }
