@@ -128,13 +128,13 @@ func (l *Local) domains(c *LocalConfig, built map[string]Zone) (leases []byte, e
 		if !is {
 			z = Zone{Name: dns.Fqdn(d.domain)}
 		}
-		z.fresh = d.ttl
+		z.fresh = max(d.ttl, 1)
 		built[string(name)], leases = z, name
 	}
 	if c.LeaseDomain != "" {
 		for name, z := range built {
 			if z.builtin != nil && z.builtin.private {
-				z.fresh = c.LeaseTTL
+				z.fresh = max(c.LeaseTTL, 1)
 				built[name] = z
 			}
 		}

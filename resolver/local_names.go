@@ -186,7 +186,7 @@ func inReverse(name []byte) bool {
 // lease domain, and pointers to these names. It shares all else with l. A name
 // or a pointer that l answers already stays as it is, and what is forwarded
 // stays so. A name that several leases have has all their addresses, the lowest
-// first. refused says, a line each, which leases have no name and why.
+// first. l is of NewLocal itself. refused says, a line each, which leases have no name and why.
 func (l *Local) With(leases []Lease) (next *Local, refused []string) {
 	if l.leases == nil {
 		return l, nil

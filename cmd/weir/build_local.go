@@ -48,8 +48,8 @@ func (b *built) local(faults *faults, sum io.Writer, kept *localNames) {
 func (b *built) readNames(faults *faults) (names localNames) {
 	c := resolver.LocalConfig{
 		Special: b.cfg.Local.SpecialNames, Private: b.cfg.Local.PrivateReverse,
-		HostsDomain: strings.ToLower(strings.TrimSuffix(b.cfg.Hosts.Domain, ".")), HostsTTL: seconds(b.cfg.Hosts.TTL),
-		LeaseDomain: b.cfg.Leases.Domain, LeaseTTL: seconds(b.cfg.Leases.TTL),
+		HostsDomain: asciiName(b.cfg.Hosts.Domain), HostsTTL: seconds(b.cfg.Hosts.TTL),
+		LeaseDomain: asciiName(b.cfg.Leases.Domain), LeaseTTL: seconds(b.cfg.Leases.TTL),
 	}
 	for _, text := range b.cfg.Local.Except {
 		c.Except = append(c.Except, resolver.BuiltinsOf(text)...)
@@ -79,7 +79,7 @@ func (b *built) readNames(faults *faults) (names localNames) {
 	for _, err := range split(err) {
 		var field any = &b.cfg.Zones
 		for i := range b.cfg.Zones {
-			if strings.HasPrefix(err.Error(), "zone "+strings.TrimSuffix(b.cfg.Zones[i].Name, ".")+".:") {
+			if strings.HasPrefix(err.Error(), "zone "+asciiName(b.cfg.Zones[i].Name)+".:") {
 				field = &b.cfg.Zones[i]
 			}
 		}
@@ -88,11 +88,21 @@ func (b *built) readNames(faults *faults) (names localNames) {
 	return localNames{zones: c.Zones, hosts: c.Hosts, base: base}
 }
 
+// asciiName is a name as questions spell it, in lower case, with labels outside of ASCII in their "xn--" form (RFC 5891);
+// "" stays so. What is no name was reported when the file was read, or is when it is used.
+func asciiName(text string) string {
+	wire, err := blocklist.AppendWireName(nil, text)
+	if err != nil || text == "" {
+		return strings.TrimSuffix(text, ".")
+	}
+	return blocklist.NameString(wire)
+}
+
 // readZone reads the records of one [[zone]].
 func (b *built) readZone(z *Zone, faults *faults) (zone resolver.Zone, ok bool) {
 	var err error
 	if z.File == "" {
-		zone, err = resolver.ParseRecords(z.Name, z.Records)
+		zone, err = resolver.ParseRecords(asciiName(z.Name), z.Records)
 		for _, err := range split(err) {
 			var field any = &z.Records
 			var re *resolver.RecordError
@@ -103,7 +113,7 @@ func (b *built) readZone(z *Zone, faults *faults) (zone resolver.Zone, ok bool) 
 		}
 		return zone, err == nil
 	}
-	zone, err = resolver.ParseZoneFile(z.Name, b.cfg.Resolve(z.File))
+	zone, err = resolver.ParseZoneFile(asciiName(z.Name), b.cfg.Resolve(z.File))
 	for _, err := range split(err) {
 		var ze *resolver.ZoneError
 		if errors.As(err, &ze) && ze.Hint != "" {

@@ -229,12 +229,12 @@ func (b *built) shortPath(file string) string {
 
 func (b *built) zonePos(zone string) string {
 	for i := range b.cfg.Zones {
-		if strings.EqualFold(strings.TrimSuffix(b.cfg.Zones[i].Name, "."), zone) {
+		if asciiName(b.cfg.Zones[i].Name) == zone {
 			return b.cfg.Where(&b.cfg.Zones[i])
 		}
 	}
 	for _, domain := range []*string{&b.cfg.Leases.Domain, &b.cfg.Hosts.Domain} {
-		if strings.EqualFold(strings.TrimSuffix(*domain, "."), zone) {
+		if asciiName(*domain) == zone {
 			return b.cfg.Where(domain)
 		}
 	}

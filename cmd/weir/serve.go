@@ -304,7 +304,7 @@ func (s *server) replace(ctx context.Context, cfg *Config, names *localNames) (a
 	if err != nil {
 		return admin.Reload{}, s.refused(fmt.Errorf("[clients]: %w", err))
 	}
-	s.keeper.watch(cfg)
+	s.keeper.watch(cfg, s.keeper.included...)
 	var next *built
 	humbly(func() {
 		next, err = build(ctx, cfg, site{
