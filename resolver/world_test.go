@@ -44,6 +44,8 @@ type setup struct {
 	zones     []Zone
 	special   bool
 	private   bool
+	hosts     []*HostsFile
+	leases    []Lease // in lan.example
 	access    []string
 	limits    Limits
 	notify    func(zone []byte, from netip.Addr) bool
@@ -217,9 +219,15 @@ func (w *world) state(revision uint64) *State {
 	if st.Routes, err = upstream.NewRouter(group("default", rest), routes); err != nil {
 		w.t.Fatal(err)
 	}
-	if st.Local, err = NewLocal(set.zones, set.special, set.private, holes); err != nil {
+	c := LocalConfig{Zones: set.zones, Special: set.special, Private: set.private, Forwarded: holes, Hosts: set.hosts, HostsTTL: 60, LeaseTTL: 60}
+	if len(set.leases) > 0 {
+		c.LeaseDomain = "lan.example"
+	}
+	base, err := NewLocal(c)
+	if err != nil {
 		w.t.Fatal(err)
 	}
+	st.Local, _ = base.With(set.leases)
 	access := []netip.Prefix{}
 	for _, p := range append([]string{"127.0.0.0/8", "::1/128", "10.0.0.0/8"}, set.access...) {
 		access = append(access, netip.MustParsePrefix(p))

@@ -36,6 +36,7 @@ func (s *server) Status() admin.Status {
 			st.Attention = append(st.Attention, fmt.Sprintf("list %s: not fetched: %s", l.Name, k.Failure))
 		}
 	}
+	st.Attention = append(st.Attention, b.names.trouble...)
 	s.deciding.Lock()
 	st.Hosts = len(knownHosts(s.attendant.hosts))
 	s.deciding.Unlock()
