@@ -1,11 +1,13 @@
 package resolver
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -475,6 +477,49 @@ func TestPanicInAFlight(t *testing.T) {
 	w.reload(func(s *setup) { s.exchanger = nil })
 	if !strings.Contains(w.said.String(), "does not close") {
 		t.Error("an upstream that did not close went unsaid")
+	}
+}
+
+// fragile is the data of a record of a type of its own, which panics when it is
+// packed for the first time.
+type fragile struct {
+	dns.PrivateRdata
+	packed *atomic.Bool
+}
+
+func (fragile) Unpack(b []byte) (int, error) { return len(b), nil }
+func (fragile) Len() int                     { return 3 }
+
+func (f fragile) Pack(b []byte) (int, error) {
+	if !f.packed.Swap(true) {
+		panic("a bad encoder")
+	}
+	return copy(b, "\xc0\xff\xee"), nil
+}
+
+// TestPanicOverAReply: what an upstream sent panics when it is looked into. That
+// costs one answer, SERVFAIL, and the packet is in the log.
+func TestPanicOverAReply(t *testing.T) {
+	const kind = 0xff02
+	packed := new(atomic.Bool)
+	dns.PrivateHandle("FRAGILE", kind, func() dns.PrivateRdata { return fragile{packed: packed} })
+	t.Cleanup(func() { dns.PrivateHandleRemove(kind) })
+	w := newWorld(t, setup{upstream: newServer(t, map[string]handler{"www.example. FRAGILE": func(q, m *dns.Msg) bool {
+		m.Answer = []dns.RR{&dns.RFC3597{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: kind, Class: dns.ClassINET, Ttl: 60}, Rdata: "c0ffee"}}
+		return true
+	}})})
+	w.listen()
+	ask := func(m *dns.Msg) { m.Question[0].Qtype = kind }
+	if got := show(t, w.overUDP(query(t, www, ask, edns))); got != `SERVFAIL ede 0 "reply could not be read"` {
+		t.Error(got)
+	}
+	said := w.said.String()
+	if n := w.Stats().Panics; n != 1 || !strings.Contains(said, `panic="a bad encoder"`) || !strings.Contains(said, "c0ffee") {
+		t.Errorf("%d panics counted, want 1; said\n%s", n, said)
+	}
+	w.clock.advance(2 * firstFailure)
+	if got := w.overUDP(query(t, www, ask, edns)); !bytes.Contains(got, []byte("\xc0\xff\xee")) {
+		t.Errorf("asked again: %s", show(t, got))
 	}
 }
 
