@@ -233,16 +233,30 @@ type weirStatus struct {
 	NameMemory int            `json:"name_memory"`
 	Resolver   resolver.Stats `json:"resolver"`
 	Audit      audit.Stats    `json:"audit"`
+	Process    holding        `json:"process"`
+}
+
+// holding is what the process holds of the machine.
+type holding struct {
+	Goroutines  int    `json:"goroutines"`
+	Heap        uint64 `json:"heap"`
+	Descriptors int    `json:"descriptors"`
+}
+
+// status asks the running weir how it is doing.
+func (w *weir) status(t *testing.T) (st weirStatus) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(w.run(t, "status", "--json")), &st); err != nil {
+		t.Fatal("status: ", err)
+	}
+	return st
 }
 
 // settled waits until every event is in the store, and returns the status then.
 func (w *weir) settled(t *testing.T) weirStatus {
 	t.Helper()
 	for limit := time.Now().Add(patience); ; {
-		var st weirStatus
-		if err := json.Unmarshal([]byte(w.run(t, "status", "--json")), &st); err != nil {
-			t.Fatal("status: ", err)
-		}
+		st := w.status(t)
 		if st.Audit.Pending == 0 {
 			return st
 		}
