@@ -5,8 +5,6 @@ package integration
 import (
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
@@ -43,6 +41,7 @@ func inOwnNetwork(t *testing.T) bool {
 	}
 	for line := range strings.Lines(string(out)) {
 		if _, said, ok := strings.Cut(line, "_test.go:"); ok { // a figure
+			_, said, _ = strings.Cut(said, ": ")
 			t.Log(strings.TrimSpace(said))
 		}
 	}
@@ -104,12 +103,6 @@ func (m *machine) ip(t *testing.T, args ...string) {
 	if err != nil {
 		t.Fatalf("there: ip %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
-}
-
-// dial connects from there.
-func (m *machine) dial(network string, to netip.AddrPort) (c net.Conn, err error) {
-	m.do(func() { c, err = (&net.Dialer{Timeout: patience}).Dial(network, to.String()) })
-	return c, err
 }
 
 // cable makes two interfaces that are one cable, ours with the name here and
