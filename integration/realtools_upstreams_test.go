@@ -229,8 +229,8 @@ socket = "s"
 
 // upstreamServer is what this test reads of a server in `weir status --json`.
 type upstreamServer struct {
-	Sent, Failures, Timeouts, Opened uint64
-	Connections                      int
+	Sent, Failures, Timeouts, Opened, Panics uint64
+	Connections                              int
 }
 
 func upstreamStats(t *testing.T, w *weir) upstreamServer {
