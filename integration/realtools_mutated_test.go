@@ -98,6 +98,8 @@ domains = ["track.example"]
 path = "audit"
 [admin]
 socket = "s"
+[limits]
+late = "0s" # an answer that is late on a busy machine counts as one too
 `
 
 // addressOf is the address that the upstream of mutated packets gives a name, in

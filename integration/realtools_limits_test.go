@@ -1,0 +1,415 @@
+//go:build realtools
+
+package integration
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
+)
+
+// startWeirAs is startWeir by a shell, in which before is run first.
+func startWeirAs(t *testing.T, dir, config, before string) *weir {
+	t.Helper()
+	writeFile(t, dir, "config.toml", config)
+	cmd := exec.Command("sh", "-c", before+` && exec "$0" serve --config config.toml`, binary)
+	cmd.Dir = dir
+	return greeted(t, cmd)
+}
+
+const idleConfig = `version = 1
+[server]
+listen = ["127.0.0.1:0"]
+tcp_connections = 10000
+tcp_per_client = 100
+tcp_first = "5m"
+tcp_idle = "5m"
+[upstream.default]
+servers = ["udp://192.0.2.53"]
+[[zone]]
+name = "lab.example"
+records = ["@ 3600 NS ns", "ns 3600 A 192.0.2.53", "*.host 300 A 192.0.2.10"]
+[[policy]]
+name = "all"
+clients = ["any"]
+default = "allow"
+[audit]
+path = "audit"
+[admin]
+socket = "s"
+`
+
+// labQueries are questions for names of idleConfig's zone.
+func labQueries() (out []*query) {
+	for i := range 100 {
+		out = append(out, newQuery(fmt.Sprintf("h%d.host.lab.example", i), false, false))
+	}
+	return out
+}
+
+// TestRealIdleClients holds that 10,000 clients that connect and say nothing move the
+// slowest hundredth of UDP answers little: of two servers one has them, and both are
+// asked by turns, so that whatever else the machine does meets both. Where the
+// system's limit of descriptors has no room for so many places, those idle for
+// longest give way.
+func TestRealIdleClients(t *testing.T) {
+	needTools(t)
+	const clients, each, windows = 10_000, 50, 25
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if limit.Max < clients+1000 {
+		t.Fatalf("this takes %d descriptors, and the hard limit is %d: raise it", clients+1000, limit.Max)
+	}
+	calm, crowded := startWeir(t, t.TempDir(), idleConfig), startWeir(t, t.TempDir(), idleConfig)
+	before := crowded.status(t)
+	var conns []net.Conn
+	for i := range clients {
+		c, err := dialAs("tcp", crowded.addrs[0].String(), netip.AddrFrom4([4]byte{127, 2, byte(i / each / 250), byte(1 + i/each%250)}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, c)
+	}
+	held := 0
+	for limit := time.Now().Add(patience); ; { // until all have been accepted
+		st := crowded.status(t).Resolver
+		if held = st.TCP; held+int(st.Evicted) >= clients {
+			break
+		}
+		if time.Now().After(limit) {
+			t.Fatalf("%+v", st)
+		}
+	}
+	if least := min(clients, int(limit.Max/4)); held != least {
+		t.Errorf("%d connections are held, want %d", held, least)
+	}
+	slow := func(w *weir) float64 {
+		c := startPaced(t, w.addrs[0], 2000, labQueries())
+		c.more(t, 400)
+		return float64(percentile(c.finish(t), 99)) / float64(time.Microsecond)
+	}
+	slow(calm) // and not counted
+	slow(crowded)
+	var without, with, ratios []float64
+	for range windows {
+		a, b := slow(calm), slow(crowded)
+		without, with, ratios = append(without, a), append(with, b), append(ratios, b/a)
+	}
+	t.Logf("99 in 100 UDP answers within %.0f µs, and with %d of %d idle connections open within %.0f µs (medians of %d): %.2f, and the median of the ratios %.2f",
+		median(without), held, clients, median(with), windows, median(with)/median(without), median(ratios))
+	if r := median(ratios); r > 1.5 { // 1.1 is the aim, and a busy machine moves it
+		t.Errorf("idle connections slow UDP down by %.2f", r)
+	}
+	for _, c := range conns {
+		c.Close()
+	}
+	crowded.unharmed(t, before)
+	crowded.stop(t)
+	calm.stop(t)
+}
+
+// percentile is what so many in a hundred of the answers took at most; what is
+// missing took for ever.
+func percentile(all []asked, n int) time.Duration {
+	var delays []time.Duration
+	for _, a := range all {
+		if a.received.IsZero() {
+			delays = append(delays, clientPatience)
+			continue
+		}
+		delays = append(delays, a.received.Sub(a.sent))
+	}
+	slices.Sort(delays)
+	return delays[len(delays)*n/100]
+}
+
+// TestRealReloadsUnderLoad holds that no query is lost while a configuration takes
+// another's place a hundred times under 5,000 queries a second.
+func TestRealReloadsUnderLoad(t *testing.T) {
+	needTools(t)
+	const reloads, rate = 100, 5000
+	dir := t.TempDir()
+	configs := [2]string{idleConfig, idleConfig + "[sinkhole]\nttl = \"61s\"\n"}
+	w := startWeir(t, dir, configs[0])
+	file := writeLines(t, filepath.Join(dir, "queries"), 1000, func(i int) string { return fmt.Sprintf("h%d.host.lab.example A", i) })
+	done := make(chan error, 1)
+	go func() {
+		for i := range reloads {
+			if err := os.WriteFile(filepath.Join(dir, "config.toml"), []byte(configs[(i+1)%2]), 0o600); err != nil {
+				done <- err
+				return
+			}
+			if out, err := output(t, dir, binary, "reload", "--config", "config.toml"); err != nil {
+				done <- fmt.Errorf("%w: %s", err, out)
+				return
+			}
+		}
+		done <- nil
+	}()
+	sent, lost, right := 0, 0, 0
+	for running := true; running; {
+		r := runDNSPerf(t, w.addrs[0], file, "-l", "3", "-Q", fmt.Sprint(rate), "-c", "4", "-q", "1000")
+		sent, lost, right = sent+r.sent, lost+r.lost, right+r.rcodes["NOERROR"]
+		t.Logf("%.0f queries/s, latency %.3f ms ± %.3f ms", r.qps, r.average*1e3, r.deviation*1e3)
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatal(err)
+			}
+			running = false
+		default:
+		}
+	}
+	t.Logf("%d reloads: %d sent, %d lost", reloads, sent, lost)
+	if lost != 0 || right != sent || w.status(t).Revision < reloads {
+		t.Errorf("%d of %d are lost, %d right; revision %d", lost, sent, right, w.status(t).Revision)
+	}
+	w.stop(t)
+}
+
+// TestRealSmall holds that with 256 descriptors and 128 MiB of memory weir serves half a
+// million listed names under load: from memory, from upstream, over TCP while more
+// idle connections come than there are descriptors, and reloads.
+func TestRealSmall(t *testing.T) {
+	needTools(t)
+	nsd := startNSD(t, "load.example")
+	dir := t.TempDir()
+	writeLines(t, filepath.Join(dir, "listed.txt"), listedNames, listedName)
+	w := startWeirAs(t, dir, fmt.Sprintf(loadConfig, nsd.addr), "ulimit -n 256 && export GOMEMLIMIT=128MiB")
+	before := w.status(t)
+	stop := make(chan struct{})
+	idle := make(chan error, 1)
+	go func() { // idle connections all the time
+		var conns []net.Conn
+		defer func() {
+			for _, c := range conns {
+				c.Close()
+			}
+		}()
+		for {
+			select {
+			case <-stop:
+				idle <- nil
+				return
+			default:
+			}
+			c, err := dialAs("tcp", w.addrs[0].String(), netip.AddrFrom4([4]byte{127, 3, byte(rand.N(250)), byte(1 + rand.N(250))}))
+			if err != nil {
+				idle <- err
+				return
+			}
+			if conns = append(conns, c); len(conns) > 300 {
+				conns[0].Close()
+				conns = conns[1:]
+			}
+		}
+	}()
+	hits := writeLines(t, filepath.Join(dir, "hits"), 1000, func(i int) string { return fmt.Sprintf("h%d.host.lab.example A\nwww.%s A", i, listedName(i)) })
+	misses := writeLines(t, filepath.Join(dir, "misses"), 5000, func(i int) string { return cachedName(i) + " A" })
+	for round, more := range []string{"", "new.example\n", ""} {
+		r := runDNSPerf(t, w.addrs[0], hits, "-l", "2", "-Q", "10000", "-q", "200")
+		m := runDNSPerf(t, w.addrs[0], misses, "-n", "1", "-q", "50")
+		tcp := askTCP(t, w.addrs[0].String(), "h1.host.lab.example", dns.TypeA)
+		t.Logf("round %d: of %d from memory at %.0f/s %d lost, of %d from upstream at %.0f/s %d lost", round, r.sent, r.qps, r.lost, m.sent, m.qps, m.lost)
+		if r.lost+m.lost != 0 || r.rcodes["SERVFAIL"]+m.rcodes["SERVFAIL"] != 0 || m.rcodes["NOERROR"] != 5000 || len(tcp.Answer) != 1 {
+			t.Errorf("round %d: %+v, %+v, %v", round, r, m, tcp)
+		}
+		if err := appendFile(filepath.Join(dir, "listed.txt"), more); err != nil {
+			t.Fatal(err)
+		}
+		w.run(t, "cache", "flush", "--all")
+		w.run(t, "reload")
+	}
+	close(stop)
+	if err := <-idle; err != nil {
+		t.Errorf("idle connections: %v", err)
+	}
+	m := memoryOf(t, w.cmd.Process.Pid)
+	st := w.status(t)
+	t.Logf("%d idle connections gave way; %d MiB of memory at most, %d MiB in the end; %d descriptors open", st.Resolver.Evicted, m.peak>>20, m.rss>>20, m.open)
+	if st.Resolver.Evicted == 0 || m.open > 256 {
+		t.Errorf("%+v; %d descriptors", st.Resolver, m.open)
+	}
+	w.unharmed(t, before)
+	w.stop(t)
+}
+
+func appendFile(path, text string) error {
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(f, text)
+	return errors.Join(err, f.Close())
+}
+
+const amplifyConfig = `version = 1
+[server]
+listen = ["127.0.0.1:0"]
+[access]
+allow = [%q]
+%s
+[upstream.default]
+servers = ["udp://192.0.2.53"]
+[[zone]]
+name = "lab.example"
+file = "lab.zone"
+[[policy]]
+name = "all"
+clients = ["any"]
+default = "allow"
+[[policy.rule]]
+action = "block"
+domains = ["track.example"]
+[audit]
+path = "audit"
+[admin]
+socket = "s"
+`
+
+// greedy are the questions that have the largest answers for their size, as whoever
+// forges a sender would ask.
+func greedy() (out [][]byte) {
+	for _, name := range []string{"big.lab.example.", "lab.example.", "track.example.", "nothing.lab.example.", "www.example.", "localhost."} {
+		for _, typ := range []uint16{dns.TypeTXT, dns.TypeANY, dns.TypeDNSKEY, dns.TypeNS, dns.TypeSOA, dns.TypeHTTPS, dns.TypeAXFR} {
+			q := new(dns.Msg).SetQuestion(name, typ)
+			out = append(out, mustPack(q))
+			q.SetEdns0(65535, true)
+			out = append(out, mustPack(q))
+			o := q.IsEdns0()
+			o.Option = []dns.EDNS0{&dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0123456789abcdef"}}
+			out = append(out, mustPack(q))
+			o.Option = []dns.EDNS0{&dns.EDNS0_PADDING{}}
+			out = append(out, mustPack(q))
+			o.Option = nil
+			o.SetVersion(7)
+			out = append(out, mustPack(q))
+			q.Opcode = dns.OpcodeStatus
+			out = append(out, mustPack(q))
+		}
+	}
+	return out
+}
+
+// TestRealAmplification measures how many octets an address gets over UDP for each that
+// is sent in its name without a cookie. Whoever is not in [access] is refused, with at
+// most 1.5 times as many, whatever is asked. A client that may ask gets answers, which
+// are larger; with [limits] a flood in its name comes to no more than 1.5 in all.
+func TestRealAmplification(t *testing.T) {
+	needTools(t)
+	start := func(access, limits string) *weir {
+		dir := t.TempDir()
+		writeFile(t, dir, "lab.zone", "@ 3600 SOA ns host 1 3600 600 86400 300\n@ 3600 NS ns\nns A 192.0.2.53\n"+
+			strings.Repeat("big TXT \""+strings.Repeat("x", 200)+"\"\n", 1)+txtRecords("big", 3))
+		return startWeir(t, dir, fmt.Sprintf(amplifyConfig, access, limits))
+	}
+	alone := func(w *weir) (worst float64, q []byte) {
+		for _, p := range greedy() {
+			if r := float64(w.octetsFor(t, [][]byte{p})) / float64(len(p)); r > worst {
+				worst, q = r, p
+			}
+		}
+		return worst, q
+	}
+
+	w := start("127.0.0.9/32", "")
+	worst, q := alone(w)
+	t.Logf("to an outsider: %.2f octets for one at most", worst)
+	if worst > 1.5 || worst == 0 {
+		t.Errorf("%.2f octets for one, to %x", worst, q)
+	}
+	w.stop(t)
+
+	w = start("127.0.0.0/8", "")
+	worst, _ = alone(w)
+	t.Logf("to a client that may ask, without limits: %.1f octets for one at most", worst)
+	w.stop(t)
+
+	w = start("127.0.0.0/8", "[limits]\nrate = 200\nresponses = 10")
+	for _, flood := range []struct {
+		name  string
+		names func(i int) string
+	}{
+		{"one name", func(int) string { return "big.lab.example." }},
+		{"many names", func(i int) string { return fmt.Sprintf("n%d.track.example.", i) }},
+	} {
+		var sent [][]byte
+		in := 0
+		for i := range 20_000 {
+			m := new(dns.Msg).SetQuestion(flood.names(i), dns.TypeTXT)
+			m.SetEdns0(65535, false)
+			sent = append(sent, mustPack(m))
+			in += len(sent[i])
+		}
+		r := float64(w.octetsFor(t, sent)) / float64(in)
+		t.Logf("a flood of %s in the name of a client, with limits: %.2f octets for one", flood.name, r)
+		if r > 1.5 {
+			t.Errorf("a flood of %s: %.2f octets for one", flood.name, r)
+		}
+	}
+	w.stop(t)
+}
+
+// octetsFor sends packets over UDP and returns how many octets come back.
+func (w *weir) octetsFor(t *testing.T, packets [][]byte) (octets int) {
+	t.Helper()
+	c, err := net.Dial("udp", w.addrs[0].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetReadDeadline(time.Now().Add(patience))
+	buf := make([]byte, 65536)
+	// What was sent has been dealt with once a mark has its answer, which no limit holds
+	// back: its cookie is a good one from the second on.
+	mark := new(dns.Msg).SetQuestion("mark.track.example.", dns.TypeA)
+	mark.Id = sentinelID
+	mark.SetEdns0(1232, false)
+	cookie := &dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0123456789abcdef"}
+	mark.IsEdns0().Option = []dns.EDNS0{cookie}
+	until := func() (octets int) {
+		if _, err := c.Write(mustPack(mark)); err != nil {
+			t.Fatal(err)
+		}
+		for {
+			n, err := c.Read(buf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m := new(dns.Msg)
+			if err := m.Unpack(buf[:n]); err != nil {
+				t.Fatal(err)
+			}
+			if m.Id == sentinelID {
+				cookie.Cookie = m.IsEdns0().Option[0].(*dns.EDNS0_COOKIE).Cookie
+				return octets
+			}
+			octets += n
+		}
+	}
+	until()
+	for chunk := range slices.Chunk(packets, 50) {
+		for _, p := range chunk {
+			if _, err := c.Write(p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		octets += until()
+	}
+	return octets
+}
