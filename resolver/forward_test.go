@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -55,7 +56,10 @@ func TestOneFlightForEqualQuestions(t *testing.T) {
 			m.Id = uint16(i)
 			if i%3 == 0 {
 				m.SetEdns0(1232, false)
-				m.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_NSID{Code: dns.EDNS0NSID}}
+				m.IsEdns0().Option = []dns.EDNS0{
+					&dns.EDNS0_NSID{Code: dns.EDNS0NSID},
+					&dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: 1, SourceNetmask: 32, Address: net.IPv4(192, 0, byte(i>>8), byte(i))}, // CVE-2025-5994
+				}
 			}
 		})
 	}
@@ -481,16 +485,19 @@ func TestPanicInAFlight(t *testing.T) {
 }
 
 // fragile is the data of a record of a type of its own, which panics when it is
-// packed for the first time.
+// packed for the first time, or fails each time.
 type fragile struct {
 	dns.PrivateRdata
-	packed *atomic.Bool
+	packed *atomic.Bool // nil fails
 }
 
 func (fragile) Unpack(b []byte) (int, error) { return len(b), nil }
 func (fragile) Len() int                     { return 3 }
 
 func (f fragile) Pack(b []byte) (int, error) {
+	if f.packed == nil {
+		return 0, errors.New("cannot be packed")
+	}
 	if !f.packed.Swap(true) {
 		panic("a bad encoder")
 	}
@@ -520,6 +527,28 @@ func TestPanicOverAReply(t *testing.T) {
 	w.clock.advance(2 * firstFailure)
 	if got := w.overUDP(query(t, www, ask, edns)); !bytes.Contains(got, []byte("\xc0\xff\xee")) {
 		t.Errorf("asked again: %s", show(t, got))
+	}
+}
+
+// TestReplyThatDoesNotPack is one that a decoder reads and no encoder writes. Its
+// question is answered all the same.
+func TestReplyThatDoesNotPack(t *testing.T) {
+	const kind = 0xff03
+	dns.PrivateHandle("UNPACKABLE", kind, func() dns.PrivateRdata { return fragile{} })
+	t.Cleanup(func() { dns.PrivateHandleRemove(kind) })
+	w := newWorld(t, setup{upstream: newServer(t, map[string]handler{"www.example. UNPACKABLE": func(q, m *dns.Msg) bool {
+		m.Answer = []dns.RR{&dns.RFC3597{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: kind, Class: dns.ClassINET, Ttl: 60}, Rdata: "c0ffee"}}
+		return true
+	}})})
+	w.listen()
+	for _, ask := range []func([]byte) []byte{w.overUDP, w.overTCP} {
+		got := show(t, ask(query(t, www, func(m *dns.Msg) { m.Question[0].Qtype = kind }, edns)))
+		if !strings.HasPrefix(got, `SERVFAIL ede 0 "upstream reply refused: records do not pack`) {
+			t.Error(got)
+		}
+	}
+	if n := w.Stats().Panics; n != 0 {
+		t.Errorf("%d panics", n)
 	}
 }
 
