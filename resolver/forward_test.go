@@ -552,6 +552,16 @@ func TestReplyThatDoesNotPack(t *testing.T) {
 	}
 }
 
+// TestPanicWhenKept: what the cache does not take is still given to who waits, and
+// the process stays.
+func TestPanicWhenKept(t *testing.T) {
+	w := newWorld(t, setup{})
+	w.keep(&flight{key: "\x00\x00\x01"}, nil)
+	if n := w.Stats().Panics; n != 1 || !strings.Contains(w.said.String(), "question=000001") {
+		t.Errorf("%d panics counted, want 1; said\n%s", n, w.said)
+	}
+}
+
 // TestPanicAtLanding costs that answer alone: the flight is over for all.
 func TestPanicAtLanding(t *testing.T) {
 	gate := make(chan struct{})
