@@ -67,14 +67,21 @@ func (m *machine) asked(at string, wait time.Duration) error {
 		return err
 	}
 	defer pc.Close()
-	_ = pc.SetDeadline(time.Now().Add(wait))
 	buf := make([]byte, 512)
-	if _, err := pc.WriteToUDPAddrPort(mustPack(q), to); err != nil {
-		return err
-	}
-	n, from, err := pc.ReadFromUDPAddrPort(buf)
-	if err != nil {
-		return fmt.Errorf("UDP: %w", err)
+	var n int
+	var from netip.AddrPort
+	// A datagram may be lost, as where the neighbour was not there a moment ago.
+	for end, again := time.Now().Add(wait), wait/20; ; again *= 2 {
+		_ = pc.SetDeadline(time.Now().Add(again))
+		if _, err := pc.WriteToUDPAddrPort(mustPack(q), to); err != nil {
+			return err
+		}
+		if n, from, err = pc.ReadFromUDPAddrPort(buf); err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("UDP: %w", err)
+		}
 	}
 	// A zone's name is known where the interface is, and here only its number.
 	if from = netip.AddrPortFrom(from.Addr().Unmap().WithZone(to.Addr().Zone()), from.Port()); from != to {
