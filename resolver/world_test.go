@@ -196,6 +196,7 @@ func (w *world) state(revision uint64) *State {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	logger := slog.New(slog.NewTextHandler(w.said, nil))
 	st := &State{Revision: revision, Policy: policy, Sinkhole: NewSinkhole(set.sinkhole), Limits: set.limits}
 	group := func(name string, x upstream.Exchanger) *upstream.Group {
 		g, err := upstream.NewGroup(upstream.GroupConfig{Name: name, Servers: []upstream.Exchanger{x}, Timeout: patience, Deadline: cmp.Or(set.deadline, patience)})
@@ -209,12 +210,12 @@ func (w *world) state(revision uint64) *State {
 	var holes [][]byte
 	for zone, s := range set.forward {
 		name := mustWire(zone)
-		routes = append(routes, upstream.Route{Zone: name, Group: group(zone, s.exchanger(w.t))})
+		routes = append(routes, upstream.Route{Zone: name, Group: group(zone, s.exchanger(w.t, logger))})
 		holes = append(holes, name)
 	}
 	rest := set.exchanger
 	if rest == nil {
-		rest = set.upstream.exchanger(w.t)
+		rest = set.upstream.exchanger(w.t, logger)
 	}
 	if st.Routes, err = upstream.NewRouter(group("default", rest), routes); err != nil {
 		w.t.Fatal(err)

@@ -187,7 +187,7 @@ func (b *built) route(faults *faults, sum io.Writer, self []netip.AddrPort, logg
 		u := &b.cfg.Upstreams[i]
 		var servers []upstream.Exchanger
 		open := func(field any, url string) {
-			x, err := upstream.Open(url, upstream.Options{Bootstrap: u.Bootstrap, CaseMixing: u.CaseMixing})
+			x, err := upstream.Open(url, upstream.Options{Bootstrap: u.Bootstrap, CaseMixing: u.CaseMixing, Logger: logger})
 			if err != nil {
 				faults.at(field, err.Error())
 				return
