@@ -26,6 +26,9 @@ type block struct {
 
 	columns [columns]cursor
 	shown   []string // presentation form of names, made when first asked for
+
+	decided, observed [][]byte // reasons as fields of canonical rows, likewise
+	event             Event    // room for one
 }
 
 // A reason holds numbers of strings, counted from one; 0 is the empty text.
@@ -147,6 +150,7 @@ func (b *block) dictionaries(h header, payload []byte) error {
 	}
 	b.shown = slices.Grow(b.shown[:0], len(b.names))[:len(b.names)]
 	clear(b.shown)
+	b.decided, b.observed = b.decided[:0], b.observed[:0]
 	return nil
 }
 

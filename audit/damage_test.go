@@ -137,7 +137,7 @@ func TestVerifyNamesTheDamage(t *testing.T) {
 		{"empty", func(keys [][]byte, b *bbolt.Bucket) error { return b.Put(keys[3], nil) }, "are too few for a segment"},
 		{"foreign key", func(keys [][]byte, b *bbolt.Bucket) error { return b.Put([]byte("x"), []byte("y")) }, "it cannot be a segment's"},
 		{"forged", func(keys [][]byte, b *bbolt.Bucket) error { // well made, but by somebody else
-			s, err := newSealer()
+			s, err := newSealer(testKey(t))
 			if err != nil {
 				return err
 			}

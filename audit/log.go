@@ -42,6 +42,7 @@ type Log struct {
 	store    atomic.Pointer[store] // nil after damage, until a new one could be made
 	unpacker *unpacker
 	sealer   *sealer // used by the writer only
+	notary   *notary // likewise
 
 	status struct {
 		sync.Mutex
@@ -113,11 +114,17 @@ func Open(cfg Config) (*Log, error) {
 	if l.unpacker, err = newUnpacker(); err != nil {
 		return nil, err
 	}
-	if l.sealer, err = newSealer(); err != nil {
+	if l.notary, err = openNotary(l); err != nil {
+		return nil, err
+	}
+	if l.sealer, err = newSealer(l.notary.key); err != nil {
 		return nil, err
 	}
 	if err := l.openStore(); err != nil {
 		return nil, err
+	}
+	if err := l.notary.adopt(l.sealer.last.number); err != nil {
+		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
 }

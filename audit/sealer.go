@@ -11,6 +11,7 @@ type batch struct {
 type sealed struct {
 	header header
 	digest [digestSize]byte
+	leaf   hash // in the log's tree
 	bytes  []byte
 	hits   []hourHits // of the lists that its records name
 }
@@ -25,6 +26,7 @@ type sealer struct {
 	spare    []place // what byTime works in
 	event    Event
 	payload  []byte
+	key      *signingKey
 
 	last   header // of the newest segment, sealed or in the store
 	digest [digestSize]byte
@@ -43,12 +45,12 @@ const (
 	inGap     = -2
 )
 
-func newSealer() (*sealer, error) {
+func newSealer(key *signingKey) (*sealer, error) {
 	a, err := newAppender()
 	if err != nil {
 		return nil, err
 	}
-	return &sealer{appender: a, builder: newBuilder(), tally: newTally(), next: 1}, nil
+	return &sealer{appender: a, builder: newBuilder(), tally: newTally(), next: 1, key: key}, nil
 }
 
 // follow makes the sealer go on behind a store's newest segment, which may be
@@ -120,8 +122,9 @@ func (s *sealer) finish() sealed {
 		prev:   s.digest,
 	}
 	s.payload = s.builder.payload(s.payload[:0])
+	root := s.builder.rowTree.root()
 	s.builder.reset()
-	segment, digest := s.appender.append(&h, s.payload)
+	segment, digest, leaf := s.appender.append(&h, s.payload, root, s.key)
 	s.last, s.digest, s.next = h, digest, h.last()+1
-	return sealed{h, digest, segment, s.tally.take()}
+	return sealed{h, digest, leaf, segment, s.tally.take()}
 }

@@ -119,7 +119,7 @@ func sealSample(t testing.TB) sealed { return sealBatch(t, sample()) }
 
 func sealBatch(t testing.TB, b batch) sealed {
 	t.Helper()
-	s, err := newSealer()
+	s, err := newSealer(testKey(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -348,7 +348,7 @@ func TestRoundTrip(t *testing.T) {
 		for i := range events {
 			slab = appendEvent(append(make([]byte, 0, len(slab)+slabSize(&events[i])), slab...), &events[i])
 		}
-		s, err := newSealer()
+		s, err := newSealer(testKey(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -414,7 +414,7 @@ func sameEvent(b *block, r *row, e *Event) bool {
 }
 
 func TestLargeBatchesAreSplit(t *testing.T) {
-	s, err := newSealer()
+	s, err := newSealer(testKey(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,9 @@ const slowCommit = time.Second
 // before a change record says so.
 const clockStep = 2 * time.Second
 
+// witnessPatience is how long the end of the log waits for witnesses.
+const witnessPatience = 2 * time.Second
+
 // lossTold is how often at most the operator hears of losses.
 const lossTold = time.Minute
 
@@ -27,9 +30,24 @@ const lossTold = time.Minute
 // if the store is damaged and Config.OnError is Fail.
 func (l *Log) Run(ctx context.Context) error {
 	w := &writer{log: l, seen: l.cfg.Now()}
+	witnesses, stop := context.WithCancel(context.WithoutCancel(ctx))
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		l.notary.watch(witnesses)
+	}()
 	err := w.run(ctx)
 	if err != nil {
 		w.abandon()
+	}
+	if _, ok := l.notary.due(time.Now()); ok {
+		l.notary.checkpoint(l.cfg.Now())
+	}
+	stop()
+	select {
+	case <-watched:
+	case <-time.After(witnessPatience):
+		l.cfg.Logger.Error("a witness did not take the last audit checkpoint in time")
 	}
 	return errors.Join(err, l.end())
 }
@@ -51,10 +69,11 @@ func (l *Log) end() error {
 		close(l.follow.sealed)
 	}
 	l.follow.Unlock()
+	err := l.notary.close()
 	if s := l.store.Load(); s != nil {
-		return s.close()
+		err = errors.Join(err, s.close())
 	}
-	return nil
+	return err
 }
 
 // A writer is the state of Run.
@@ -82,7 +101,7 @@ func (w *writer) run(ctx context.Context) error {
 	if s := l.store.Load(); s != nil {
 		w.roll(s) // finds out whether there is something to be counted again
 	}
-	var recount <-chan time.Time
+	var recount, sign <-chan time.Time
 	// The last quarter of the interval is left to the commit.
 	wait := l.cfg.Interval - l.cfg.Interval/4
 	for {
@@ -93,9 +112,16 @@ func (w *writer) run(ctx context.Context) error {
 		if recount == nil && w.recounting() {
 			recount = time.After(w.rest)
 		}
+		if wait, ok := l.notary.due(time.Now()); ok && sign == nil {
+			sign = time.After(wait)
+		}
 		select {
 		case <-ctx.Done():
 			return w.seal(true)
+		case <-sign:
+			sign = nil
+			l.notary.checkpoint(l.cfg.Now())
+			continue
 		case <-recount:
 			recount = nil
 			w.recount()
@@ -277,6 +303,7 @@ func (w *writer) commit() error {
 		l.cfg.Logger.Warn("audit commit was slow", "took", took)
 	}
 	w.writeHead()
+	l.notary.committed(w.pending)
 	w.pending = w.pending[:0]
 	l.announce()
 	return nil
