@@ -4,7 +4,7 @@ package audit
 type batch struct {
 	slabs   [][]byte
 	changes []change
-	gap     gap
+	gaps    []gap
 }
 
 // A sealed segment waits for its commit.
@@ -12,6 +12,7 @@ type sealed struct {
 	header header
 	digest [digestSize]byte
 	bytes  []byte
+	taken  uint64     // records that are events, not gaps
 	hits   []hourHits // of the lists that its records name
 }
 
@@ -40,7 +41,7 @@ type place struct {
 
 const (
 	inChanges = -1
-	inGap     = -2
+	inGaps    = -2
 )
 
 func newSealer() (*sealer, error) {
@@ -63,11 +64,11 @@ func (s *sealer) follow(last header, digest [digestSize]byte, h head) {
 }
 
 // seal returns the batch as segments, none if it is empty. Records are in order
-// of their time; those of one time are in the order gap, changes, slabs.
+// of their time; those of one time are in the order gaps, changes, slabs.
 func (s *sealer) seal(b batch, reasons []Reason, labels []string) []sealed {
 	s.order = s.order[:0]
-	if b.gap.lost > 0 {
-		s.order = append(s.order, place{b.gap.to, inGap, 0})
+	for i, g := range b.gaps {
+		s.order = append(s.order, place{g.to, inGaps, int32(i)})
 	}
 	for i, c := range b.changes {
 		s.order = append(s.order, place{c.at, inChanges, int32(i)})
@@ -92,9 +93,9 @@ func (s *sealer) seal(b batch, reasons []Reason, labels []string) []sealed {
 		}
 		switch p.slab {
 		case inChanges:
-			s.builder.change(p.time, b.changes[p.off].text)
-		case inGap:
-			s.builder.gap(b.gap)
+			s.builder.change(p.time, b.changes[p.off].Change)
+		case inGaps:
+			s.builder.gap(b.gaps[p.off])
 		default:
 			readEvent(&s.event, b.slabs[p.slab][p.off:])
 			s.builder.query(&s.event, reasons, labels)
@@ -110,18 +111,20 @@ func (s *sealer) seal(b batch, reasons []Reason, labels []string) []sealed {
 // finish closes the segment that the builder holds.
 func (s *sealer) finish() sealed {
 	h := header{
-		number: s.last.number + 1,
-		first:  s.next,
-		count:  s.builder.rows,
-		lost:   s.builder.lost,
-		min:    s.builder.min,
-		max:    s.builder.max,
-		high:   max(s.builder.max, s.last.high),
-		prev:   s.digest,
+		version: segmentVersion,
+		number:  s.last.number + 1,
+		first:   s.next,
+		count:   s.builder.rows,
+		lost:    s.builder.lost,
+		min:     s.builder.min,
+		max:     s.builder.max,
+		high:    max(s.builder.max, s.last.high),
+		prev:    s.digest,
 	}
+	taken := uint64(s.builder.rows - s.builder.gaps)
 	s.payload = s.builder.payload(s.payload[:0])
 	s.builder.reset()
 	segment, digest := s.appender.append(&h, s.payload)
 	s.last, s.digest, s.next = h, digest, h.last()+1
-	return sealed{h, digest, segment, s.tally.take()}
+	return sealed{h, digest, segment, taken, s.tally.take()}
 }
