@@ -40,6 +40,16 @@ const (
 	tagText       = 31 // of a change
 	tagLost       = 32 // of a gap
 	tagFrom       = 33 // of a gap: time of the first event lost
+	tagCause      = 34 // of a gap
+	tagAction     = 35 // of a change
+	tagActor      = 36 // of a change
+	tagPort       = 37
+	tagID         = 38
+	tagQuerySize  = 39
+	tagAnswerSize = 40
+	tagBits       = 41
+	tagUDPSize    = 42 // with EDNS
+	tagVersion    = 43 // of EDNS
 )
 
 func appendNumber(b []byte, tag int, v uint64) []byte {
@@ -106,20 +116,34 @@ func appendQuery(b []byte, e *Event, why, observed []byte, upstream string, micr
 	}
 	b = appendOctets(b, tagUpstream, upstream)
 	b = appendNumber(b, tagDuration, micros)
-	return appendNumber(b, tagRevision, e.Revision)
+	b = appendNumber(b, tagRevision, e.Revision)
+	b = appendNumber(b, tagPort, uint64(e.Port))
+	b = appendNumber(b, tagID, uint64(e.ID))
+	b = appendNumber(b, tagQuerySize, uint64(e.QuerySize))
+	b = appendNumber(b, tagAnswerSize, uint64(e.AnswerSize))
+	b = appendNumber(b, tagBits, uint64(e.Bits&bitsKnown))
+	if e.Bits&QueryEDNS != 0 {
+		b = appendNumber(b, tagUDPSize, uint64(e.UDPSize))
+		b = appendNumber(b, tagVersion, uint64(e.Version))
+	}
+	return b
 }
 
-func appendChange(b []byte, at int64, text string) []byte {
+// appendChange appends the row of a change whose texts are in printable form.
+func appendChange(b []byte, at int64, c Change) []byte {
 	b = appendNumber(b, tagKind, uint64(KindChange))
 	b = appendNumber(b, tagTime, uint64(at))
-	return appendOctets(b, tagText, text)
+	b = appendOctets(b, tagText, c.Text)
+	b = appendOctets(b, tagAction, c.Action)
+	return appendOctets(b, tagActor, c.Actor)
 }
 
 func appendGap(b []byte, g gap) []byte {
 	b = appendNumber(b, tagKind, uint64(KindGap))
 	b = appendNumber(b, tagTime, uint64(g.to))
 	b = appendNumber(b, tagLost, g.lost)
-	return appendNumber(b, tagFrom, uint64(g.from))
+	b = appendNumber(b, tagFrom, uint64(g.from))
+	return appendNumber(b, tagCause, uint64(g.cause))
 }
 
 // appendRow appends row i, which was decoded with its details.
@@ -127,7 +151,8 @@ func (b *block) appendRow(dst []byte, i int) []byte {
 	r := &b.rows[i]
 	switch r.kind {
 	case KindChange:
-		return appendChange(dst, r.time, b.text(r.extra))
+		c := b.changes[r.extra]
+		return appendChange(dst, r.time, Change{Action: b.text(c.action), Actor: b.text(c.actor), Text: b.text(c.text)})
 	case KindGap:
 		return appendGap(dst, b.gaps[r.extra])
 	}
@@ -136,6 +161,7 @@ func (b *block) appendRow(dst []byte, i int) []byte {
 		Time: r.time, Client: b.addrs[r.client], Transport: r.transport, Name: b.names[r.name], Type: r.typ, Class: r.class,
 		Blocked: r.flags&flagBlocked != 0, Dropped: r.flags&flagDropped != 0, Stripped: r.flags&flagStripped != 0,
 		On: r.on, EntryOff: r.off, EntryScope: r.scope, EntryAlias: r.alias, Source: r.source, Rcode: r.rcode, EDE: r.ede,
+		Port: r.port, ID: r.id, QuerySize: r.querySize, AnswerSize: r.answerSize, UDPSize: r.udpSize, Version: r.version, Bits: r.bits,
 		Revision: r.revision, Aliases: e.Aliases[:0], Addrs: e.Addrs[:0],
 	}
 	for _, n := range b.aliases(r) {

@@ -14,6 +14,7 @@ var csvHeader = []string{
 	"seq", "kind", "time", "client", "group", "transport", "name", "type", "class", "verdict", "observed", "policy",
 	"rule", "category", "list", "entry", "matched_on", "source", "rcode", "ede", "dropped", "answers", "upstream",
 	"duration_us", "revision", "text", "lost", "from", "to", "stripped",
+	"action", "actor", "cause", "port", "id", "query_octets", "answer_octets", "flags", "edns_version", "udp_size", "cookie",
 }
 
 type csvTable struct {
@@ -40,8 +41,9 @@ func (t *csvTable) Write(r *Record) error {
 		t.row[:0], number(r.Seq), r.Kind, clock(r.Time), client, r.Group, r.Transport, r.Name, r.Type, r.Class, r.Verdict,
 		observed, r.Policy, r.Rule, r.Category, r.List, r.Entry, r.MatchedOn, r.Source, r.Rcode, ede, yes(r.Dropped),
 		strings.Join(r.Answers, " "), r.Upstream, number(uint64(r.Duration)), number(r.Revision), r.Text,
-		number(r.Lost), clock(r.From), clock(r.To), yes(r.Stripped),
+		number(r.Lost), clock(r.From), clock(r.To), yes(r.Stripped), r.Action, r.Actor, r.Cause,
 	)
+	t.row = r.Packet.cells(t.row)
 	for i, cell := range t.row {
 		t.row[i] = plain(cell)
 	}
@@ -50,6 +52,32 @@ func (t *csvTable) Write(r *Record) error {
 	}
 	t.w.Flush()
 	return t.w.Error()
+}
+
+// cells appends the columns from port to cookie.
+func (p *Packet) cells(row []string) []string {
+	if p == nil {
+		return append(row, "", "", "", "", "", "", "", "")
+	}
+	var flags []string
+	flag := func(name string, on bool) {
+		if on {
+			flags = append(flags, name)
+		}
+	}
+	flag("rd", p.RD)
+	flag("ad", p.AD)
+	flag("cd", p.CD)
+	flag("aa", p.AA)
+	flag("tc", p.TC)
+	version, size, cookie := "", "", ""
+	if e := p.EDNS; e != nil {
+		flag("do", e.DO)
+		flag("ecs", e.ECS)
+		version, size, cookie = strconv.Itoa(int(e.Version)), strconv.Itoa(int(e.UDPSize)), e.Cookie
+	}
+	return append(row, strconv.Itoa(int(p.Port)), strconv.Itoa(int(p.ID)), strconv.Itoa(int(p.QuerySize)),
+		number(uint64(p.AnswerSize)), strings.Join(flags, " "), version, size, cookie)
 }
 
 // Close writes the header line if there was no record.

@@ -27,10 +27,12 @@ type Log struct {
 	free    [][]byte // empty slabs; the last was used last
 	filled  [][]byte // slabs that the writer has not taken yet
 	changes []change
-	gap     gap    // events lost since the writer last looked
-	lost    uint64 // events lost since Open
+	gaps    []gap  // events lost since the writer last looked
+	lost    uint64 // queries lost since Open
 	taken   uint64 // changes taken since Open; queries are counted in the shards
+	missed  uint64 // changes lost since Open
 	closed  bool
+	failing atomic.Bool // the last commit failed
 
 	tables sync.RWMutex
 	// Both tables only ever grow, so a copy of the slice header is a snapshot.
@@ -68,14 +70,15 @@ type shard struct {
 	_     [128 - 40]byte // keeps shards off each other's cache lines
 }
 
-// A change is an event with a text of its own.
+// A change is a Change with its time, in nanoseconds since 1970.
 type change struct {
-	at   int64
-	text string
+	at int64
+	Change
 }
 
 const (
 	maxChanges   = 1024     // changes waiting for the writer
+	maxGaps      = 16       // gaps waiting for the writer; further events are counted in the last
 	maxText      = 64 << 10 // octets of a change's text
 	maxLabel     = 1 << 10  // octets of each text of a Reason, and of a Label
 	filesPrivate = 0o700
@@ -168,6 +171,7 @@ func (l *Log) nextSlab(s *shard, at int64) bool {
 	defer l.mu.Unlock()
 	if l.closed || len(l.free) == 0 {
 		l.lose(at)
+		l.lost++
 		return false
 	}
 	if len(s.slab) > 0 {
@@ -185,12 +189,18 @@ func (l *Log) nextSlab(s *shard, at int64) bool {
 // lose counts an event that could not be taken. l.mu is held.
 func (l *Log) lose(at int64) {
 	at = max(at, 0)
-	if l.gap.lost == 0 {
-		l.gap.from, l.gap.to = at, at
+	cause := CauseOverload
+	if l.failing.Load() {
+		cause = CauseDisk
 	}
-	l.gap.lost++
-	l.gap.from, l.gap.to = min(l.gap.from, at), max(l.gap.to, at)
-	l.lost++
+	n := len(l.gaps) - 1
+	if n < 0 || l.gaps[n].cause != cause && n+1 < maxGaps {
+		n = len(l.gaps)
+		l.gaps = append(l.gaps, gap{cause: cause, from: at, to: at})
+	}
+	g := &l.gaps[n]
+	g.lost++
+	g.from, g.to = min(g.from, at), max(g.to, at)
 }
 
 // arm tells the writer that there is something to seal.
@@ -208,31 +218,38 @@ func signal(c chan struct{}) {
 	}
 }
 
-// Change records text, cut to 64 KiB, as an event of its own: a start, a stop, a
-// reload. Like an event it is counted as lost if the log cannot take it.
-func (l *Log) Change(text string) {
+// Change records text as a change of no action in particular; see RecordChange.
+func (l *Log) Change(text string) { l.RecordChange(Change{Text: text}) }
+
+// RecordChange records c as an event of its own, its text cut to 64 KiB. Like a
+// query it is counted as lost if the log cannot take it, and then it is false.
+func (l *Log) RecordChange(c Change) bool {
 	at := l.cfg.Now().UnixNano()
 	l.mu.Lock()
-	if l.closed || len(l.changes) >= maxChanges {
-		l.lose(at)
+	ok := !l.closed && len(l.changes) < maxChanges
+	if ok {
+		l.change(at, c)
 	} else {
-		l.change(at, text)
+		l.lose(at)
+		l.missed++
 	}
 	l.mu.Unlock()
 	l.arm()
+	return ok
 }
 
 // change takes a change. l.mu is held.
-func (l *Log) change(at int64, text string) {
-	l.changes = append(l.changes, change{max(at, 0), until(text, maxText)})
+func (l *Log) change(at int64, c Change) {
+	c.Action, c.Actor, c.Text = until(c.Action, maxLabel), until(c.Actor, maxLabel), until(c.Text, maxText)
+	l.changes = append(l.changes, change{max(at, 0), c})
 	l.taken++
 }
 
-// note is Change for what the log has to say of itself, which it takes always.
+// note records what the log has to say of itself, which it takes always.
 func (l *Log) note(text string) {
 	at := l.cfg.Now().UnixNano()
 	l.mu.Lock()
-	l.change(at, text)
+	l.change(at, Change{Action: ActionStore, Text: text})
 	l.mu.Unlock()
 	l.arm()
 }
@@ -303,11 +320,13 @@ func (l *Log) Flush(ctx context.Context) error {
 	}
 }
 
-// Stats tells how the log is doing. Every call of Record and Change since Open
-// is in Recorded or in Lost, never in both.
+// Stats tells how the log is doing. Every call of Record and RecordChange since
+// Open is in Recorded or in Lost, never in both, and so is what the log says of
+// itself: Recorded + Lost - Changes is how many calls of Record there were.
 type Stats struct {
 	Recorded  uint64        // events taken, on disk or pending
 	Lost      uint64        // events that could not be taken, or were pending when the log ended in failure
+	Changes   uint64        // of Recorded and Lost together, those that are no queries
 	Pending   uint64        // events taken that are not on disk yet
 	Segments  uint64        // segments in the store
 	LastSeq   uint64        // sequence number of the last record on disk
@@ -329,7 +348,8 @@ func (l *Log) Stats() Stats {
 	}
 	l.mu.Lock()
 	s.Recorded += l.taken
-	s.Lost = l.lost
+	s.Lost = l.lost + l.missed
+	s.Changes = l.taken + l.missed
 	l.mu.Unlock()
 
 	l.status.Lock()

@@ -64,8 +64,8 @@ func TestRecordsOfOneTimeAreInOrderOfKind(t *testing.T) {
 	slab := appendEvent(make([]byte, 0, maxEvent), e)
 	segments := s.seal(batch{
 		slabs:   [][]byte{slab, slab},
-		changes: []change{{e.Time, "first"}, {e.Time, "second"}},
-		gap:     gap{lost: 1, from: e.Time, to: e.Time},
+		changes: []change{{e.Time, Change{Text: "first"}}, {e.Time, Change{Text: "second"}}},
+		gaps:    []gap{{lost: 1, from: e.Time, to: e.Time}},
 	}, nil, nil)
 	var got []string
 	for _, r := range decodeSegment(t, segments[0].bytes).records() {

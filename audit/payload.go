@@ -10,7 +10,7 @@ import (
 // have a value in which column.
 const (
 	colKind = iota
-	colTime // since the record before; of the first record, since the header's earliest
+	colTime // zigzag, since the record before; of the first record, since the header's earliest
 	colClient
 	colTransport
 	colName
@@ -36,17 +36,29 @@ const (
 	colText
 	colLost
 	colFrom // how long before the record's time, in nanoseconds, zigzag
+	colID   // two octets
+	colPort // two octets
+	colQuerySize
+	colAnswerSize
+	colBits
+	colUDPSize
+	colVersion
+	colAction
+	colActor
+	colCause
 	columns
+
+	columnsV1 = colFrom + 1
 )
 
 // A gap counts events that could not be taken.
 type gap struct {
+	cause    Cause
 	lost     uint64
 	from, to int64 // when the first and the last of them came, nanoseconds since 1970
 }
 
-// A builder gathers the records of one segment, in order of time, and lays out
-// its payload. reset makes it ready for the next.
+// A builder gathers the records of one segment and lays out its payload. reset makes it ready for the next.
 type builder struct {
 	names, addrs, strings dict
 
@@ -58,7 +70,10 @@ type builder struct {
 
 	cols     [columns][]byte
 	rows     uint32
-	answers  int // octets in the columns that a row can have many of
+	gaps     uint32 // of rows
+	answers  int    // octets in the columns that a row can have many of
+	first    int64  // times of the first and the last row, and the earliest and latest of all
+	last     int64
 	min, max int64
 	lost     uint64
 	revision uint64
@@ -97,7 +112,7 @@ func (b *builder) reset() {
 	for i := range b.cols {
 		b.cols[i] = b.cols[i][:0]
 	}
-	b.rows, b.answers, b.min, b.max, b.lost, b.revision = 0, 0, 0, 0, 0, 0
+	b.rows, b.gaps, b.answers, b.lost, b.revision = 0, 0, 0, 0, 0
 }
 
 // full says that the next record belongs in another segment.
@@ -114,14 +129,19 @@ func (b *builder) put(col int, v uint64) {
 	b.cols[col] = binary.AppendUvarint(b.cols[col], v)
 }
 
-// row begins a record. Times must not fall.
+// put16 appends two octets, for what no two records have in common.
+func (b *builder) put16(col int, v uint16) { b.cols[col] = append(b.cols[col], byte(v>>8), byte(v)) }
+
+// row begins a record.
 func (b *builder) row(kind Kind, at int64) {
-	if b.rows == 0 {
-		b.min, b.max = at, at
-	}
 	b.put(colKind, uint64(kind))
-	b.put(colTime, uint64(at-b.max))
-	b.max = at
+	if b.rows == 0 {
+		b.first, b.min, b.max = at, at, at // payload puts the first time in front of the others
+	} else {
+		b.put(colTime, zigzag(at-b.last))
+		b.min, b.max = min(b.min, at), max(b.max, at)
+	}
+	b.last = at
 	b.rows++
 }
 
@@ -164,6 +184,7 @@ func (b *builder) query(e *Event, reasons []Reason, labels []string) {
 	b.put(colDuration, micros)
 	b.put(colRevision, zigzag(int64(e.Revision-b.revision)))
 	b.revision = e.Revision
+	b.packet(e)
 	b.rowTree.add(appendQuery(b.rowTree.begin(), e, b.reasonFields(decided).decided, b.reasonFields(would).observed, upstream.text, micros))
 }
 
@@ -175,18 +196,44 @@ func (b *builder) reasonFields(column uint64) why {
 	return b.why[column-1]
 }
 
-func (b *builder) change(at int64, text string) {
+func (b *builder) packet(e *Event) {
+	b.put16(colID, e.ID)
+	b.put16(colPort, e.Port)
+	b.put(colQuerySize, zigzag(int64(e.QuerySize)-plainSize(len(e.Name), e.Bits)))
+	b.put(colAnswerSize, uint64(e.AnswerSize))
+	b.put(colBits, uint64(e.Bits&bitsKnown))
+	if e.Bits&QueryEDNS != 0 {
+		b.put(colUDPSize, uint64(e.UDPSize))
+		b.put(colVersion, uint64(e.Version))
+	}
+}
+
+// plainSize is how many octets a query of a name of that length takes that has no
+// options, nor anything else beside the question and, by its bits, an OPT record.
+func plainSize(name int, bits Bits) int64 {
+	n := int64(12 + name + 4)
+	if bits&QueryEDNS != 0 {
+		n += 11
+	}
+	return n
+}
+
+func (b *builder) change(at int64, c Change) {
 	b.row(KindChange, at)
-	b.put(colText, b.text(text))
-	b.rowTree.add(appendChange(b.rowTree.begin(), at, printable([]byte(text))))
+	b.put(colText, b.text(c.Text))
+	b.put(colAction, b.text(c.Action))
+	b.put(colActor, b.text(c.Actor))
+	b.rowTree.add(appendChange(b.rowTree.begin(), at, Change{Action: printable([]byte(c.Action)), Actor: printable([]byte(c.Actor)), Text: printable([]byte(c.Text))}))
 }
 
 func (b *builder) gap(g gap) {
 	b.row(KindGap, g.to)
 	b.put(colLost, g.lost)
 	b.put(colFrom, zigzag(g.to-g.from))
+	b.put(colCause, uint64(g.cause))
 	b.lost += g.lost
 	b.rowTree.add(appendGap(b.rowTree.begin(), g))
+	b.gaps++
 }
 
 func (b *builder) addr(a netip.Addr) uint64 {
@@ -258,8 +305,14 @@ func (b *builder) payload(p []byte) []byte {
 	p = b.strings.append(p)
 	p = binary.AppendUvarint(p, uint64(b.reasonN))
 	p = append(p, b.reasons...)
-	for _, c := range b.cols {
-		p = binary.AppendUvarint(p, uint64(len(c)))
+	var first [binary.MaxVarintLen64]byte
+	for i, c := range b.cols {
+		n := 0
+		if i == colTime {
+			n = binary.PutUvarint(first[:], zigzag(b.first-b.min))
+		}
+		p = binary.AppendUvarint(p, uint64(n+len(c)))
+		p = append(p, first[:n]...)
 		p = append(p, c...)
 	}
 	return p

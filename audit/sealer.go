@@ -4,7 +4,7 @@ package audit
 type batch struct {
 	slabs   [][]byte
 	changes []change
-	gap     gap
+	gaps    []gap
 }
 
 // A sealed segment waits for its commit.
@@ -13,6 +13,7 @@ type sealed struct {
 	digest [digestSize]byte
 	leaf   hash // in the log's tree
 	bytes  []byte
+	taken  uint64     // records that are events, not gaps
 	hits   []hourHits // of the lists that its records name
 }
 
@@ -42,7 +43,7 @@ type place struct {
 
 const (
 	inChanges = -1
-	inGap     = -2
+	inGaps    = -2
 )
 
 func newSealer(key *signingKey) (*sealer, error) {
@@ -65,11 +66,11 @@ func (s *sealer) follow(last header, digest [digestSize]byte, h head) {
 }
 
 // seal returns the batch as segments, none if it is empty. Records are in order
-// of their time; those of one time are in the order gap, changes, slabs.
+// of their time; those of one time are in the order gaps, changes, slabs.
 func (s *sealer) seal(b batch, reasons []Reason, labels []string) []sealed {
 	s.order = s.order[:0]
-	if b.gap.lost > 0 {
-		s.order = append(s.order, place{b.gap.to, inGap, 0})
+	for i, g := range b.gaps {
+		s.order = append(s.order, place{g.to, inGaps, int32(i)})
 	}
 	for i, c := range b.changes {
 		s.order = append(s.order, place{c.at, inChanges, int32(i)})
@@ -94,9 +95,9 @@ func (s *sealer) seal(b batch, reasons []Reason, labels []string) []sealed {
 		}
 		switch p.slab {
 		case inChanges:
-			s.builder.change(p.time, b.changes[p.off].text)
-		case inGap:
-			s.builder.gap(b.gap)
+			s.builder.change(p.time, b.changes[p.off].Change)
+		case inGaps:
+			s.builder.gap(b.gaps[p.off])
 		default:
 			readEvent(&s.event, b.slabs[p.slab][p.off:])
 			s.builder.query(&s.event, reasons, labels)
@@ -112,19 +113,21 @@ func (s *sealer) seal(b batch, reasons []Reason, labels []string) []sealed {
 // finish closes the segment that the builder holds.
 func (s *sealer) finish() sealed {
 	h := header{
-		number: s.last.number + 1,
-		first:  s.next,
-		count:  s.builder.rows,
-		lost:   s.builder.lost,
-		min:    s.builder.min,
-		max:    s.builder.max,
-		high:   max(s.builder.max, s.last.high),
-		prev:   s.digest,
+		version: segmentVersion,
+		number:  s.last.number + 1,
+		first:   s.next,
+		count:   s.builder.rows,
+		lost:    s.builder.lost,
+		min:     s.builder.min,
+		max:     s.builder.max,
+		high:    max(s.builder.max, s.last.high),
+		prev:    s.digest,
 	}
+	taken := uint64(s.builder.rows - s.builder.gaps)
 	s.payload = s.builder.payload(s.payload[:0])
 	root := s.builder.rowTree.root()
 	s.builder.reset()
 	segment, digest, leaf := s.appender.append(&h, s.payload, root, s.key)
 	s.last, s.digest, s.next = h, digest, h.last()+1
-	return sealed{h, digest, leaf, segment, s.tally.take()}
+	return sealed{h, digest, leaf, segment, taken, s.tally.take()}
 }

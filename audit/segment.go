@@ -12,7 +12,7 @@ import (
 
 const (
 	segmentMagic   = "WEIR"
-	segmentVersion = 1
+	segmentVersion = 2 // that is written; those from 1 are read
 
 	headerSize    = 96
 	digestSize    = sha256.Size
@@ -29,16 +29,17 @@ const flagProven = 1
 
 // A header is the fixed front of a segment; doc.go has its layout.
 type header struct {
-	number uint64 // of this segment in its chain, from one
-	first  uint64 // sequence number of its first record
-	count  uint32 // records, at least one
-	size   uint32 // octets of the payload before compression
-	lost   uint64 // events that the gap records in it count
-	min    int64  // earliest and latest time of a record, in nanoseconds since 1970
-	max    int64
-	high   int64 // latest time of a record in this or any earlier segment
-	prev   [digestSize]byte
-	proven bool // it has a root of its rows and a signature
+	version uint16
+	number  uint64 // of this segment in its chain, from one
+	first   uint64 // sequence number of its first record
+	count   uint32 // records, at least one
+	size    uint32 // octets of the payload before compression
+	lost    uint64 // events that the gap records in it count
+	min     int64  // earliest and latest time of a record, in nanoseconds since 1970
+	max     int64
+	high    int64 // latest time of a record in this or any earlier segment
+	prev    [digestSize]byte
+	proven  bool // it has a root of its rows and a signature
 }
 
 // last returns the sequence number of the segment's last record.
@@ -47,7 +48,7 @@ func (h *header) last() uint64 { return h.first + uint64(h.count) - 1 }
 func (h *header) append(b []byte) []byte {
 	be := binary.BigEndian
 	b = append(b, segmentMagic...)
-	b = be.AppendUint16(b, segmentVersion)
+	b = be.AppendUint16(b, h.version)
 	b = be.AppendUint16(b, h.flags())
 	b = be.AppendUint64(b, h.number)
 	b = be.AppendUint64(b, h.first)
@@ -76,24 +77,26 @@ func readHeader(b []byte) (h header, err error) {
 		return h, errors.New("it does not begin like a segment")
 	}
 	be := binary.BigEndian
-	if v := be.Uint16(b[4:]); v != segmentVersion {
-		return h, fmt.Errorf("its format version is %d, this program reads %d", v, segmentVersion)
+	version := be.Uint16(b[4:])
+	if version == 0 || version > segmentVersion {
+		return h, fmt.Errorf("its format version is %d, this program reads those up to %d", version, segmentVersion)
 	}
 	flags := be.Uint16(b[6:])
 	if flags&^flagProven != 0 {
 		return h, fmt.Errorf("it has unknown flags %#x", flags)
 	}
 	h = header{
-		number: be.Uint64(b[8:]),
-		first:  be.Uint64(b[16:]),
-		count:  be.Uint32(b[24:]),
-		size:   be.Uint32(b[28:]),
-		lost:   be.Uint64(b[32:]),
-		min:    int64(be.Uint64(b[40:])),
-		max:    int64(be.Uint64(b[48:])),
-		high:   int64(be.Uint64(b[56:])),
-		prev:   [digestSize]byte(b[64:]),
-		proven: flags&flagProven != 0,
+		version: version,
+		number:  be.Uint64(b[8:]),
+		first:   be.Uint64(b[16:]),
+		count:   be.Uint32(b[24:]),
+		size:    be.Uint32(b[28:]),
+		lost:    be.Uint64(b[32:]),
+		min:     int64(be.Uint64(b[40:])),
+		max:     int64(be.Uint64(b[48:])),
+		high:    int64(be.Uint64(b[56:])),
+		prev:    [digestSize]byte(b[64:]),
+		proven:  flags&flagProven != 0,
 	}
 	switch {
 	case h.proven && len(b) < headerSize+2*digestSize+signatureSize:

@@ -9,7 +9,7 @@ import (
 // one pass without allocating: slabFixed octets, little-endian, then the name,
 // the aliases and the addresses, the last two each behind one octet of length.
 // It never leaves the process.
-const slabFixed = 79
+const slabFixed = 92
 
 // maxName is the longest wire name, RFC 1035 §3.1.
 const maxName = 255
@@ -73,6 +73,13 @@ func appendEvent(b []byte, e *Event) []byte {
 	client := e.Client.As16()
 	copy(p[56:], client[:])
 	le.PutUint32(p[72:], e.Group)
+	le.PutUint16(p[79:], e.Port)
+	le.PutUint16(p[81:], e.ID)
+	le.PutUint16(p[83:], e.QuerySize)
+	le.PutUint16(p[85:], e.AnswerSize)
+	le.PutUint16(p[87:], e.UDPSize)
+	le.PutUint16(p[89:], uint16(e.Bits))
+	p[91] = e.Version
 
 	name := e.Name[:min(len(e.Name), maxName)]
 	aliases := e.Aliases[:min(len(e.Aliases), MaxAnswers)]
@@ -105,6 +112,8 @@ func readEvent(e *Event, b []byte) int {
 	e.EDE = int32(le.Uint32(p[24:]))
 	e.Reason, e.Observed, e.Upstream = le.Uint32(p[28:]), le.Uint32(p[32:]), le.Uint32(p[36:])
 	e.Revision, e.Group = le.Uint64(p[48:]), le.Uint32(p[72:])
+	e.Port, e.ID, e.QuerySize, e.AnswerSize = le.Uint16(p[79:]), le.Uint16(p[81:]), le.Uint16(p[83:]), le.Uint16(p[85:])
+	e.UDPSize, e.Bits, e.Version = le.Uint16(p[87:]), Bits(le.Uint16(p[89:])), p[91]
 	switch p[23] {
 	case 4:
 		e.Client = netip.AddrFrom4([4]byte(p[68:72]))

@@ -3,7 +3,6 @@ package audit
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -185,12 +184,9 @@ func (w *writer) take(final bool) {
 	b := l.collect(final)
 	now := l.cfg.Now()
 	if step := clockStepped(w.seen, now); step != 0 {
-		text := fmt.Sprintf("the clock was set by %s, to %s", step, now.UTC().Format(time.RFC3339))
 		if len(b.slabs)+len(b.changes) > 0 {
-			b.changes = append(b.changes, change{max(now.UnixNano(), 0), text})
-			l.mu.Lock()
-			l.taken++
-			l.mu.Unlock()
+			to := max(now.UnixNano(), 0)
+			b.gaps = append(b.gaps, gap{cause: CauseClock, from: to - int64(step), to: to})
 			w.seen = now
 		}
 	} else {
@@ -201,10 +197,17 @@ func (w *writer) take(final bool) {
 	l.tables.RUnlock()
 	w.pending = append(w.pending, l.sealer.seal(b, reasons, labels)...)
 	l.release(b.slabs)
-	if b.gap.lost > 0 && (w.warned.IsZero() || w.taken.Sub(w.warned) >= lossTold) {
-		w.warned = w.taken
-		l.cfg.Logger.Error("audit events were lost, gap records say how many", "lost", b.gap.lost,
-			"from", instant(b.gap.from), "to", instant(b.gap.to))
+	w.warn(b.gaps)
+}
+
+// warn tells the operator of losses.
+func (w *writer) warn(gaps []gap) {
+	for _, g := range gaps {
+		if g.lost > 0 && (w.warned.IsZero() || w.taken.Sub(w.warned) >= lossTold) {
+			w.warned = w.taken
+			w.log.cfg.Logger.Error("audit events were lost, gap records say how many", "lost", g.lost, "cause", g.cause,
+				"from", instant(g.from), "to", instant(g.to))
+		}
 	}
 }
 
@@ -247,9 +250,9 @@ func (l *Log) collect(final bool) (b batch) {
 	}
 	l.mu.Lock()
 	b.slabs = slices.Clone(l.filled)
-	b.changes, b.gap = l.changes, l.gap
+	b.changes, b.gaps = l.changes, l.gaps
 	clear(l.filled)
-	l.filled, l.changes, l.gap = l.filled[:0], nil, gap{}
+	l.filled, l.changes, l.gaps = l.filled[:0], nil, nil
 	l.mu.Unlock()
 	return b
 }
@@ -279,10 +282,11 @@ func (w *writer) commit() error {
 	l.status.Lock()
 	was := l.status.err
 	l.status.err = err
+	l.failing.Store(err != nil)
 	l.status.lastSeal = took
 	if err == nil {
 		for i := range w.pending {
-			l.status.sealed += w.pending[i].events()
+			l.status.sealed += w.pending[i].taken
 		}
 		l.status.last = w.pending[len(w.pending)-1].header
 		if l.status.oldest == 0 {
@@ -324,14 +328,6 @@ func (w *writer) try() error {
 	return w.commitTo(s, w.pending)
 }
 
-// events returns how many of the segment's records are events that were taken.
-func (s *sealed) events() uint64 {
-	if s.header.lost > 0 { // a batch has one gap record at most
-		return uint64(s.header.count) - 1
-	}
-	return uint64(s.header.count)
-}
-
 // writeHead notes the last segment beside the store. That it fails costs nothing
 // but the proof that it would have given.
 func (w *writer) writeHead() {
@@ -364,6 +360,6 @@ func (w *writer) abandon() {
 	l.status.Lock()
 	defer l.status.Unlock()
 	for i := range w.pending {
-		l.status.abandoned += w.pending[i].events()
+		l.status.abandoned += w.pending[i].taken
 	}
 }
