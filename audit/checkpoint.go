@@ -54,11 +54,15 @@ func (c *Checkpoint) sign(key *signingKey) ([]byte, error) {
 	return note.Sign(&note.Note{Text: c.text()}, key)
 }
 
-// OpenCheckpoint returns what a signed note states, if key has signed it.
-func OpenCheckpoint(signed []byte, key *PublicKey) (*Checkpoint, error) {
-	n, err := note.Open(signed, note.VerifierList(key.verifier))
+// OpenCheckpoint returns what a signed note states, if one of keys has signed it.
+func OpenCheckpoint(signed []byte, keys ...*PublicKey) (*Checkpoint, error) {
+	var verifiers []note.Verifier
+	for _, key := range keys {
+		verifiers = append(verifiers, key.verifier)
+	}
+	n, err := note.Open(signed, note.VerifierList(verifiers...))
 	if err != nil {
-		return nil, fmt.Errorf("checkpoint: the key %s has not signed it", key.verifier.Name())
+		return nil, errors.New("checkpoint: no key of this log has signed it")
 	}
 	return parseCheckpoint(n.Text)
 }

@@ -19,10 +19,12 @@ import (
 
 // The key that signs checkpoints lies beside the store, as one line in the form of
 // signed notes (golang.org/x/mod/sumdb/note): it is made when a log is first opened.
-// Its name is that of the log, and begins each checkpoint.
+// Its name is that of the log, and begins each checkpoint. The public keys, of this one
+// and of those before it, are the lines of a file that all may read.
 const (
-	keyFile   = "audit.key"
-	keyPrefix = "weir-audit-"
+	keyFile    = "audit.key"
+	publicFile = "audit.pub"
+	keyPrefix  = "weir-audit-"
 )
 
 // A signingKey signs what the log states.
@@ -57,10 +59,41 @@ func makeKey(path string) (*signingKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make audit key: %w", err)
 	}
-	if err := writeWhole(path, []byte(text+"\n")); err != nil {
+	key, err := parseKey(text)
+	if err != nil {
 		return nil, fmt.Errorf("make audit key: %w", err)
 	}
-	return parseKey(text)
+	public := filepath.Join(filepath.Dir(path), publicFile)
+	before, err := os.ReadFile(public)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("make audit key: %w", err)
+	}
+	err = writeWhole(public, append(before, key.public+"\n"...))
+	if err == nil {
+		err = writeWhole(path, []byte(text+"\n"))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make audit key: %w", err)
+	}
+	return key, nil
+}
+
+// PublicKeys returns the keys that have signed the log in dir, the newest last.
+func PublicKeys(dir string) ([]*PublicKey, error) {
+	path := filepath.Join(dir, publicFile)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read audit keys: %w", err)
+	}
+	var keys []*PublicKey
+	for line := range strings.Lines(string(text)) {
+		key, err := ParsePublicKey(strings.TrimSuffix(line, "\n"))
+		if err != nil {
+			return nil, damaged(path, fmt.Sprintf("line %d", len(keys)+1), err)
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
 }
 
 // writeWhole writes a file that only its owner may read: whole and on disk, or not at all.

@@ -153,12 +153,15 @@ func (t *merkleTree) root(size int64) (hash, error) {
 	return hash(h), err
 }
 
-// retire puts the tree aside, which cannot go on: segments are missing behind it.
-func (t *merkleTree) retire(dir string, suffix string) error {
-	err := t.file.Close()
-	path := filepath.Join(dir, treeFile)
-	if renamed := os.Rename(path, path+suffix); !errors.Is(renamed, fs.ErrNotExist) {
-		err = errors.Join(err, renamed)
+// retire closes the tree, which cannot go on: segments are missing behind it. It and
+// the checkpoints that were made of it are put aside.
+func (t *merkleTree) retire(dir, suffix string) error {
+	errs := []error{t.file.Close()}
+	for _, name := range []string{treeFile, checkpointFile} {
+		path := filepath.Join(dir, name)
+		if err := os.Rename(path, path+suffix); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
 	}
-	return err
+	return errors.Join(append(errs, syncDir(dir))...)
 }

@@ -29,6 +29,7 @@ type notary struct {
 	log    *Log
 	key    *signingKey
 	public *PublicKey
+	fresh  bool // the key was made just now
 	tree   *merkleTree
 
 	file   *os.File  // of checkpoints
@@ -71,9 +72,7 @@ func openNotary(l *Log) (*notary, error) {
 	if n.public, err = ParsePublicKey(key.public); err != nil {
 		return nil, err
 	}
-	if fresh {
-		l.note("a new key signs the audit log: " + key.public)
-	}
+	n.fresh = fresh
 	for _, w := range l.cfg.Witnesses {
 		n.witnesses = append(n.witnesses, &watchedWitness{Witness: w, wake: make(chan struct{}, 1)})
 	}
@@ -112,8 +111,8 @@ func (n *notary) adopt(last uint64) error {
 	}
 	if t != nil && begins != first {
 		suffix := ".ended-" + now.UTC().Format("20060102T150405Z")
-		n.log.note(fmt.Sprintf("the tree of segments ends at number %d and cannot go on at %d: it was renamed to %s%s and a new one begins",
-			first-1, begins, treeFile, suffix))
+		n.log.note(fmt.Sprintf("the tree of segments ends at number %d and cannot go on at %d: it and its checkpoints got %s behind their names, and new ones begin",
+			first-1, begins, suffix))
 		if err := t.retire(dir, suffix); err != nil {
 			return err
 		}
@@ -125,6 +124,9 @@ func (n *notary) adopt(last uint64) error {
 		}
 	}
 	n.tree = t
+	if n.fresh && last > 0 {
+		n.log.note("the key of the audit log was gone: from now on another one signs, " + n.key.public)
+	}
 	for _, l := range leaves {
 		if err := t.append(l.leaf); err != nil {
 			return err

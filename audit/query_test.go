@@ -293,7 +293,7 @@ func TestReadersBesideTheWriter(t *testing.T) {
 			if err != nil {
 				t.Error("Search:", err)
 			}
-			if report, err := r.Verify(ctx, nil); err != nil || report.Problems != nil {
+			if report, err := r.Verify(ctx, Verification{}, nil); err != nil || report.Problems != nil {
 				t.Error("Verify:", err, report.Problems)
 			}
 		}

@@ -31,7 +31,11 @@ func (t *rowTree) begin() []byte { return append(t.row[:0], leafPrefix) }
 // add adds the row that begin began.
 func (t *rowTree) add(row []byte) {
 	t.row = row
-	h := sha256.Sum256(row)
+	t.addHash(sha256.Sum256(row))
+}
+
+// addHash adds the row with that hash.
+func (t *rowTree) addHash(h hash) {
 	t.rows++
 	for n := bits.TrailingZeros64(t.rows); n > 0; n-- {
 		last := len(t.full) - 1
