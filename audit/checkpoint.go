@@ -64,6 +64,11 @@ func OpenCheckpoint(signed []byte, keys ...*PublicKey) (*Checkpoint, error) {
 	if err != nil {
 		return nil, errors.New("checkpoint: no key of this log has signed it")
 	}
+	for _, s := range n.Sigs { // bits that mean nothing are to be as they were written too
+		if b, err := base64.StdEncoding.DecodeString(s.Base64); err != nil || base64.StdEncoding.EncodeToString(b) != s.Base64 {
+			return nil, errors.New("checkpoint: its signature was changed")
+		}
+	}
 	return parseCheckpoint(n.Text)
 }
 

@@ -57,6 +57,7 @@ func fill(t testing.TB, dir string, n, per int) []*Record {
 			}
 		}
 	}
+	l.notary.checkpoint(l.cfg.Now())
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -47,14 +47,16 @@ func readProof(dir string, how Verification, problem func(string, ...any)) (*pro
 		}
 		p.keys = keys
 	}
-	file, err := os.ReadFile(filepath.Join(dir, checkpointFile))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read audit checkpoints: %w", err)
+	notes, rest, err := readCheckpoints(dir)
+	if err != nil {
+		return nil, err
+	}
+	if len(rest) > 0 {
+		problem("%s: what stands behind checkpoint %d is none", checkpointFile, len(notes))
 	}
 	if err := p.readTree(dir, problem); err != nil {
 		return nil, err
 	}
-	notes, _ := splitNotes(file)
 	if len(p.keys) == 0 {
 		if len(notes)+len(how.From) > 0 {
 			problem("there is no key, so no checkpoint can be checked")
@@ -64,6 +66,21 @@ func readProof(dir string, how Verification, problem func(string, ...any)) (*pro
 	p.check(notes, "", problem)
 	p.check(how.From, "a witness's ", problem)
 	return p, nil
+}
+
+// readCheckpoints reads the checkpoints in dir, and what is none at their end. A log
+// that is just writing one is waited for by reading again.
+func readCheckpoints(dir string) (notes [][]byte, rest []byte, err error) {
+	for range 3 {
+		file, err := os.ReadFile(filepath.Join(dir, checkpointFile))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, nil, fmt.Errorf("read audit checkpoints: %w", err)
+		}
+		if notes, rest = splitNotes(file); len(rest) == 0 {
+			break
+		}
+	}
+	return notes, rest, nil
 }
 
 // readTree reads the leaves and makes the tree of them again, to see whether the file
