@@ -385,13 +385,15 @@ func (b *block) record(i int) *Record {
 	if out.Name = b.name(r.name); out.Name != "" { // else there was no question
 		out.Type, out.Class = typeString(r.typ), classString(r.class)
 	}
-	out.Verdict = verdict(r.flags)
+	if r.source != SourceIgnored { // else nothing was decided or said
+		out.Verdict, out.Rcode = verdict(r.flags), rcodeString(r.rcode)
+	}
 	if r.observed != 0 {
 		o := b.reason(r.observed)
 		out.Observed = &o
 	}
 	out.Entry, out.MatchedOn = b.entry(r), word(matches[:], r.on)
-	out.Source, out.Rcode = r.source.String(), rcodeString(r.rcode)
+	out.Source = r.source.String()
 	if ede := r.ede; ede >= 0 {
 		out.EDE = &ede
 	}
