@@ -106,6 +106,10 @@ func parseCheckpoint(text string) (*Checkpoint, error) {
 	return c, nil
 }
 
+// SplitCheckpoints returns the signed notes in the file of a witness or of a log, and
+// what is left at its end.
+func SplitCheckpoints(file []byte) (notes [][]byte, rest []byte) { return splitNotes(file) }
+
 // splitNotes returns the signed notes in a file, one behind the other with an empty
 // line after each, and what is left at its end: a note cut short by a crash.
 func splitNotes(file []byte) (notes [][]byte, rest []byte) {

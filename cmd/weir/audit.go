@@ -21,7 +21,8 @@ import (
 type records interface {
 	Search(ctx context.Context, q audit.Query, emit func(*audit.Record) error) error
 	Top(ctx context.Context, q audit.Query, by audit.Dimension, limit int) (audit.Top, error)
-	Verify(ctx context.Context, progress func(audit.Report)) (audit.Report, error)
+	Verify(ctx context.Context, how audit.Verification, progress func(audit.Report)) (audit.Report, error)
+	Prove(ctx context.Context, q audit.Query, out io.Writer) (int, error)
 	Close() error
 }
 
@@ -51,7 +52,7 @@ func auditCommand(g *global) *cobra.Command {
 		Use:   "audit",
 		Short: "Search, watch, count, export and verify the record of all queries",
 	}
-	c.AddCommand(searchCommand(g), tailCommand(g), topCommand(g), exportCommand(g), verifyCommand(g))
+	c.AddCommand(searchCommand(g), tailCommand(g), topCommand(g), exportCommand(g), verifyCommand(g), keyCommand(g))
 	return c
 }
 
@@ -197,56 +198,6 @@ func exportCommand(g *global) *cobra.Command {
 	c.Flags().StringVar(&format, "format", "jsonl", "`FORMAT`: jsonl or csv")
 	c.Flags().StringVarP(&file, "output", "o", "", "`FILE` to write, readable by its owner only (default standard output)")
 	return c
-}
-
-func verifyCommand(g *global) *cobra.Command {
-	var asJSON bool
-	c := &cobra.Command{
-		Use:   "verify",
-		Short: "Prove that no record was lost, changed or taken out since it was written",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			r, err := g.records(cmd)
-			if err != nil {
-				return err
-			}
-			defer r.Close()
-			ctx, stop := interruptible(cmd)
-			defer stop()
-			rep, err := r.Verify(ctx, nil)
-			if err != nil {
-				return err
-			}
-			out := cmd.OutOrStdout()
-			if asJSON {
-				err = json.NewEncoder(out).Encode(rep)
-			} else {
-				err = printReport(out, rep)
-			}
-			if err == nil && len(rep.Problems) > 0 {
-				return &exitError{exitFailure, nil}
-			}
-			return err
-		},
-	}
-	jsonFlag(c, &asJSON)
-	return c
-}
-
-func printReport(out io.Writer, r audit.Report) error {
-	word := "intact"
-	if len(r.Problems) > 0 {
-		word = "DAMAGED"
-	}
-	_, err := fmt.Fprintf(out, "%s: %s in %s, sequence %d to %d, %s recorded as lost\n",
-		word, plural(int(r.Records), "record"), plural(int(r.Segments), "segment"), r.First, r.Last, plural(int(r.Lost), "event"))
-	if r.Digest != "" {
-		fmt.Fprintf(out, "last segment sha256 %s\n", r.Digest)
-	}
-	for _, p := range r.Problems {
-		fmt.Fprintf(out, "  %s\n", shown(p))
-	}
-	return err
 }
 
 // printer returns a function that writes one record as a line.

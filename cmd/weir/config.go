@@ -179,6 +179,8 @@ type Config struct {
 		Interval time.Duration `toml:"interval" default:"200ms" min:"10ms" max:"1m"`
 		// OnFull says what happens to queries that cannot be recorded: "serve" answers and records the gap, "refuse" refuses.
 		OnFull string `toml:"on_full" default:"serve" oneof:"serve refuse"`
+		// Witnesses get each signed checkpoint: file:PATH, syslog, syslog://HOST:PORT.
+		Witnesses []string `toml:"witnesses"`
 		// OnError says what happens when the store is damaged: "start-fresh" keeps it aside and begins a new one, "fail" does not start.
 		OnError string `toml:"on_error" default:"start-fresh" oneof:"start-fresh fail"`
 	} `toml:"audit"`

@@ -122,9 +122,17 @@ func openServer(ctx context.Context, cfg *Config, logger *slog.Logger, clock exc
 	if cfg.Audit.OnError == "fail" {
 		onError = audit.Fail
 	}
+	var witnesses []audit.Witness
+	for _, text := range cfg.Audit.Witnesses {
+		w, err := audit.NewWitness(cfg.witness(text))
+		if err != nil {
+			return nil, &exitError{exitConfig, err}
+		}
+		witnesses = append(witnesses, w)
+	}
 	var err error
 	s.log, err = audit.Open(audit.Config{
-		Dir: cfg.Resolve(cfg.Audit.Path), Interval: cfg.Audit.Interval, OnFull: onFull, OnError: onError, Logger: logger,
+		Dir: cfg.Resolve(cfg.Audit.Path), Interval: cfg.Audit.Interval, OnFull: onFull, OnError: onError, Witnesses: witnesses, Logger: logger,
 	})
 	if err != nil {
 		return nil, &exitError{exitBusy, openHint(err)}

@@ -25,7 +25,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"math/bits"
 	"net/netip"
 	"os"
 	"strconv"
@@ -169,7 +168,7 @@ func climb(data []byte, number, leaves uint64, path [][]byte, root []byte) error
 
 // rowsIn returns how many rows a segment has.
 func rowsIn(leaf []byte) (uint64, error) {
-	if len(leaf) != 160 || string(leaf[:4]) != "WEIR" || bits.TrailingZeros16(binary.BigEndian.Uint16(leaf[6:])) != 0 {
+	if len(leaf) != 160 || string(leaf[:4]) != "WEIR" || leaf[7]&1 == 0 {
 		return 0, errors.New("it is no segment with rows that can be proven")
 	}
 	return uint64(binary.BigEndian.Uint32(leaf[24:])), nil
@@ -180,7 +179,8 @@ var (
 		1: "kind", "time", "client", "transport", "name", "type", "class", "flags", "group", "policy", "rule", "category", "list",
 		"observed_group", "observed_policy", "observed_rule", "observed_category", "observed_list", "on", "entry_off",
 		"entry_scope", "entry_alias", "source", "rcode", "ede_plus_1", "alias", "address", "upstream", "duration_us", "revision",
-		"text", "lost", "from",
+		"text", "lost", "from", "cause", "action", "actor", "port", "id", "query_octets", "answer_octets", "bits", "udp_size",
+		"edns_version",
 	}
 	words = map[string][]string{
 		"kind": {1: "query", 2: "change", 3: "gap"}, "transport": {1: "udp", 2: "tcp"},

@@ -304,7 +304,7 @@ func TestSearch(t *testing.T) {
 	if err := w.Search(t.Context(), audit.Query{}, func(*audit.Record) error { return enough }); !errors.Is(err, enough) {
 		t.Errorf("the error of emit came back as %v", err)
 	}
-	rep, err := w.Verify(t.Context(), nil)
+	rep, err := w.Verify(t.Context(), audit.Verification{}, nil)
 	if err != nil || rep.Records != n || len(rep.Problems) > 0 {
 		t.Errorf("Verify: %+v, %v", rep, err)
 	}

@@ -79,7 +79,8 @@ func (s *Server) Run(ctx context.Context) error {
 	mux.HandleFunc("GET /v1/audit/search", s.search)
 	mux.HandleFunc("GET /v1/audit/tail", s.tail)
 	mux.HandleFunc("GET /v1/audit/top", s.top)
-	mux.HandleFunc("GET /v1/audit/verify", s.verify)
+	mux.HandleFunc("POST /v1/audit/verify", s.verify)
+	mux.HandleFunc("GET /v1/audit/prove", s.prove)
 	h := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			debug.SetPanicOnFault(true) // of the lists' mapped names; see resolver
@@ -272,13 +273,40 @@ func (s *Server) top(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) verify(w http.ResponseWriter, r *http.Request) {
+	var asked verification
+	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxVerification)).Decode(&asked)
+	var how audit.Verification
+	if err == nil {
+		how, err = asked.decode()
+	}
+	if err != nil {
+		s.refuse(w, http.StatusBadRequest, err)
+		return
+	}
 	s.flush(r)
-	rep, err := s.Backend.Audit().Reader().Verify(r.Context(), nil)
+	rep, err := s.Backend.Audit().Reader().Verify(r.Context(), how, nil)
 	if err != nil {
 		s.refuse(w, http.StatusInternalServerError, err)
 		return
 	}
 	s.reply(w, rep)
+}
+
+func (s *Server) prove(w http.ResponseWriter, r *http.Request) {
+	q, err := decodeQuery(r.URL.Query())
+	if err != nil {
+		s.refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	s.flush(r)
+	st := newStream(w)
+	n, err := s.Backend.Audit().Reader().Prove(r.Context(), q, st.buf)
+	t := proofTrailer{Proven: &n, Unproven: errors.Is(err, audit.ErrUnproven)}
+	if err != nil {
+		t.Error = err.Error()
+	}
+	_ = st.enc.Encode(t)
+	st.flush()
 }
 
 // topAnswer is what was counted, and why that may not be all.
