@@ -43,8 +43,10 @@ type Log struct {
 
 	store    atomic.Pointer[store] // nil after damage, until a new one could be made
 	unpacker *unpacker
-	sealer   *sealer // used by the writer only
-	notary   *notary // likewise
+	sealer   *sealer            // used by the writer only
+	notary   *notary            // likewise
+	signing  chan chan struct{} // of those who wait for a checkpoint
+	over     chan struct{}      // closed when the log ends
 
 	status struct {
 		sync.Mutex
@@ -104,6 +106,8 @@ func Open(cfg Config) (*Log, error) {
 		wake:      make(chan struct{}, 1),
 		kick:      make(chan struct{}, 1),
 		free:      make([][]byte, cfg.Slabs),
+		signing:   make(chan chan struct{}),
+		over:      make(chan struct{}),
 		reasonIDs: make(map[Reason]uint32),
 		labelIDs:  make(map[string]uint32),
 	}

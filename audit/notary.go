@@ -233,6 +233,27 @@ func (n *notary) checkpoint(now time.Time) {
 	}
 }
 
+// Sign makes a checkpoint of all that is on disk, unless there is one, and returns when
+// it is. It needs Run; the error is that of ctx, or ErrClosed.
+func (l *Log) Sign(ctx context.Context) error {
+	done := make(chan struct{})
+	select {
+	case l.signing <- done:
+	case <-l.over:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-done:
+		return nil
+	case <-l.over:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // keep appends a checkpoint to the file and waits for the disk.
 func (n *notary) keep(signed []byte) error {
 	if n.file == nil {

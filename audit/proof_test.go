@@ -395,8 +395,14 @@ func TestWitnesses(t *testing.T) {
 	dir := t.TempDir()
 	l, stop := start(t, Config{Dir: dir, Witnesses: witnesses})
 	l.Record(query(1, "192.0.2.7", "www.example"))
+	if err := errors.Join(l.Flush(t.Context()), l.Sign(t.Context()), l.Sign(t.Context())); err != nil {
+		t.Fatal(err)
+	}
 	if err := stop(); err != nil {
 		t.Fatal(err)
+	}
+	if err := l.Sign(t.Context()); !errors.Is(err, ErrClosed) {
+		t.Errorf("signing after the end: %v", err)
 	}
 	own, err := os.ReadFile(filepath.Join(dir, checkpointFile))
 	if err != nil {

@@ -65,6 +65,7 @@ func (l *Log) end() error {
 	l.follow.Lock()
 	if !l.follow.ended {
 		l.follow.ended = true
+		close(l.over)
 		close(l.follow.sealed)
 	}
 	l.follow.Unlock()
@@ -120,6 +121,12 @@ func (w *writer) run(ctx context.Context) error {
 		case <-sign:
 			sign = nil
 			l.notary.checkpoint(l.cfg.Now())
+			continue
+		case done := <-l.signing:
+			if _, ok := l.notary.due(time.Now()); ok {
+				l.notary.checkpoint(l.cfg.Now())
+			}
+			close(done)
 			continue
 		case <-recount:
 			recount = nil

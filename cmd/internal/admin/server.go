@@ -299,6 +299,10 @@ func (s *Server) prove(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.flush(r)
+	if err := s.Backend.Audit().Sign(r.Context()); err != nil {
+		s.refuse(w, http.StatusInternalServerError, err)
+		return
+	}
 	st := newStream(w)
 	n, err := s.Backend.Audit().Reader().Prove(r.Context(), q, st.buf)
 	t := proofTrailer{Proven: &n, Unproven: errors.Is(err, audit.ErrUnproven)}
