@@ -32,7 +32,7 @@
 //
 //	offset size
 //	     0    4  "WEIR"
-//	     4    2  version of the format, 1
+//	     4    2  version of the format, 2; segments of version 1 are read too
 //	     6    2  flags, 0; a reader refuses what it does not know
 //	     8    8  number of the segment in its chain, from 1
 //	    16    8  sequence number of the first record, from 1
@@ -68,7 +68,7 @@
 // The columns, with the records that have a value in them:
 //
 //	 0 kind        all: 1 query, 2 change, 3 gap
-//	 1 time        all: since the record before; the first: since the header's earliest
+//	 1 time        all: zigzag, since the record before; the first: since the header's earliest
 //	 2 client      query: address reference
 //	 3 transport   query: 0 unknown, 1 UDP, 2 TCP
 //	 4 name        query: name reference
@@ -81,7 +81,7 @@
 //	11 offset      query: where in that name the entry begins; on an address: how long its prefix is, in bits
 //	12 scope       query: 1 the name itself or an address, 2 all below it, 3 both, 0 no entry
 //	13 which       query: which alias or address it was found on, from 0
-//	14 source      query: 0 none, 1 sinkhole, 2 local, 3 cache, 4 stale, 5 upstream, 6 error, 7 refused
+//	14 source      query: 0 none, 1 sinkhole, 2 local, 3 cache, 4 stale, 5 upstream, 6 error, 7 refused, 8 ignored
 //	15 rcode       query
 //	16 EDE         query: info code plus one, 0 is none
 //	17 aliases     query: how many
@@ -94,6 +94,20 @@
 //	24 text        change: text
 //	25 lost        gap: events lost
 //	26 from        gap: zigzag nanoseconds from the first lost event to the last, which is the record's time
+//	27 ID          query: two octets
+//	28 port        query: two octets
+//	29 query size  query: zigzag octets more than 16 and those of its name, and 11 with EDNS; none at all: the rest is not known
+//	30 answer size query: octets, 0 when none was sent
+//	31 bits        query: 1 RD, 2 EDNS, 4 DO, 8 AD, 16 cookie, 32 CD, 64 AA of the answer, 128 TC of the answer,
+//	               256 valid server cookie, 512 client subnet
+//	32 UDP size    query with EDNS
+//	33 version     query with EDNS: of that
+//	34 action      change: text
+//	35 actor       change: text
+//	36 cause       gap: 0 not known, 1 overload, 2 disk, 3 crash, 4 clock
+//
+// Version 1 ends with column 26, and its times do not fall: a time is the plain
+// difference to the one before.
 //
 // # Hits
 //
