@@ -16,9 +16,10 @@ const (
 	headerSize = 96
 	digestSize = sha256.Size
 
-	maxRows    = 1 << 16  // records in one segment
-	sealBytes  = 8 << 20  // a segment is closed when its payload passes this
-	maxPayload = 32 << 20 // what one more record beyond sealBytes can never reach
+	maxRows    = 1 << 16   // records in one segment
+	blockBytes = 512 << 10 // of payload, for which a block is committed before it is due: some 200 KiB when compressed
+	sealBytes  = 8 << 20   // a segment is closed when its payload passes this
+	maxPayload = 32 << 20  // what one more record beyond sealBytes can never reach
 	maxSegment = maxPayload + headerSize + digestSize
 )
 

@@ -17,9 +17,10 @@ const maxProblems = 1000
 // them were never taken, which gap records say.
 type Report struct {
 	Segments uint64   `json:"segments"`
-	Records  uint64   `json:"records"` // in segments that are whole
-	Lost     uint64   `json:"lost"`    // sum of the gap records
-	First    uint64   `json:"first"`   // sequence number of the first record, 0 in an empty store
+	Records  uint64   `json:"records"`        // in segments that are whole, and those not sealed
+	Open     uint64   `json:"open,omitempty"` // of them, those that are in no segment yet but in the write-ahead file
+	Lost     uint64   `json:"lost"`           // sum of the gap records
+	First    uint64   `json:"first"`          // sequence number of the first record, 0 in an empty store
 	Last     uint64   `json:"last"`
 	Digest   string   `json:"digest"`             // SHA-256 of the last segment, in hexadecimal: it stands for all before it
 	Problems []string `json:"problems,omitempty"` // the place, by segment key, and what is wrong there
@@ -63,6 +64,13 @@ func (r *Reader) Verify(ctx context.Context, progress func(Report)) (Report, err
 		case err != nil:
 			return v.report, err
 		case key == nil:
+			switch more, err := v.open(r.views()); {
+			case err != nil:
+				v.problem("%v", err)
+			case more: // what was open is in the store meanwhile
+				key = from
+				continue
+			}
 			if known.seq > v.report.Last {
 				v.problem("the store ends at record %d, its head file at record %d", v.report.Last, known.seq)
 			}
@@ -95,6 +103,7 @@ type verifier struct {
 	before   header // of the segment before; its number is 0 when that was damaged or there was none
 	digest   [digestSize]byte
 	high     int64
+	again    bool // the store was looked at once more for what had been open
 }
 
 func (v *verifier) problem(format string, args ...any) {
@@ -151,6 +160,44 @@ func (v *verifier) segment(key, value []byte) {
 	v.report.Last = h.last()
 	v.report.Digest = hex.EncodeToString(digest[:])
 	v.before, v.digest, v.high = h, digest, h.high
+}
+
+// open checks what is behind the store. more says that it does not follow, for the
+// store has grown.
+func (v *verifier) open(views []view) (more bool, err error) {
+	for i := range views {
+		w := &views[i]
+		h, payload := w.header, w.payload
+		if h.last() <= v.report.Last {
+			continue
+		}
+		if v.report.Last != 0 && h.first > v.report.Last+1 && !v.again {
+			v.again = true
+			return true, nil
+		}
+		if w.segment != nil {
+			if h, _, payload, err = v.unpacker.open(w.segment, v.buf); err != nil {
+				return false, err
+			}
+			v.buf = payload
+		}
+		if err := v.block.dictionaries(h, payload); err != nil {
+			return false, err
+		}
+		if err := v.block.decode(true); err != nil {
+			return false, err
+		}
+		if v.report.First == 0 {
+			v.report.First = h.first
+		} else if h.first != v.report.Last+1 {
+			v.missing("what is not sealed", h.first)
+		}
+		v.report.Records += uint64(h.count)
+		v.report.Open += uint64(h.count)
+		v.report.Lost += h.lost
+		v.report.Last = h.last()
+	}
+	return false, nil
 }
 
 // missing reports the sequence numbers that no whole segment holds.

@@ -124,9 +124,13 @@ func openServer(ctx context.Context, cfg *Config, logger *slog.Logger, clock exc
 	if cfg.Audit.OnError == "fail" {
 		onError = audit.Fail
 	}
+	block := cfg.Audit.Block
+	if block == 0 {
+		block = -1
+	}
 	var err error
 	s.log, err = audit.Open(audit.Config{
-		Dir: cfg.Resolve(cfg.Audit.Path), Interval: cfg.Audit.Interval, OnFull: onFull, OnError: onError, Logger: logger,
+		Dir: cfg.Resolve(cfg.Audit.Path), Interval: cfg.Audit.Interval, Block: block, OnFull: onFull, OnError: onError, Logger: logger,
 	})
 	if err != nil {
 		return nil, &exitError{exitBusy, openHint(err)}
