@@ -119,8 +119,7 @@ func BenchmarkSeal(b *testing.B) {
 				for i := range events {
 					l.Record(&events[i])
 				}
-				w.take(false)
-				for _, s := range w.pending {
+				for _, s := range closed(b, w) {
 					bytes += len(s.bytes)
 				}
 				began := time.Now()

@@ -127,6 +127,17 @@ func (c *cursor) bytes() []byte {
 	return v
 }
 
+// take returns the next n octets, nil if there are not so many.
+func (c *cursor) take(n uint64) []byte {
+	if n > uint64(len(c.b)) {
+		c.b, c.failed = nil, true
+		return nil
+	}
+	v := c.b[:n:n]
+	c.b = c.b[n:]
+	return v
+}
+
 // count reads how many entries follow, each of which takes at least one octet.
 func (c *cursor) count() int {
 	n := c.next()

@@ -24,8 +24,9 @@ type Log struct {
 	full   atomic.Bool   // no slab is free, or the log has ended
 
 	mu      sync.Mutex
-	free    [][]byte // empty slabs; the last was used last
-	filled  [][]byte // slabs that the writer has not taken yet
+	free    []slab // empty ones; the last was used last
+	filled  []slab // those that the writer has not taken yet
+	given   uint64 // generation of the slab that was given out last
 	changes []change
 	gaps    []gap  // events lost since the writer last looked
 	lost    uint64 // queries lost since Open
@@ -40,6 +41,10 @@ type Log struct {
 	reasonIDs map[Reason]uint32
 	labels    []string
 	labelIDs  map[string]uint32
+	texts     *texts
+
+	run runID
+	wal *wal // used by the writer only
 
 	store    atomic.Pointer[store] // nil after damage, until a new one could be made
 	unpacker *unpacker
@@ -50,7 +55,8 @@ type Log struct {
 
 	status struct {
 		sync.Mutex
-		sealed    uint64 // events on disk since Open
+		written   uint64 // events on disk since Open
+		newest    uint64 // sequence number of the last record on disk, 0 is none
 		abandoned uint64 // events taken that never reached the disk
 		last      header // newest segment on disk
 		oldest    uint64 // number of the store's oldest segment; 0 is none
@@ -67,9 +73,9 @@ type Log struct {
 // A shard is where some of the callers of Record append.
 type shard struct {
 	mu    sync.Mutex
-	slab  []byte // nil when it has none
+	slab  slab // its b is nil when it has none
 	taken uint64
-	_     [128 - 40]byte // keeps shards off each other's cache lines
+	_     [128 - 56]byte // keeps shards off each other's cache lines
 }
 
 // A change is a Change with its time, in nanoseconds since 1970.
@@ -91,7 +97,9 @@ const (
 // damaged one gives a *DamageError if cfg.OnError is Fail; else it is moved
 // aside, named in a change record, and a new one begins.
 //
-// Nothing reaches the disk until Run is called.
+// What a run that did not end has left in its write-ahead file is committed to the
+// store at once, and recorded. What is recorded from now on reaches the disk when
+// Run is called.
 func Open(cfg Config) (*Log, error) {
 	cfg = cfg.withDefaults()
 	if cfg.Dir == "" {
@@ -105,14 +113,14 @@ func Open(cfg Config) (*Log, error) {
 		shards:    make([]shard, shardCount(cfg.Slabs)),
 		wake:      make(chan struct{}, 1),
 		kick:      make(chan struct{}, 1),
-		free:      make([][]byte, cfg.Slabs),
+		free:      make([]slab, cfg.Slabs),
 		signing:   make(chan chan struct{}),
 		over:      make(chan struct{}),
 		reasonIDs: make(map[Reason]uint32),
 		labelIDs:  make(map[string]uint32),
 	}
 	for i := range l.free {
-		l.free[i] = make([]byte, 0, cfg.SlabBytes)
+		l.free[i] = slab{number: uint32(i), b: make([]byte, 0, cfg.SlabBytes)}
 	}
 	var turn atomic.Uint32
 	l.near.New = func() any { return &l.shards[turn.Add(1)%uint32(len(l.shards))] }
@@ -130,8 +138,11 @@ func Open(cfg Config) (*Log, error) {
 	if err := l.openStore(); err != nil {
 		return nil, err
 	}
+	if err := l.begin(); err != nil {
+		return nil, errors.Join(err, l.store.Load().close(), l.notary.close())
+	}
 	if err := l.notary.adopt(l.sealer.last.number); err != nil {
-		return nil, errors.Join(err, l.Close())
+		return nil, errors.Join(err, l.end(false))
 	}
 	return l, nil
 }
@@ -146,11 +157,11 @@ func shardCount(slabs int) int { return max(1, min(runtime.GOMAXPROCS(0), slabs/
 func (l *Log) Record(e *Event) bool {
 	size := slabSize(e)
 	s := l.shard()
-	if cap(s.slab)-len(s.slab) < size && !l.nextSlab(s, e.Time) {
+	if cap(s.slab.b)-len(s.slab.b) < size && !l.nextSlab(s, e.Time) {
 		s.mu.Unlock()
 		return false
 	}
-	s.slab = appendEvent(s.slab, e)
+	s.slab.b = appendEvent(s.slab.b, e)
 	s.taken++
 	s.mu.Unlock()
 	if !l.armed.Load() {
@@ -178,11 +189,13 @@ func (l *Log) nextSlab(s *shard, at int64) bool {
 		l.lost++
 		return false
 	}
-	if len(s.slab) > 0 {
+	if len(s.slab.b) > 0 {
 		l.filled = append(l.filled, s.slab)
 	}
 	n := len(l.free) - 1
 	s.slab, l.free = l.free[n], l.free[:n]
+	l.given++
+	s.slab.generation = l.given
 	l.full.Store(n == 0)
 	if n < l.cfg.Slabs/2 {
 		signal(l.kick)
@@ -277,6 +290,7 @@ func (l *Log) Intern(r Reason) uint32 {
 		l.reasons = append(l.reasons, r)
 		n = uint32(len(l.reasons))
 		l.reasonIDs[r] = n
+		_ = l.texts.write(l.reasons, l.labels) // else the writer tries again, and says so
 	}
 	return n
 }
@@ -291,11 +305,22 @@ func (l *Log) Label(name string) uint32 {
 		l.labels = append(l.labels, name)
 		n = uint32(len(l.labels))
 		l.labelIDs[name] = n
+		_ = l.texts.write(l.reasons, l.labels)
 	}
 	return n
 }
 
-// Flush makes the writer commit now instead of at the interval, and returns when
+// syncTexts returns the tables, which are on disk then.
+func (l *Log) syncTexts() (reasons []Reason, labels []string, err error) {
+	l.tables.Lock()
+	defer l.tables.Unlock()
+	if err := l.texts.write(l.reasons, l.labels); err != nil {
+		return nil, nil, err
+	}
+	return l.reasons, l.labels, l.texts.sync()
+}
+
+// Flush makes the writer write now instead of at the interval, and returns when
 // every event that was taken before the call can be found by a Reader. It needs
 // Run; the error is that of ctx, of a commit that fails, or ErrClosed.
 func (l *Log) Flush(ctx context.Context) error {
@@ -305,7 +330,7 @@ func (l *Log) Flush(ctx context.Context) error {
 		sealed, ended := l.follow.sealed, l.follow.ended
 		l.follow.Unlock()
 		l.status.Lock()
-		done, err := l.status.sealed >= goal, l.status.err
+		done, err := l.status.written >= goal, l.status.err
 		l.status.Unlock()
 		switch {
 		case done:
@@ -359,11 +384,11 @@ func (l *Log) Stats() Stats {
 	l.status.Lock()
 	s.Recorded -= l.status.abandoned
 	s.Lost += l.status.abandoned
-	s.Pending = s.Recorded - min(l.status.sealed, s.Recorded)
+	s.Pending = s.Recorded - min(l.status.written, s.Recorded)
 	if l.status.oldest != 0 {
 		s.Segments = l.status.last.number - l.status.oldest + 1
-		s.LastSeq = l.status.last.last()
 	}
+	s.LastSeq = l.status.newest
 	s.LastSeal = l.status.lastSeal
 	if l.status.err != nil {
 		s.LastError = l.status.err.Error()

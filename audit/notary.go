@@ -212,8 +212,11 @@ func (n *notary) checkpoint(now time.Time) {
 		return
 	}
 	stats := n.log.Stats()
+	n.log.status.Lock()
+	sequence := n.log.status.last.last()
+	n.log.status.Unlock()
 	c := Checkpoint{
-		Log: n.key.Name(), Segments: uint64(n.tree.size), Root: root, Before: n.tree.before, Sequence: stats.LastSeq,
+		Log: n.key.Name(), Segments: uint64(n.tree.size), Root: root, Before: n.tree.before, Sequence: sequence,
 		Received: stats.Recorded - stats.Pending + stats.Lost, Recorded: stats.Recorded - stats.Pending, Lost: stats.Lost, Time: now,
 	}
 	signed, err := c.sign(n.key)

@@ -63,7 +63,7 @@ func TestRecordsOfOneTimeAreInOrderOfKind(t *testing.T) {
 	e := query(0, "192.0.2.7", "www.example")
 	slab := appendEvent(make([]byte, 0, maxEvent), e)
 	segments := s.seal(batch{
-		slabs:   [][]byte{slab, slab},
+		slabs:   inMemory(slab, slab),
 		changes: []change{{e.Time, Change{Text: "first"}}, {e.Time, Change{Text: "second"}}},
 		gaps:    []gap{{lost: 1, from: e.Time, to: e.Time}},
 	}, nil, nil)

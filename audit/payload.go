@@ -121,6 +121,15 @@ func (b *builder) full() bool {
 		len(b.names.arena)+len(b.addrs.arena)+len(b.strings.arena)+len(b.reasons)+b.answers > sealBytes
 }
 
+// size returns how many octets the payload has so far, or a few less.
+func (b *builder) size() int {
+	n := len(b.names.arena) + len(b.addrs.arena) + len(b.strings.arena) + len(b.reasons)
+	for i := range b.cols {
+		n += len(b.cols[i])
+	}
+	return n
+}
+
 func (b *builder) put(col int, v uint64) {
 	if v < 0x80 {
 		b.cols[col] = append(b.cols[col], byte(v))

@@ -18,9 +18,10 @@ const (
 	digestSize    = sha256.Size
 	signatureSize = ed25519.SignatureSize
 
-	maxRows    = 1 << 16  // records in one segment
-	sealBytes  = 8 << 20  // a segment is closed when its payload passes this
-	maxPayload = 32 << 20 // what one more record beyond sealBytes can never reach
+	maxRows    = 1 << 16   // records in one segment
+	blockBytes = 512 << 10 // of payload, for which a block is committed before it is due: some 200 KiB when compressed
+	sealBytes  = 8 << 20   // a segment is closed when its payload passes this
+	maxPayload = 32 << 20  // what one more record beyond sealBytes can never reach
 	maxSegment = maxPayload + headerSize + 2*digestSize + signatureSize
 )
 
@@ -176,17 +177,25 @@ func newAppender() (*appender, error) {
 }
 
 // append returns a new segment, its digest and the hash of its leaf in the log's tree.
-// root is that of the tree of its rows.
+// root is that of the tree of its rows; without a key, as for who only reads, the
+// segment has neither that nor a signature.
 func (a *appender) append(h *header, payload []byte, root hash, key *signingKey) (segment []byte, digest [digestSize]byte, leaf hash) {
-	h.size, h.proven = uint32(len(payload)), true
+	h.size, h.proven = uint32(len(payload)), key != nil
 	segment = h.append(make([]byte, 0, headerSize+2*digestSize+signatureSize+len(payload)/2+64))
 	segment = a.z.EncodeAll(payload, segment)
-	segment = append(segment, root[:]...)
+	t := tail{}
+	if h.proven {
+		segment = append(segment, root[:]...)
+		t.root = root[:]
+	}
 	digest = sha256.Sum256(segment)
-	t := tail{root: root[:], digest: digest}
+	t.digest = digest
 	leaf = leafHash(t.leaf(segment))
 	segment = append(segment, digest[:]...)
-	return append(segment, key.signSegment(leaf)...), digest, leaf
+	if h.proven {
+		segment = append(segment, key.signSegment(leaf)...)
+	}
+	return segment, digest, leaf
 }
 
 // An unpacker reads segments. It is safe for concurrent use.

@@ -88,7 +88,7 @@ func sample() batch {
 		slab = appendEvent(append(make([]byte, 0, len(slab)+maxEvent), slab...), &events[i])
 	}
 	return batch{
-		slabs:   [][]byte{slab},
+		slabs:   inMemory(slab),
 		changes: []change{{at - 1000, Change{Text: "start of revision 7\n\x1b]0;x\a"}}, {at + 2500, Change{Text: "=reload"}}},
 		gaps:    []gap{{lost: 12, from: at + 100, to: at + 2600}},
 	}
@@ -112,7 +112,7 @@ func laterSample() batch {
 		change()
 		slab = appendEvent(append(make([]byte, 0, len(slab)+maxEvent), slab...), &e)
 	}
-	return batch{slabs: [][]byte{slab}}
+	return batch{slabs: inMemory(slab)}
 }
 
 // packetSample has what version 2 took up: packets, times that are not in order, who
@@ -143,7 +143,7 @@ func packetSample() batch {
 		slab = appendEvent(append(make([]byte, 0, len(slab)+maxEvent), slab...), &e)
 	}
 	return batch{
-		slabs:   [][]byte{slab},
+		slabs:   inMemory(slab),
 		changes: []change{{at + 10, Change{ActionSearch, "uid 1000", "records read: client 192.0.2.7"}}, {at + 20, Change{Action: ActionStop}}},
 		gaps: []gap{
 			{CauseOverload, 12, at + 100, at + 2600},
@@ -431,7 +431,7 @@ func TestRoundTrip(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.next = 1
-		segments := s.seal(batch{slabs: [][]byte{slab}}, sampleReasons, sampleLabels)
+		segments := s.seal(batch{slabs: inMemory(slab)}, sampleReasons, sampleLabels)
 		b, err := openBlock(segments[0].bytes)
 		if err != nil {
 			t.Fatal(err)
@@ -506,7 +506,7 @@ func TestLargeBatchesAreSplit(t *testing.T) {
 		e.Name[1] = byte('a' + i%26)
 		slab = append(slab, appendEvent(make([]byte, 0, maxEvent), e)...)
 	}
-	segments := s.seal(batch{slabs: [][]byte{slab}}, nil, nil)
+	segments := s.seal(batch{slabs: inMemory(slab)}, nil, nil)
 	if len(segments) != 2 || segments[0].header.count != maxRows || segments[1].header.count != 10 {
 		t.Fatalf("%d segments", len(segments))
 	}
@@ -522,7 +522,7 @@ func TestLargeBatchesAreSplit(t *testing.T) {
 		}
 		slab = append(slab, appendEvent(make([]byte, 0, maxEvent), e)...)
 	}
-	for i, seg := range s.seal(batch{slabs: [][]byte{slab}}, nil, nil) {
+	for i, seg := range s.seal(batch{slabs: inMemory(slab)}, nil, nil) {
 		if seg.header.size > sealBytes+1<<20 {
 			t.Errorf("segment %d has a payload of %d octets", i, seg.header.size)
 		}

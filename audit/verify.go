@@ -19,9 +19,10 @@ const maxProblems = 1000
 // them were never taken, which gap records say.
 type Report struct {
 	Segments uint64    `json:"segments"`
-	Records  uint64    `json:"records"` // in segments that are whole
-	Lost     uint64    `json:"lost"`    // sum of the gap records
-	First    uint64    `json:"first"`   // sequence number of the first record, 0 in an empty store
+	Records  uint64    `json:"records"`        // in segments that are whole, and those not sealed
+	Open     uint64    `json:"open,omitempty"` // of them, those that are in no segment yet but in the write-ahead file
+	Lost     uint64    `json:"lost"`           // sum of the gap records
+	First    uint64    `json:"first"`          // sequence number of the first record, 0 in an empty store
 	Last     uint64    `json:"last"`
 	Digest   string    `json:"digest"`             // SHA-256 of the last segment, in hexadecimal: it stands for all before it
 	Keys     []string  `json:"keys,omitempty"`     // that the segments and checkpoints were checked by
@@ -80,6 +81,13 @@ func (r *Reader) Verify(ctx context.Context, how Verification, progress func(Rep
 		case err != nil:
 			return v.report, err
 		case key == nil:
+			switch more, err := v.open(r.views()); {
+			case err != nil:
+				v.problem("%v", err)
+			case more: // what was open is in the store meanwhile
+				key = from
+				continue
+			}
 			v.tellUnsigned()
 			if known.seq > v.report.Last {
 				v.problem("the store ends at record %d, its head file at record %d", v.report.Last, known.seq)
@@ -119,6 +127,7 @@ type verifier struct {
 	before   header // of the segment before; its number is 0 when that was damaged or there was none
 	digest   [digestSize]byte
 	high     int64
+	again    bool // the store was looked at once more for what had been open
 }
 
 func (v *verifier) problem(format string, args ...any) {
@@ -234,6 +243,44 @@ func (v *verifier) tellUnsigned() {
 		v.problem("segment %d: no key of this log has signed it, nor what follows up to record %d", v.unsigned[0], v.unsigned[1])
 	}
 	v.unsigned = [2]uint64{}
+}
+
+// open checks what is behind the store. more says that it does not follow, for the
+// store has grown.
+func (v *verifier) open(views []view) (more bool, err error) {
+	for i := range views {
+		w := &views[i]
+		h, payload := w.header, w.payload
+		if h.last() <= v.report.Last {
+			continue
+		}
+		if v.report.Last != 0 && h.first > v.report.Last+1 && !v.again {
+			v.again = true
+			return true, nil
+		}
+		if w.segment != nil {
+			if h, _, payload, err = v.unpacker.open(w.segment, v.buf); err != nil {
+				return false, err
+			}
+			v.buf = payload
+		}
+		if err := v.block.dictionaries(h, payload); err != nil {
+			return false, err
+		}
+		if err := v.block.decode(true); err != nil {
+			return false, err
+		}
+		if v.report.First == 0 {
+			v.report.First = h.first
+		} else if h.first != v.report.Last+1 {
+			v.missing("what is not sealed", h.first)
+		}
+		v.report.Records += uint64(h.count)
+		v.report.Open += uint64(h.count)
+		v.report.Lost += h.lost
+		v.report.Last = h.last()
+	}
+	return false, nil
 }
 
 // missing reports the sequence numbers that no whole segment holds.

@@ -71,7 +71,9 @@ func TestEveryPacketIsAnEvent(t *testing.T) {
 	response := query(t, www)
 	response[2] |= 0x80
 	packets := [][]byte{
-		{}, {1}, []byte("too short"), response, query(t, www), query(t, www, edns), query(t, "x.track.example. A"),
+		{},
+		{1},
+		[]byte("too short"), response, query(t, www), query(t, www, edns), query(t, "x.track.example. A"),
 		query(t, "hole.example. A"), query(t, www)[:14], append([]byte{1, 2, 2 << 3, 0}, make([]byte, 8)...),
 		query(t, "example. SOA", func(m *dns.Msg) { m.Opcode = dns.OpcodeNotify }), query(t, "unknown.example. A"),
 		query(t, "www.example. ANY"), query(t, "www.lab.example. A"), query(t, www, edns, func(m *dns.Msg) { m.IsEdns0().SetVersion(3) }),

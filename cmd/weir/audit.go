@@ -31,6 +31,7 @@ type records interface {
 func (g *global) records(cmd *cobra.Command) (records, error) {
 	cl, err := g.dial(cmd)
 	if err == nil {
+		cl.Verb = cmd.Name()
 		return cl, nil
 	}
 	if !errors.Is(err, admin.ErrNoServer) || g.socket != "" {
@@ -212,14 +213,32 @@ func printer(out io.Writer, p palette, asJSON bool) func(*audit.Record) error {
 	}
 }
 
+// gapText says what is missing, and why.
+func gapText(r *audit.Record) string {
+	switch r.Cause {
+	case audit.CauseClock.String():
+		return fmt.Sprintf("the clock was set by %s, from %s to %s", r.To.Sub(r.From).Round(time.Millisecond), local(r.From), local(r.To))
+	case audit.CauseCrash.String():
+		return fmt.Sprintf("a run did not end: what it had not written is missing between %s and %s", local(r.From), local(r.To))
+	}
+	text := fmt.Sprintf("%s lost between %s and %s", plural(int(r.Lost), "event"), local(r.From), local(r.To))
+	if r.Cause != "" {
+		text += ", cause " + r.Cause
+	}
+	return text
+}
+
 // recordText says what a record is about. Its parts are printable as they are:
 // the log escapes every name, and the rest comes from the configuration.
 func recordText(r *audit.Record, p palette) string {
 	switch r.Kind {
 	case audit.KindChange.String():
+		if r.Actor != "" {
+			return fmt.Sprintf("change  %s (%s)", shown(r.Text), shown(r.Actor))
+		}
 		return "change  " + shown(r.Text)
 	case audit.KindGap.String():
-		return fmt.Sprintf("gap     %s lost between %s and %s", plural(int(r.Lost), "event"), local(r.From), local(r.To))
+		return "gap     " + gapText(r)
 	}
 	verdict := r.Verdict
 	if verdict == "" {

@@ -21,6 +21,9 @@ var ErrNoServer = errors.New("no server answers")
 
 // Client speaks to the server behind a Unix socket.
 type Client struct {
+	// Verb is what Search is called for, in the record that it leaves; empty is "search".
+	Verb string
+
 	socket string
 	http   *http.Client
 }
@@ -183,7 +186,11 @@ func (c *Client) Top(ctx context.Context, q audit.Query, by audit.Dimension, lim
 
 // Search streams records; see audit.Reader.
 func (c *Client) Search(ctx context.Context, q audit.Query, emit func(*audit.Record) error) error {
-	return c.stream(ctx, "/v1/audit/search", encodeQuery(q), emit)
+	v := encodeQuery(q)
+	if c.Verb != "" {
+		v.Set("verb", c.Verb)
+	}
+	return c.stream(ctx, "/v1/audit/search", v, emit)
 }
 
 // Tail streams records as they are sealed, beginning with the sequence number
