@@ -20,33 +20,44 @@ type block struct {
 	strings []string // made printable
 	reasons []reason
 
-	rows []row
-	refs []uint32 // aliases of all rows, then addresses, as each row's span says
-	gaps []gap
+	rows    []row
+	refs    []uint32 // aliases of all rows, then addresses, as each row's span says
+	gaps    []gap
+	changes []changeRow
 
 	columns [columns]cursor
 	shown   []string // presentation form of names, made when first asked for
+
+	decided, observed [][]byte // reasons as fields of canonical rows, likewise
+	event             Event    // room for one
 }
 
 // A reason holds numbers of strings, counted from one; 0 is the empty text.
 type reason struct{ group, policy, rule, category, list uint32 }
 
+// A changeRow holds numbers of strings, counted from one; 0 is the empty text.
+type changeRow struct{ text, action, actor uint32 }
+
 // A row is one record with numbers in place of what the dictionaries hold.
 type row struct {
-	time     int64
-	duration uint64
-	revision uint64
-	client   uint32
-	name     uint32
-	reason   uint32 // counted from one
-	observed uint32 // counted from one
-	upstream uint32 // counted from one
-	refs     uint32 // where its aliases begin
-	extra    uint32 // change: its text, counted from one; gap: its place in gaps
-	ede      int32
-	typ      uint16
-	class    uint16
-	rcode    uint16
+	time                           int64
+	duration                       uint64
+	revision                       uint64
+	client                         uint32
+	name                           uint32
+	reason                         uint32 // counted from one
+	observed                       uint32 // counted from one
+	upstream                       uint32 // counted from one
+	refs                           uint32 // where its aliases begin
+	extra                          uint32 // change, gap: its place in changes or gaps
+	ede                            int32
+	typ                            uint16
+	class                          uint16
+	rcode                          uint16
+	id                             uint16
+	port                           uint16
+	querySize, answerSize, udpSize uint16 // see Event
+	bits                           Bits
 
 	kind       Kind
 	transport  Transport
@@ -58,6 +69,7 @@ type row struct {
 	alias      uint8
 	aliasCount uint8
 	addrCount  uint8
+	version    uint8
 }
 
 // A cursor reads uvarints. After the first that is missing or malformed it is
@@ -79,6 +91,17 @@ func (c *cursor) next() uint64 {
 		return 0
 	}
 	c.b = c.b[n:]
+	return v
+}
+
+// next16 returns the next two octets.
+func (c *cursor) next16() uint16 {
+	if len(c.b) < 2 {
+		c.b, c.failed = nil, true
+		return 0
+	}
+	v := binary.BigEndian.Uint16(c.b)
+	c.b = c.b[2:]
 	return v
 }
 
@@ -104,6 +127,17 @@ func (c *cursor) bytes() []byte {
 	return v
 }
 
+// take returns the next n octets, nil if there are not so many.
+func (c *cursor) take(n uint64) []byte {
+	if n > uint64(len(c.b)) {
+		c.b, c.failed = nil, true
+		return nil
+	}
+	v := c.b[:n:n]
+	c.b = c.b[n:]
+	return v
+}
+
 // count reads how many entries follow, each of which takes at least one octet.
 func (c *cursor) count() int {
 	n := c.next()
@@ -120,7 +154,7 @@ func (b *block) dictionaries(h header, payload []byte) error {
 	b.header = h
 	c := cursor{b: payload}
 	b.names, b.addrs, b.strings, b.reasons = b.names[:0], b.addrs[:0], b.strings[:0], b.reasons[:0]
-	b.rows, b.refs, b.gaps = b.rows[:0], b.refs[:0], b.gaps[:0]
+	b.rows, b.refs, b.gaps, b.changes = b.rows[:0], b.refs[:0], b.gaps[:0], b.changes[:0]
 	for range c.count() {
 		b.names = append(b.names, c.bytes())
 	}
@@ -139,7 +173,8 @@ func (b *block) dictionaries(h header, payload []byte) error {
 	for range c.count() {
 		b.reasons = append(b.reasons, reason{text(), text(), text(), text(), text()})
 	}
-	for i := range b.columns {
+	b.columns = [columns]cursor{}
+	for i := range b.columns[:columnsOf(h.version)] {
 		b.columns[i] = cursor{b: c.bytes()}
 	}
 	if c.failed || len(c.b) != 0 {
@@ -147,7 +182,16 @@ func (b *block) dictionaries(h header, payload []byte) error {
 	}
 	b.shown = slices.Grow(b.shown[:0], len(b.names))[:len(b.names)]
 	clear(b.shown)
+	b.decided, b.observed = b.decided[:0], b.observed[:0]
 	return nil
+}
+
+// columnsOf says how many columns a payload of that version has.
+func columnsOf(version uint16) int {
+	if version < 2 {
+		return columnsV1
+	}
+	return columns
 }
 
 // A seen resolves the references that dict.ref made.
@@ -170,6 +214,7 @@ func (s *seen) ref(c *cursor) uint32 {
 var details = [columns]bool{
 	colTransport: true, colClass: true, colOn: true, colEntryOff: true, colEntryScope: true, colEntryAlias: true, colSource: true,
 	colRcode: true, colEDE: true, colUpstream: true, colDuration: true, colRevision: true,
+	colID: true, colPort: true, colQuerySize: true, colAnswerSize: true, colBits: true, colUDPSize: true, colVersion: true,
 }
 
 // decode reads the rows, after dictionaries, with or without the details. Every
@@ -181,15 +226,24 @@ func (b *block) decode(detailed bool) error {
 		names    = seen{size: uint32(len(b.names))}
 		addrs    = seen{size: uint32(len(b.addrs))}
 		at       = b.header.min
+		first    = int64(math.MaxInt64)
+		last     = int64(math.MinInt64)
 		revision uint64
 		lost     uint64
+		old      = b.header.version < 2
 	)
 	for range b.header.count {
 		r := row{kind: Kind(col[colKind].upTo(math.MaxUint8))}
 		delta := int64(col[colTime].next())
-		if at += delta; at < b.header.min || delta < 0 {
-			return errors.New("its times are not in order")
+		if old {
+			if delta < 0 || at+delta < at {
+				return errors.New("its times are not in order")
+			}
+		} else {
+			delta = unzigzag(uint64(delta))
 		}
+		at += delta
+		first, last = min(first, at), max(last, at)
 		r.time = at
 		switch r.kind {
 		case KindQuery:
@@ -198,11 +252,23 @@ func (b *block) decode(detailed bool) error {
 				b.details(&r)
 				revision += uint64(unzigzag(col[colRevision].next()))
 				r.revision = revision
+				if !old {
+					b.packet(&r)
+				}
 			}
 		case KindChange:
-			r.extra = uint32(col[colText].upTo(uint64(len(b.strings))))
+			text := func(i int) uint32 { return uint32(col[i].upTo(uint64(len(b.strings)))) }
+			c := changeRow{text: text(colText)}
+			if !old {
+				c.action, c.actor = text(colAction), text(colActor)
+			}
+			r.extra = uint32(len(b.changes))
+			b.changes = append(b.changes, c)
 		case KindGap:
 			g := gap{lost: col[colLost].next(), to: at, from: at - unzigzag(col[colFrom].next())}
+			if !old {
+				g.cause = Cause(col[colCause].upTo(math.MaxUint8))
+			}
 			lost += g.lost
 			r.extra = uint32(len(b.gaps))
 			b.gaps = append(b.gaps, g)
@@ -219,7 +285,7 @@ func (b *block) decode(detailed bool) error {
 	switch {
 	case names.next != names.size || addrs.next != addrs.size:
 		return errors.New("its dictionaries hold entries that no record uses")
-	case at != b.header.max || lost != b.header.lost:
+	case first != b.header.min || last != b.header.max || lost != b.header.lost:
 		return errors.New("its header does not fit its records")
 	}
 	return nil
@@ -259,6 +325,27 @@ func (b *block) details(r *row) {
 	r.duration = col[colDuration].next()
 }
 
+// packet reads what version 2 has of a query's packets, after its name.
+func (b *block) packet(r *row) {
+	col := &b.columns
+	r.id, r.port = col[colID].next16(), col[colPort].next16()
+	r.answerSize = uint16(col[colAnswerSize].upTo(math.MaxUint16))
+	r.bits = Bits(col[colBits].upTo(bitsKnown))
+	size := unzigzag(col[colQuerySize].next())
+	var name int
+	if int(r.name) < len(b.names) { // else the segment is refused in the end
+		name = len(b.names[r.name])
+	}
+	if size += plainSize(name, r.bits); size < 0 || size > math.MaxUint16 {
+		col[colQuerySize].failed = true
+	}
+	r.querySize = uint16(size)
+	if r.bits&QueryEDNS != 0 {
+		r.udpSize = uint16(col[colUDPSize].upTo(math.MaxUint16))
+		r.version = uint8(col[colVersion].upTo(math.MaxUint8))
+	}
+}
+
 // aliases and answers return the numbers of a row's aliases and addresses.
 func (b *block) aliases(r *row) []uint32 { return b.refs[r.refs:][:r.aliasCount] }
 
@@ -294,11 +381,12 @@ func (b *block) record(i int) *Record {
 	out := &Record{Seq: b.header.first + uint64(i), Kind: r.kind.String(), Time: instant(r.time)}
 	switch r.kind {
 	case KindChange:
-		out.Text = b.text(r.extra)
+		c := b.changes[r.extra]
+		out.Text, out.Action, out.Actor = b.text(c.text), b.text(c.action), b.text(c.actor)
 		return out
 	case KindGap:
 		g := b.gaps[r.extra]
-		out.Lost, out.From, out.To = g.lost, instant(g.from), instant(g.to)
+		out.Cause, out.Lost, out.From, out.To = g.cause.String(), g.lost, instant(g.from), instant(g.to)
 		return out
 	}
 	why := b.reason(r.reason)
@@ -308,19 +396,22 @@ func (b *block) record(i int) *Record {
 	if out.Name = b.name(r.name); out.Name != "" { // else there was no question
 		out.Type, out.Class = typeString(r.typ), classString(r.class)
 	}
-	out.Verdict = verdict(r.flags)
+	if r.source != SourceIgnored { // else nothing was decided or said
+		out.Verdict, out.Rcode = verdict(r.flags), rcodeString(r.rcode)
+	}
 	if r.observed != 0 {
 		o := b.reason(r.observed)
 		out.Observed = &o
 	}
 	out.Entry, out.MatchedOn = b.entry(r), word(matches[:], r.on)
-	out.Source, out.Rcode = r.source.String(), rcodeString(r.rcode)
+	out.Source = r.source.String()
 	if ede := r.ede; ede >= 0 {
 		out.EDE = &ede
 	}
 	out.Dropped, out.Stripped = r.flags&flagDropped != 0, r.flags&flagStripped != 0
 	out.Upstream = b.text(r.upstream)
 	out.Duration, out.Revision = int64(min(r.duration, math.MaxInt64)), r.revision
+	out.Packet = r.packet()
 	if n := int(r.aliasCount) + int(r.addrCount); n > 0 {
 		out.Answers = make([]string, 0, n)
 		for _, a := range b.aliases(r) {
@@ -331,6 +422,29 @@ func (b *block) record(i int) *Record {
 		}
 	}
 	return out
+}
+
+// packet returns nil if nothing is known of the packet.
+func (r *row) packet() *Packet {
+	if r.querySize == 0 {
+		return nil
+	}
+	is := func(b Bits) bool { return r.bits&b != 0 }
+	p := &Packet{
+		Port: r.port, ID: r.id, QuerySize: r.querySize, AnswerSize: r.answerSize,
+		RD: is(QueryRD), AD: is(QueryAD), CD: is(QueryCD), AA: is(AnswerAA), TC: is(AnswerTC),
+	}
+	if !is(QueryEDNS) {
+		return p
+	}
+	p.EDNS = &EDNS{Version: r.version, UDPSize: r.udpSize, DO: is(QueryDO), ECS: is(QueryECS)}
+	switch {
+	case is(CookieValid):
+		p.EDNS.Cookie = "valid"
+	case is(QueryCookie):
+		p.EDNS.Cookie = "client"
+	}
+	return p
 }
 
 // entry returns the list entry that decided, as an operator would write it.

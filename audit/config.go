@@ -33,11 +33,19 @@ type Config struct {
 	// disk that commits within a quarter of it. Default 200ms.
 	Interval time.Duration
 
+	// Block is how long records gather in a block before it is committed to the
+	// store, unless it is full before. Until then they are on disk in the
+	// write-ahead file. Larger blocks take less room. Default 10s; below zero commits
+	// at every interval.
+	Block time.Duration
+
 	SlabBytes int // size of one slab, in bytes; default 256 KiB, at least 8 KiB
 	Slabs     int // number of slabs; default 128, at least 4. Together they bound what waits for the disk
 
 	OnFull  OnFull
 	OnError OnError
+
+	Witnesses []Witness // get each checkpoint
 
 	Now    func() time.Time // default time.Now
 	Logger *slog.Logger     // default discards
@@ -45,6 +53,7 @@ type Config struct {
 
 const (
 	defaultInterval  = 200 * time.Millisecond
+	defaultBlock     = 10 * time.Second
 	defaultSlabBytes = 256 << 10
 	defaultSlabs     = 128     // 32 MiB, which only a disk that stalls makes resident: about a second of full load
 	minSlabBytes     = 8 << 10 // more than any one event needs
@@ -54,6 +63,9 @@ const (
 func (c Config) withDefaults() Config {
 	if c.Interval <= 0 {
 		c.Interval = defaultInterval
+	}
+	if c.Block == 0 {
+		c.Block = defaultBlock
 	}
 	if c.SlabBytes == 0 {
 		c.SlabBytes = defaultSlabBytes

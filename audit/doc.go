@@ -4,27 +4,94 @@
 // The life of an event: the query path fills an [Event] and calls [Log.Record],
 // which copies it into a slab of memory and returns; it never waits for the disk.
 // [Log.Run], the only writer, takes the slabs at most an interval after the first
-// event, puts the events in order of their time, numbers them and seals them into
-// segments, which one transaction commits to a bbolt file. When the disk fails,
-// the segments in hand are tried again and the slabs fill; when they are full,
-// events are counted as lost, and a gap record says so as soon as the disk works
-// again. So every call of Record ends up in the store or in a recorded gap, and
-// sequence numbers have no holes.
+// event, puts the events in order of their time, numbers them and writes them as
+// one frame to a write-ahead file. From then on they are on disk and every reader
+// finds them. They also go into an open block, which is sealed into a segment and
+// committed to a bbolt file when it is large enough or has been open long enough:
+// small segments would take several times the room. When the disk fails, what was
+// taken is tried again and the slabs fill; when they are full, events are counted
+// as lost, and a gap record says so as soon as the disk works again. So every call
+// of Record ends up in the store or in a recorded gap, and sequence numbers have
+// no holes.
+//
+// Each event is so written twice, some 130 octets ahead and some 15 in a segment.
+// That is the price of one order of things at any load: a frame before anything
+// else, a segment only of what is in frames.
 //
 // A [Reader] searches, counts and verifies a store, beside the writer or after it;
-// [Log.Follow] hands out records as they are committed; [NewEncoder] writes them
+// [Log.Follow] hands out records as they are written; [NewEncoder] writes them
 // in a format for others, of which docs/exports.md says what goes where. [Log.Hits] tells how many queries each list decided,
 // from a roll-up by the hour that the writer keeps beside the segments.
 //
 // # Files
 //
 // The folder holds audit.db, the store; audit.head, what was committed last;
-// and audit.db.damaged-TIME, a store that was found damaged and moved aside.
-// They are readable by their owner only.
+// audit.wal and audit.texts while a log is running; and audit.db.damaged-TIME, a
+// store that was found damaged and moved aside. They are readable by their owner
+// only.
 //
 // audit.db is a bbolt file with two buckets. In "segments" a key is the sequence
 // number of the segment's first record, 8 octets; a value is one segment.
 // Segments are never changed after their commit. "hits" is the roll-up.
+//
+// # Write-ahead file
+//
+// audit.wal holds frames, one behind the other, each beginning at a multiple of
+// 8. When all their records are in the store the file is written from its
+// beginning again, and what stands behind the new frames is of before: a frame
+// counts if its run is that of audit.texts, it follows the same segment as the
+// first one and its numbers go on from the frame before it. Records that the store
+// has are passed over. A frame that is not whole ends the file, for it is what the
+// last write did not bring to disk, unless another that counts stands behind it:
+// then there is damage, and records are missing between. Numbers are big-endian,
+// but in events.
+//
+//	offset size
+//	     0    4  "WEIF"
+//	     4    2  version of the format, 1
+//	     6    2  flags, 0
+//	     8   16  the run, drawn at random by each process that writes
+//	    24    8  number of the newest segment in its chain
+//	    32    8  sequence number of the first record
+//	    40    4  records
+//	    44    4  octets of the frame, a multiple of 8
+//	    48   16  0
+//	    64    n  gaps: how many (a varint), then of each its cause (1), events lost (8), first and last time (8 each);
+//	             changes: how many, then of each its time (8) and its action, actor and text, each a varint of
+//	             length and octets; slabs: how many, then of each its number (4), its generation (8), octets
+//	             of events (8) and the events; at most 7 octets of 0
+//	  64+n    4  CRC-32C of all octets before
+//
+// Records are numbered in the order of their times; those of one time in the
+// order gaps, changes, events. An event begins at a multiple of 4 in its slab.
+// Numbers in it are little-endian:
+//
+//	 0  4  octets of the event, a multiple of 4          56 16  client; of an IPv4 address its mapped form
+//	 4  4  on, offset, scope, which, one octet each      72  4  group
+//	 8  8  time                                          76  3  octets of the name, aliases, addresses
+//	16  2  type                                          79  2  port
+//	18  2  class                                         81  2  ID
+//	20  2  rcode                                         83  2  query size
+//	22  1  source                                        85  2  answer size
+//	23  1  octets of the client's address                87  2  UDP size
+//	24  4  EDE, all ones for none                        89  2  bits
+//	28  4  reason                                        91  1  version
+//	32  4  observed                                      92  1  transport
+//	36  4  upstream                                      93  1  flags
+//	40  8  duration in nanoseconds                       94  2  0
+//	48  8  revision                                      96  n  name, aliases, addresses, but for the name behind one octet of length each
+//
+// audit.texts says what reason, observed, group and upstream stand for: they are
+// places, from 1, among the reasons and among the labels in it. It begins with
+// "WEIRTEXT", the version of the format, 1 (2 octets), and the run (16). Then come
+// entries: octets of the entry (4), 1 for a reason or 2 for a label (1), the texts
+// of group, policy, rule, category and list, or the label, each a varint of length
+// and octets, and the CRC-32C of all that (4). An entry is in the file before an
+// event refers to it, and on disk before a frame does.
+//
+// Both files are removed at the end of a run. If they are there at the beginning
+// of another, a run has not ended: [Open] commits what is in the frames and records
+// a gap, for what had not been written may be lost.
 //
 // # Segment
 //
@@ -32,7 +99,7 @@
 //
 //	offset size
 //	     0    4  "WEIR"
-//	     4    2  version of the format, 1
+//	     4    2  version of the format, 2; segments of version 1 are read too
 //	     6    2  flags, 0; a reader refuses what it does not know
 //	     8    8  number of the segment in its chain, from 1
 //	    16    8  sequence number of the first record, from 1
@@ -68,7 +135,7 @@
 // The columns, with the records that have a value in them:
 //
 //	 0 kind        all: 1 query, 2 change, 3 gap
-//	 1 time        all: since the record before; the first: since the header's earliest
+//	 1 time        all: zigzag, since the record before; the first: since the header's earliest
 //	 2 client      query: address reference
 //	 3 transport   query: 0 unknown, 1 UDP, 2 TCP
 //	 4 name        query: name reference
@@ -81,7 +148,7 @@
 //	11 offset      query: where in that name the entry begins; on an address: how long its prefix is, in bits
 //	12 scope       query: 1 the name itself or an address, 2 all below it, 3 both, 0 no entry
 //	13 which       query: which alias or address it was found on, from 0
-//	14 source      query: 0 none, 1 sinkhole, 2 local, 3 cache, 4 stale, 5 upstream, 6 error, 7 refused
+//	14 source      query: 0 none, 1 sinkhole, 2 local, 3 cache, 4 stale, 5 upstream, 6 error, 7 refused, 8 ignored
 //	15 rcode       query
 //	16 EDE         query: info code plus one, 0 is none
 //	17 aliases     query: how many
@@ -94,6 +161,20 @@
 //	24 text        change: text
 //	25 lost        gap: events lost
 //	26 from        gap: zigzag nanoseconds from the first lost event to the last, which is the record's time
+//	27 ID          query: two octets
+//	28 port        query: two octets
+//	29 query size  query: zigzag octets more than 16 and those of its name, and 11 with EDNS; none at all: the rest is not known
+//	30 answer size query: octets, 0 when none was sent
+//	31 bits        query: 1 RD, 2 EDNS, 4 DO, 8 AD, 16 cookie, 32 CD, 64 AA of the answer, 128 TC of the answer,
+//	               256 valid server cookie, 512 client subnet
+//	32 UDP size    query with EDNS
+//	33 version     query with EDNS: of that
+//	34 action      change: text
+//	35 actor       change: text
+//	36 cause       gap: 0 not known, 1 overload, 2 disk, 3 crash, 4 clock
+//
+// Version 1 ends with column 26, and its times do not fall: a time is the plain
+// difference to the one before.
 //
 // # Hits
 //

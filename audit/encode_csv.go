@@ -51,6 +51,17 @@ var csvColumns = []struct {
 	{"observed_rule", func(r *Record) string { return r.observed().Rule }},
 	{"observed_category", func(r *Record) string { return r.observed().Category }},
 	{"observed_list", func(r *Record) string { return r.observed().List }},
+	{"action", func(r *Record) string { return r.Action }},
+	{"actor", func(r *Record) string { return r.Actor }},
+	{"cause", func(r *Record) string { return r.Cause }},
+	{"port", ofPacket(func(p *Packet) string { return strconv.Itoa(int(p.Port)) })},
+	{"id", ofPacket(func(p *Packet) string { return strconv.Itoa(int(p.ID)) })},
+	{"query_octets", ofPacket(func(p *Packet) string { return strconv.Itoa(int(p.QuerySize)) })},
+	{"answer_octets", ofPacket(func(p *Packet) string { return number(uint64(p.AnswerSize)) })},
+	{"flags", ofPacket(flagsText)},
+	{"edns_version", ofEDNS(func(e *EDNS) string { return strconv.Itoa(int(e.Version)) })},
+	{"udp_size", ofEDNS(func(e *EDNS) string { return strconv.Itoa(int(e.UDPSize)) })},
+	{"cookie", ofEDNS(func(e *EDNS) string { return e.Cookie })},
 }
 
 type csvTable struct {
@@ -75,6 +86,46 @@ func (t *csvTable) Write(r *Record) error {
 	}
 	t.rows.Write(t.row) // a buffer takes all
 	return t.flush()
+}
+
+// ofPacket is the cell of what only a query's packet has.
+func ofPacket(cell func(*Packet) string) func(*Record) string {
+	return func(r *Record) string {
+		if r.Packet == nil {
+			return ""
+		}
+		return cell(r.Packet)
+	}
+}
+
+// ofEDNS is the cell of what only a query with EDNS has.
+func ofEDNS(cell func(*EDNS) string) func(*Record) string {
+	return ofPacket(func(p *Packet) string {
+		if p.EDNS == nil {
+			return ""
+		}
+		return cell(p.EDNS)
+	})
+}
+
+// flagsText names the flags of query and answer that are set, with a space between.
+func flagsText(p *Packet) string {
+	var flags []string
+	flag := func(name string, on bool) {
+		if on {
+			flags = append(flags, name)
+		}
+	}
+	flag("rd", p.RD)
+	flag("ad", p.AD)
+	flag("cd", p.CD)
+	flag("aa", p.AA)
+	flag("tc", p.TC)
+	if e := p.EDNS; e != nil {
+		flag("do", e.DO)
+		flag("ecs", e.ECS)
+	}
+	return strings.Join(flags, " ")
 }
 
 // Close writes the header line if there was no record.

@@ -78,7 +78,7 @@ func (d *dnstap) Write(r *Record) error {
 	d.start()
 	d.packet = appendQuestion(d.packet[:0], r)
 	d.common(r, tapClientQuery)
-	d.inner = appendOctets(d.inner, tapQuery, d.packet)
+	d.inner = protoOctets(d.inner, tapQuery, d.packet)
 	if r.Dropped {
 		d.policy(r)
 	}
@@ -87,7 +87,7 @@ func (d *dnstap) Write(r *Record) error {
 		d.common(r, tapClientResponse)
 		d.time(tapResponseSec, tapResponseNsec, r.answered())
 		d.packet = appendResponse(d.packet[:0], r)
-		d.inner = appendOctets(d.inner, tapResponse, d.packet)
+		d.inner = protoOctets(d.inner, tapResponse, d.packet)
 		d.policy(r)
 		d.frame(r)
 	}
@@ -120,23 +120,23 @@ func (d *dnstap) start() {
 
 // common begins a Message with what both kinds have.
 func (d *dnstap) common(r *Record, kind uint64) {
-	d.inner = appendNumber(d.inner[:0], tapMessageType, kind)
+	d.inner = protoNumber(d.inner[:0], tapMessageType, kind)
 	if r.Client.IsValid() {
 		family := uint64(tapInet6)
 		if r.Client.Is4() {
 			family = tapInet
 		}
-		d.inner = appendNumber(d.inner, tapFamily, family)
-		d.inner = appendOctets(d.inner, tapClient, r.Client.AsSlice())
+		d.inner = protoNumber(d.inner, tapFamily, family)
+		d.inner = protoOctets(d.inner, tapClient, r.Client.AsSlice())
 	}
 	if p := tapProtocols[r.Transport]; p != 0 {
-		d.inner = appendNumber(d.inner, tapProtocol, p)
+		d.inner = protoNumber(d.inner, tapProtocol, p)
 	}
 	d.time(tapQuerySec, tapQueryNsec, r.Time)
 }
 
 func (d *dnstap) time(sec, nsec uint64, t time.Time) {
-	d.inner = appendNumber(d.inner, sec, uint64(t.Unix()))
+	d.inner = protoNumber(d.inner, sec, uint64(t.Unix()))
 	d.inner = appendFixed32(d.inner, nsec, uint32(t.Nanosecond()))
 }
 
@@ -145,8 +145,8 @@ func (d *dnstap) policy(r *Record) {
 	if r.Policy == "" && r.Rule == "" {
 		return
 	}
-	p := appendOctets(nil, tapPolicyType, []byte("weir"))
-	p = appendOctets(p, tapPolicyRule, []byte(r.Policy+"/"+r.Rule))
+	p := protoOctets(nil, tapPolicyType, []byte("weir"))
+	p = protoOctets(p, tapPolicyRule, []byte(r.Policy+"/"+r.Rule))
 	action := tapDenials[r.Rcode]
 	switch {
 	case r.Dropped:
@@ -155,35 +155,35 @@ func (d *dnstap) policy(r *Record) {
 		action = tapPass
 	}
 	if action != 0 {
-		p = appendNumber(p, tapPolicyAction, action)
+		p = protoNumber(p, tapPolicyAction, action)
 	}
 	if m := tapMatches[r.MatchedOn]; m != 0 {
-		p = appendNumber(p, tapPolicyMatch, m)
+		p = protoNumber(p, tapPolicyMatch, m)
 	}
 	if r.Entry != "" {
-		p = appendOctets(p, tapPolicyValue, []byte(r.Entry))
+		p = protoOctets(p, tapPolicyValue, []byte(r.Entry))
 	}
-	d.inner = appendOctets(d.inner, tapPolicy, p)
+	d.inner = protoOctets(d.inner, tapPolicy, p)
 }
 
 // frame puts the Message into a Dnstap and that into a frame.
 func (d *dnstap) frame(r *Record) {
 	start := len(d.buf)
 	d.buf = append(d.buf, 0, 0, 0, 0)
-	d.buf = appendOctets(d.buf, tapExtra, strconv.AppendUint([]byte("seq="), r.Seq, 10))
-	d.buf = appendOctets(d.buf, tapMessage, d.inner)
-	d.buf = appendNumber(d.buf, tapType, 1)
+	d.buf = protoOctets(d.buf, tapExtra, strconv.AppendUint([]byte("seq="), r.Seq, 10))
+	d.buf = protoOctets(d.buf, tapMessage, d.inner)
+	d.buf = protoNumber(d.buf, tapType, 1)
 	binary.BigEndian.PutUint32(d.buf[start:], uint32(len(d.buf)-start-4))
 }
 
 // The three kinds of protobuf fields that dnstap.proto has
 // (protobuf.dev/programming-guides/encoding).
 
-func appendNumber(b []byte, field, v uint64) []byte {
+func protoNumber(b []byte, field, v uint64) []byte {
 	return binary.AppendUvarint(binary.AppendUvarint(b, field<<3), v)
 }
 
-func appendOctets(b []byte, field uint64, v []byte) []byte {
+func protoOctets(b []byte, field uint64, v []byte) []byte {
 	b = binary.AppendUvarint(b, field<<3|2)
 	return append(binary.AppendUvarint(b, uint64(len(v))), v...)
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -57,6 +58,7 @@ func readCSV(t testing.TB, out []byte) (records []*Record) {
 	for _, row := range rows[1:] {
 		fields := map[string]any{}
 		observed := map[string]any{}
+		packet := map[string]any{}
 		for i, cell := range row {
 			name := rows[0][i]
 			if cell = strings.TrimPrefix(cell, "'"); cell == "" || name == "observed" {
@@ -65,6 +67,10 @@ func readCSV(t testing.TB, out []byte) (records []*Record) {
 			if part, ok := strings.CutPrefix(name, "observed_"); ok {
 				observed[part] = cell
 				fields["observed"] = observed
+				continue
+			}
+			if packetCell(packet, name, cell) {
+				fields["packet"] = packet
 				continue
 			}
 			fields[name] = cellValue(t, name, cell)
@@ -85,8 +91,24 @@ func TestEveryFieldHasAColumn(t *testing.T) {
 		columns[c.name] = true
 	}
 	for f := range reflect.TypeFor[Record]().Fields() {
-		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); !columns[name] {
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); !columns[name] && name != "packet" {
 			t.Errorf("%s has no column", name)
+		}
+	}
+	var p Packet
+	e := &EDNS{}
+	for _, of := range []reflect.Value{reflect.ValueOf(&p).Elem(), reflect.ValueOf(e).Elem()} {
+		for i, f := range slices.Collect(of.Type().Fields()) {
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if f.Type.Kind() == reflect.Bool { // it is one of the flags
+				of.Field(i).SetBool(true)
+				p.EDNS = e
+				if !slices.Contains(strings.Fields(flagsText(&p)), name) {
+					t.Errorf("%s is no flag", name)
+				}
+			} else if name != "edns" && !columns[name] && !columns["edns_"+name] {
+				t.Errorf("%s has no column", name)
+			}
 		}
 	}
 	for f := range reflect.TypeFor[Reason]().Fields() {
@@ -94,6 +116,39 @@ func TestEveryFieldHasAColumn(t *testing.T) {
 			t.Errorf("observed_%s is no column", name)
 		}
 	}
+}
+
+// packetCell puts a cell where the JSON of a Packet has it, and says whether it is one of that.
+func packetCell(packet map[string]any, name, cell string) bool {
+	edns, _ := packet["edns"].(map[string]any)
+	if edns == nil {
+		edns = map[string]any{}
+	}
+	switch name {
+	case "port", "id", "query_octets", "answer_octets":
+		packet[name] = json.RawMessage(cell)
+		return true
+	case "flags":
+		for _, flag := range strings.Fields(cell) {
+			if flag == "do" || flag == "ecs" {
+				edns[flag] = true
+				packet["edns"] = edns
+			} else {
+				packet[flag] = true
+			}
+		}
+		return true
+	case "edns_version":
+		edns["version"] = json.RawMessage(cell)
+	case "udp_size":
+		edns[name] = json.RawMessage(cell)
+	case "cookie":
+		edns[name] = cell
+	default:
+		return false
+	}
+	packet["edns"] = edns
+	return true
 }
 
 // cellValue is a cell as the JSON of a Record has it, by the type of its field.

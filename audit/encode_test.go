@@ -53,7 +53,7 @@ func recordsOf(t testing.TB, events []Event, reasons []Reason, labels []string) 
 func blockOf(t testing.TB, bu *builder) *block {
 	t.Helper()
 	b := new(block)
-	h := header{first: 42, count: bu.rows, min: bu.min, max: bu.max, high: bu.max, lost: bu.lost}
+	h := header{version: segmentVersion, first: 42, count: bu.rows, min: bu.min, max: bu.max, high: bu.max, lost: bu.lost}
 	if err := b.dictionaries(h, bu.payload(nil)); err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func hostileRecords(t testing.TB) []*Record {
 			Aliases: [][]byte{name, []byte(string(rune(len(label))) + label + "\x00")}, Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")},
 		}
 		bu.query(&e, reasons, []string{h})
-		bu.change(e.Time, h)
+		bu.change(e.Time, Change{Action: h, Actor: h, Text: h})
 	}
 	// The longest names, of octets that take four each to show, and as many of them as are kept.
 	long := []byte(strings.Repeat("\x3f"+strings.Repeat("\xff", 63), 3) + "\x3d" + strings.Repeat("\x01", 61) + "\x00")
@@ -318,7 +318,7 @@ func fuzzRecords(t testing.TB, name, alias []byte, text string, bits uint64, dur
 	}
 	bu := newBuilder()
 	bu.query(&e, []Reason{{text, text, text, text, text}, {"", text, "", text, ""}}, []string{text})
-	bu.change(e.Time, text)
+	bu.change(e.Time, Change{Action: text, Actor: text, Text: text})
 	bu.gap(gap{lost: bits, from: e.Time / 2, to: e.Time})
 	return blockOf(t, bu).records()
 }

@@ -44,10 +44,26 @@ const (
 	SourceUpstream Source = 5
 	SourceError    Source = 6 // no answer could be had: SERVFAIL, FORMERR …
 	SourceRefused  Source = 7 // the client or the question was turned away
+	SourceIgnored  Source = 8 // the packet was no query: too short, or itself a response
 )
 
 // String returns the word that a Record carries.
 func (s Source) String() string { return word(sources[:], uint8(s)) }
+
+// A Cause says why events are missing, or may be.
+type Cause uint8
+
+// The causes of gaps. Their numbers are part of the segment format.
+const (
+	CauseNone     Cause = 0 // not known: a version before causes has written
+	CauseOverload Cause = 1 // more events came than could be taken
+	CauseDisk     Cause = 2 // the disk did not take what was there, and memory filled
+	CauseCrash    Cause = 3 // a run did not end; how many events it had in hand is not known
+	CauseClock    Cause = 4 // the clock was set: nothing is missing but an order of time
+)
+
+// String returns the word that a Record carries.
+func (c Cause) String() string { return word(causes[:], uint8(c)) }
 
 // What a verdict's entry was found on. The numbers are part of the segment format.
 const (
@@ -67,8 +83,9 @@ const (
 var (
 	kinds      = [...]string{"", "query", "change", "gap"}
 	transports = [...]string{"", "udp", "tcp"}
-	sources    = [...]string{"", "sinkhole", "local", "cache", "stale", "upstream", "error", "refused"}
+	sources    = [...]string{"", "sinkhole", "local", "cache", "stale", "upstream", "error", "refused", "ignored"}
 	matches    = [...]string{"", "name", "alias", "address"}
+	causes     = [...]string{"", "overload", "disk", "crash", "clock"}
 )
 
 // word returns words[i], or "?" for a number that this version does not know.
@@ -102,9 +119,60 @@ func (r Reason) String() string {
 	return strings.Join(parts, ", ")
 }
 
+// A Change is an event that is no query: something was done to the state in
+// force, or by somebody to the server or its records.
+type Change struct {
+	Action string // what was done, for programs: ActionStart …; empty if it is none of those
+	Actor  string // who did it: "uid 1000"; empty for the server itself
+	Text   string // for people
+}
+
+// The actions of changes.
+const (
+	ActionStart           = "start"
+	ActionStop            = "stop"
+	ActionReload          = "reload"
+	ActionReloadRefused   = "reload-refused"
+	ActionList            = "list" // something new about a list, or done to it
+	ActionCacheFlush      = "cache-flush"
+	ActionExceptionAdd    = "exception-add"
+	ActionExceptionExtend = "exception-extend"
+	ActionExceptionRemove = "exception-remove"
+	ActionExceptionEnd    = "exception-end"
+	ActionExceptionsLost  = "exceptions-damaged"
+	ActionStore           = "store" // the store's own: damage, a new beginning, records that are missing
+
+	// Of those who read the records.
+	ActionSearch  = "read-search"
+	ActionExport  = "read-export"
+	ActionTail    = "read-tail"
+	ActionTop     = "read-top"
+	ActionVerify  = "read-verify"
+	ActionExplain = "read-explain"
+)
+
 // MaxAnswers is how many aliases, and how many addresses, an event keeps. Those
 // beyond are cut off.
 const MaxAnswers = 16
+
+// Bits are what the headers and options of query and answer say.
+type Bits uint16
+
+// The bits, in the order of how common they are. They are part of the segment format.
+const (
+	QueryRD Bits = 1 << iota
+	QueryEDNS
+	QueryDO
+	QueryAD
+	QueryCookie // of the client, alone or with one of ours
+	QueryCD
+	AnswerAA
+	AnswerTC
+	CookieValid // the query had a server cookie of ours
+	QueryECS    // the query told a client's network (RFC 7871)
+
+	bitsKnown = 1<<iota - 1
+)
 
 // An Event is what the query path hands to Log.Record, which copies all of it:
 // the caller may reuse the event and every slice in it at once.
@@ -132,6 +200,14 @@ type Event struct {
 	Dropped bool  // no answer was sent
 
 	Stripped bool // addresses or hints were taken out of the answer before it was sent
+
+	Port       uint16 // the client's
+	ID         uint16 // of the query's header
+	QuerySize  uint16 // octets of the packet; 0 if nothing is known of it, nor of ID, Port and Bits
+	AnswerSize uint16 // octets of the answer; 0 if none was sent
+	UDPSize    uint16 // that the client announced by EDNS
+	Version    uint8  // of its EDNS
+	Bits       Bits
 
 	Aliases  [][]byte     // alias targets in the answer, wire names; MaxAnswers are kept
 	Addrs    []netip.Addr // addresses in the answer; MaxAnswers are kept

@@ -188,7 +188,7 @@ func TestHitsSurviveAKillAsSegmentsDo(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		left := copyStore(t, content)
+		left := copyStore(t, content, b.dir)
 		kept, naive := stoppedHits(t, left, b.now)
 		same(t, "in what is left", kept, naive)
 		after := newBench(t, left)
@@ -324,9 +324,9 @@ func TestACommitThatOnlySeemedToFailIsCountedOnce(t *testing.T) {
 		}
 		b.record(b.now.Add(-time.Hour), 2, 0)
 		b.record(b.now, 1, 0)
-		b.w.take(false)
+		segments := closed(t, b.w)
 		st := b.log.store.Load()
-		if err := st.append(b.w.pending, b.w.roll(st).plan(b.w.pending)); err != nil {
+		if err := st.append(segments, b.w.roll(st).plan(segments)); err != nil {
 			t.Fatal(err)
 		}
 		b.seal()
@@ -426,11 +426,11 @@ func TestHitsAgreeWithANaiveCount(t *testing.T) {
 			"restart": func(*rapid.T) { reopen() },
 			"forget":  func(*rapid.T) { reopen(func() { rewriteHits(rt, b.dir, dropIfThere) }) },
 			"do not count": func(*rapid.T) { // as a version does that cannot
-				b.w.take(false)
-				if len(b.w.pending) > 0 {
-					if err := b.log.store.Load().append(b.w.pending, nil); err != nil {
+				if segments := closed(rt, b.w); len(segments) > 0 {
+					if err := b.log.store.Load().append(segments, nil); err != nil {
 						rt.Fatal(err)
 					}
+					b.log.sealer.committed()
 					reopen()
 				}
 			},

@@ -24,13 +24,16 @@ type Log struct {
 	full   atomic.Bool   // no slab is free, or the log has ended
 
 	mu      sync.Mutex
-	free    [][]byte // empty slabs; the last was used last
-	filled  [][]byte // slabs that the writer has not taken yet
+	free    []slab // empty ones; the last was used last
+	filled  []slab // those that the writer has not taken yet
+	given   uint64 // generation of the slab that was given out last
 	changes []change
-	gap     gap    // events lost since the writer last looked
-	lost    uint64 // events lost since Open
+	gaps    []gap  // events lost since the writer last looked
+	lost    uint64 // queries lost since Open
 	taken   uint64 // changes taken since Open; queries are counted in the shards
+	missed  uint64 // changes lost since Open
 	closed  bool
+	failing atomic.Bool // the last commit failed
 
 	tables sync.RWMutex
 	// Both tables only ever grow, so a copy of the slice header is a snapshot.
@@ -38,14 +41,22 @@ type Log struct {
 	reasonIDs map[Reason]uint32
 	labels    []string
 	labelIDs  map[string]uint32
+	texts     *texts
+
+	run runID
+	wal *wal // used by the writer only
 
 	store    atomic.Pointer[store] // nil after damage, until a new one could be made
 	unpacker *unpacker
-	sealer   *sealer // used by the writer only
+	sealer   *sealer            // used by the writer only
+	notary   *notary            // likewise
+	signing  chan chan struct{} // of those who wait for a checkpoint
+	over     chan struct{}      // closed when the log ends
 
 	status struct {
 		sync.Mutex
-		sealed    uint64 // events on disk since Open
+		written   uint64 // events on disk since Open
+		newest    uint64 // sequence number of the last record on disk, 0 is none
 		abandoned uint64 // events taken that never reached the disk
 		last      header // newest segment on disk
 		oldest    uint64 // number of the store's oldest segment; 0 is none
@@ -62,19 +73,20 @@ type Log struct {
 // A shard is where some of the callers of Record append.
 type shard struct {
 	mu    sync.Mutex
-	slab  []byte // nil when it has none
+	slab  slab // its b is nil when it has none
 	taken uint64
-	_     [128 - 40]byte // keeps shards off each other's cache lines
+	_     [128 - 56]byte // keeps shards off each other's cache lines
 }
 
-// A change is an event with a text of its own.
+// A change is a Change with its time, in nanoseconds since 1970.
 type change struct {
-	at   int64
-	text string
+	at int64
+	Change
 }
 
 const (
 	maxChanges   = 1024     // changes waiting for the writer
+	maxGaps      = 16       // gaps waiting for the writer; further events are counted in the last
 	maxText      = 64 << 10 // octets of a change's text
 	maxLabel     = 1 << 10  // octets of each text of a Reason, and of a Label
 	filesPrivate = 0o700
@@ -85,7 +97,9 @@ const (
 // damaged one gives a *DamageError if cfg.OnError is Fail; else it is moved
 // aside, named in a change record, and a new one begins.
 //
-// Nothing reaches the disk until Run is called.
+// What a run that did not end has left in its write-ahead file is committed to the
+// store at once, and recorded. What is recorded from now on reaches the disk when
+// Run is called.
 func Open(cfg Config) (*Log, error) {
 	cfg = cfg.withDefaults()
 	if cfg.Dir == "" {
@@ -99,12 +113,14 @@ func Open(cfg Config) (*Log, error) {
 		shards:    make([]shard, shardCount(cfg.Slabs)),
 		wake:      make(chan struct{}, 1),
 		kick:      make(chan struct{}, 1),
-		free:      make([][]byte, cfg.Slabs),
+		free:      make([]slab, cfg.Slabs),
+		signing:   make(chan chan struct{}),
+		over:      make(chan struct{}),
 		reasonIDs: make(map[Reason]uint32),
 		labelIDs:  make(map[string]uint32),
 	}
 	for i := range l.free {
-		l.free[i] = make([]byte, 0, cfg.SlabBytes)
+		l.free[i] = slab{number: uint32(i), b: make([]byte, 0, cfg.SlabBytes)}
 	}
 	var turn atomic.Uint32
 	l.near.New = func() any { return &l.shards[turn.Add(1)%uint32(len(l.shards))] }
@@ -113,11 +129,20 @@ func Open(cfg Config) (*Log, error) {
 	if l.unpacker, err = newUnpacker(); err != nil {
 		return nil, err
 	}
-	if l.sealer, err = newSealer(); err != nil {
+	if l.notary, err = openNotary(l); err != nil {
+		return nil, err
+	}
+	if l.sealer, err = newSealer(l.notary.key); err != nil {
 		return nil, err
 	}
 	if err := l.openStore(); err != nil {
 		return nil, err
+	}
+	if err := l.begin(); err != nil {
+		return nil, errors.Join(err, l.store.Load().close(), l.notary.close())
+	}
+	if err := l.notary.adopt(l.sealer.last.number); err != nil {
+		return nil, errors.Join(err, l.end(false))
 	}
 	return l, nil
 }
@@ -132,11 +157,11 @@ func shardCount(slabs int) int { return max(1, min(runtime.GOMAXPROCS(0), slabs/
 func (l *Log) Record(e *Event) bool {
 	size := slabSize(e)
 	s := l.shard()
-	if cap(s.slab)-len(s.slab) < size && !l.nextSlab(s, e.Time) {
+	if cap(s.slab.b)-len(s.slab.b) < size && !l.nextSlab(s, e.Time) {
 		s.mu.Unlock()
 		return false
 	}
-	s.slab = appendEvent(s.slab, e)
+	s.slab.b = appendEvent(s.slab.b, e)
 	s.taken++
 	s.mu.Unlock()
 	if !l.armed.Load() {
@@ -161,13 +186,16 @@ func (l *Log) nextSlab(s *shard, at int64) bool {
 	defer l.mu.Unlock()
 	if l.closed || len(l.free) == 0 {
 		l.lose(at)
+		l.lost++
 		return false
 	}
-	if len(s.slab) > 0 {
+	if len(s.slab.b) > 0 {
 		l.filled = append(l.filled, s.slab)
 	}
 	n := len(l.free) - 1
 	s.slab, l.free = l.free[n], l.free[:n]
+	l.given++
+	s.slab.generation = l.given
 	l.full.Store(n == 0)
 	if n < l.cfg.Slabs/2 {
 		signal(l.kick)
@@ -178,12 +206,18 @@ func (l *Log) nextSlab(s *shard, at int64) bool {
 // lose counts an event that could not be taken. l.mu is held.
 func (l *Log) lose(at int64) {
 	at = max(at, 0)
-	if l.gap.lost == 0 {
-		l.gap.from, l.gap.to = at, at
+	cause := CauseOverload
+	if l.failing.Load() {
+		cause = CauseDisk
 	}
-	l.gap.lost++
-	l.gap.from, l.gap.to = min(l.gap.from, at), max(l.gap.to, at)
-	l.lost++
+	n := len(l.gaps) - 1
+	if n < 0 || l.gaps[n].cause != cause && n+1 < maxGaps {
+		n = len(l.gaps)
+		l.gaps = append(l.gaps, gap{cause: cause, from: at, to: at})
+	}
+	g := &l.gaps[n]
+	g.lost++
+	g.from, g.to = min(g.from, at), max(g.to, at)
 }
 
 // arm tells the writer that there is something to seal.
@@ -201,31 +235,38 @@ func signal(c chan struct{}) {
 	}
 }
 
-// Change records text, cut to 64 KiB, as an event of its own: a start, a stop, a
-// reload. Like an event it is counted as lost if the log cannot take it.
-func (l *Log) Change(text string) {
+// Change records text as a change of no action in particular; see RecordChange.
+func (l *Log) Change(text string) { l.RecordChange(Change{Text: text}) }
+
+// RecordChange records c as an event of its own, its text cut to 64 KiB. Like a
+// query it is counted as lost if the log cannot take it, and then it is false.
+func (l *Log) RecordChange(c Change) bool {
 	at := l.cfg.Now().UnixNano()
 	l.mu.Lock()
-	if l.closed || len(l.changes) >= maxChanges {
-		l.lose(at)
+	ok := !l.closed && len(l.changes) < maxChanges
+	if ok {
+		l.change(at, c)
 	} else {
-		l.change(at, text)
+		l.lose(at)
+		l.missed++
 	}
 	l.mu.Unlock()
 	l.arm()
+	return ok
 }
 
 // change takes a change. l.mu is held.
-func (l *Log) change(at int64, text string) {
-	l.changes = append(l.changes, change{max(at, 0), until(text, maxText)})
+func (l *Log) change(at int64, c Change) {
+	c.Action, c.Actor, c.Text = until(c.Action, maxLabel), until(c.Actor, maxLabel), until(c.Text, maxText)
+	l.changes = append(l.changes, change{max(at, 0), c})
 	l.taken++
 }
 
-// note is Change for what the log has to say of itself, which it takes always.
+// note records what the log has to say of itself, which it takes always.
 func (l *Log) note(text string) {
 	at := l.cfg.Now().UnixNano()
 	l.mu.Lock()
-	l.change(at, text)
+	l.change(at, Change{Action: ActionStore, Text: text})
 	l.mu.Unlock()
 	l.arm()
 }
@@ -249,6 +290,7 @@ func (l *Log) Intern(r Reason) uint32 {
 		l.reasons = append(l.reasons, r)
 		n = uint32(len(l.reasons))
 		l.reasonIDs[r] = n
+		_ = l.texts.write(l.reasons, l.labels) // else the writer tries again, and says so
 	}
 	return n
 }
@@ -263,11 +305,22 @@ func (l *Log) Label(name string) uint32 {
 		l.labels = append(l.labels, name)
 		n = uint32(len(l.labels))
 		l.labelIDs[name] = n
+		_ = l.texts.write(l.reasons, l.labels)
 	}
 	return n
 }
 
-// Flush makes the writer commit now instead of at the interval, and returns when
+// syncTexts returns the tables, which are on disk then.
+func (l *Log) syncTexts() (reasons []Reason, labels []string, err error) {
+	l.tables.Lock()
+	defer l.tables.Unlock()
+	if err := l.texts.write(l.reasons, l.labels); err != nil {
+		return nil, nil, err
+	}
+	return l.reasons, l.labels, l.texts.sync()
+}
+
+// Flush makes the writer write now instead of at the interval, and returns when
 // every event that was taken before the call can be found by a Reader. It needs
 // Run; the error is that of ctx, of a commit that fails, or ErrClosed.
 func (l *Log) Flush(ctx context.Context) error {
@@ -277,7 +330,7 @@ func (l *Log) Flush(ctx context.Context) error {
 		sealed, ended := l.follow.sealed, l.follow.ended
 		l.follow.Unlock()
 		l.status.Lock()
-		done, err := l.status.sealed >= goal, l.status.err
+		done, err := l.status.written >= goal, l.status.err
 		l.status.Unlock()
 		switch {
 		case done:
@@ -296,11 +349,13 @@ func (l *Log) Flush(ctx context.Context) error {
 	}
 }
 
-// Stats tells how the log is doing. Every call of Record and Change since Open
-// is in Recorded or in Lost, never in both.
+// Stats tells how the log is doing. Every call of Record and RecordChange since
+// Open is in Recorded or in Lost, never in both, and so is what the log says of
+// itself: Recorded + Lost - Changes is how many calls of Record there were.
 type Stats struct {
 	Recorded  uint64        // events taken, on disk or pending
 	Lost      uint64        // events that could not be taken, or were pending when the log ended in failure
+	Changes   uint64        // of Recorded and Lost together, those that are no queries
 	Pending   uint64        // events taken that are not on disk yet
 	Segments  uint64        // segments in the store
 	LastSeq   uint64        // sequence number of the last record on disk
@@ -322,17 +377,18 @@ func (l *Log) Stats() Stats {
 	}
 	l.mu.Lock()
 	s.Recorded += l.taken
-	s.Lost = l.lost
+	s.Lost = l.lost + l.missed
+	s.Changes = l.taken + l.missed
 	l.mu.Unlock()
 
 	l.status.Lock()
 	s.Recorded -= l.status.abandoned
 	s.Lost += l.status.abandoned
-	s.Pending = s.Recorded - min(l.status.sealed, s.Recorded)
+	s.Pending = s.Recorded - min(l.status.written, s.Recorded)
 	if l.status.oldest != 0 {
 		s.Segments = l.status.last.number - l.status.oldest + 1
-		s.LastSeq = l.status.last.last()
 	}
+	s.LastSeq = l.status.newest
 	s.LastSeal = l.status.lastSeal
 	if l.status.err != nil {
 		s.LastError = l.status.err.Error()

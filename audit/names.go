@@ -8,6 +8,9 @@ import (
 	"unicode/utf8"
 )
 
+// NameString returns a wire name as records have it.
+func NameString(wire []byte) string { return nameString(wire) }
+
 // nameString returns the presentation form of a wire name: no final dot, "." for
 // the root, \DDD for every octet outside 0x21..0x7e and for dots and backslashes
 // inside a label (RFC 4343 §2.1). An empty name gives "". Octets that are no

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -20,6 +21,51 @@ func (l *Log) openStore() error {
 		return l.replace(damage)
 	}
 	return err
+}
+
+// begin commits what a run that did not end has left, and begins a run.
+func (l *Log) begin() error {
+	s, err := newSealer(l.sealer.key) // one of its own, for the numbers in what is left are not ours
+	if err != nil {
+		return err
+	}
+	s.last, s.digest, s.next = l.sealer.last, l.sealer.digest, l.sealer.next
+	left, err := readLeftover(l.cfg.Dir, s)
+	if err != nil {
+		return fmt.Errorf("open audit store: %w", err)
+	}
+	l.sealer.last, l.sealer.digest, l.sealer.next = s.last, s.digest, s.next
+	if len(left.segments) > 0 {
+		if err := l.store.Load().append(left.segments, nil); err != nil { // their hits are counted from them
+			return fmt.Errorf("open audit store: records of a run that did not end are still to be written to it: %w", err)
+		}
+		l.status.last = left.segments[len(left.segments)-1].header
+		if l.status.oldest == 0 {
+			l.status.oldest = left.segments[0].header.number
+		}
+	}
+	if l.status.oldest != 0 {
+		l.status.newest = l.status.last.last()
+	}
+	_, _ = rand.Read(l.run[:]) // does not fail, see crypto/rand
+	if l.texts, err = openTexts(l.cfg.Dir, l.run); err != nil {
+		return err
+	}
+	if l.wal, err = openWAL(l.cfg.Dir); err != nil {
+		l.texts.file.Close()
+		return err
+	}
+	if left.found {
+		now := max(l.cfg.Now().UnixNano(), 0)
+		l.gaps = append(l.gaps, gap{cause: CauseCrash, from: min(l.status.last.high, now), to: now})
+		l.arm()
+		l.cfg.Logger.Warn("the run before did not end", "records", left.records)
+	}
+	if left.cut != "" {
+		l.cfg.Logger.Error("audit records are missing", "error", left.cut)
+		l.note(left.cut)
+	}
+	return nil
 }
 
 // adopt proves the store's newest segments and makes the log go on behind them.

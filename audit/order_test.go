@@ -56,16 +56,16 @@ func TestByTimeAtTheEndsOfTime(t *testing.T) {
 
 // What happened to the log itself comes before the queries of the same time.
 func TestRecordsOfOneTimeAreInOrderOfKind(t *testing.T) {
-	s, err := newSealer()
+	s, err := newSealer(testKey(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	e := query(0, "192.0.2.7", "www.example")
 	slab := appendEvent(make([]byte, 0, maxEvent), e)
 	segments := s.seal(batch{
-		slabs:   [][]byte{slab, slab},
-		changes: []change{{e.Time, "first"}, {e.Time, "second"}},
-		gap:     gap{lost: 1, from: e.Time, to: e.Time},
+		slabs:   inMemory(slab, slab),
+		changes: []change{{e.Time, Change{Text: "first"}}, {e.Time, Change{Text: "second"}}},
+		gaps:    []gap{{lost: 1, from: e.Time, to: e.Time}},
 	}, nil, nil)
 	var got []string
 	for _, r := range decodeSegment(t, segments[0].bytes).records() {

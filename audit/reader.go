@@ -15,10 +15,12 @@ type Reader struct {
 	dir      string
 	unpacker *unpacker
 	own      *store // of a stopped log
+	left     []view // of a stopped one that did not end
 	log      *Log   // of a running one
 }
 
 // OpenReader opens the store of a stopped log in dir, without changing anything.
+// What a run that did not end has left in its write-ahead file is read too.
 // Other readers may have it open too. If a log is running on it the error has
 // ErrLocked in it; a store that cannot be opened gives a *DamageError.
 func OpenReader(dir string) (*Reader, error) {
@@ -31,7 +33,28 @@ func OpenReader(dir string) (*Reader, error) {
 		s.close()
 		return nil, err
 	}
-	return &Reader{dir: dir, unpacker: u, own: s}, nil
+	left, err := leftBehind(dir, s)
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	return &Reader{dir: dir, unpacker: u, own: s, left: left}, nil
+}
+
+// leftBehind returns what is left of a run behind the store's segments, if their
+// newest are whole.
+func leftBehind(dir string, st *store) ([]view, error) {
+	last, digest, err := st.tail()
+	if err != nil {
+		return nil, nil // whoever reads the store will find it
+	}
+	s, err := newSealer(nil)
+	if err != nil {
+		return nil, err
+	}
+	s.follow(last, digest, readHead(dir))
+	left, err := readLeftover(dir, s)
+	return left.views(), err
 }
 
 // Reader returns a reader of the running log's store. After the log's end it
@@ -58,25 +81,87 @@ func (r *Reader) store() (*store, error) {
 	return nil, errors.New("the audit log has no store at the moment: the damaged one was moved aside and a new one could not be made yet")
 }
 
+// views returns what is not in the store yet, the oldest first.
+func (r *Reader) views() []view {
+	if r.own != nil {
+		return r.left
+	}
+	return r.log.sealer.views()
+}
+
 // A scan is the state of one reader's walk over segments; it reuses its memory.
 type scan struct {
 	reader *Reader
 	brief  bool // no details are wanted
 	value  []byte
+	open   *view // what was found in place of value, if it is not in the store yet
 	buf    []byte
 	block  block
 	ended  bool  // the last segment and all behind it hold nothing
 	damage error // of segments that were passed over
 }
 
-// load decodes the segment in s.value as far as f needs. ok is false when the
+// previous is like that of the store, and following too, but they find what is not
+// in the store yet as well.
+func (s *scan) previous(st *store, before uint64, want func(*header) bool) (key uint64, ok bool, err error) {
+	views := s.reader.views()
+	for i := len(views) - 1; i >= 0; i-- {
+		h := &views[i].header
+		if h.first < before && (want == nil || want(h)) {
+			s.open = &views[i]
+			return h.first, true, nil
+		}
+		before = min(before, h.first)
+	}
+	s.open = nil
+	return st.previous(before, want, &s.value)
+}
+
+func (s *scan) following(st *store, from uint64, want func(*header) bool) (key uint64, ok bool, err error) {
+	views := s.reader.views() // before the store is looked at, which they go to
+	s.open = nil
+	if key, ok, err = st.following(from, want, &s.value); ok || err != nil {
+		return key, ok, err
+	}
+	for i := range views {
+		h := &views[i].header
+		if h.last() >= from && (want == nil || want(h)) {
+			s.open = &views[i]
+			return h.first, true, nil
+		}
+	}
+	return 0, false, nil
+}
+
+// after returns the sequence number behind the segment that was found.
+func (s *scan) after(key uint64) uint64 {
+	if s.open != nil {
+		return s.open.header.last() + 1
+	}
+	return after(s.value, key)
+}
+
+// payload returns what was found as it was before compression.
+func (s *scan) payload() (h header, payload []byte, err error) {
+	value := s.value
+	if s.open != nil {
+		if s.open.segment == nil {
+			return s.open.header, s.open.payload, nil
+		}
+		value = s.open.segment
+	}
+	h, _, payload, err = s.reader.unpacker.open(value, s.buf)
+	if err == nil && cap(payload) > cap(s.buf) { // else it is s.buf, with less room to be seen
+		s.buf = payload
+	}
+	return h, payload, err
+}
+
+// load decodes the segment that was found as far as f needs. ok is false when the
 // segment holds nothing for f, or is damaged, which s.damage then says.
 func (s *scan) load(st *store, key uint64, f *filter) (ok bool) {
-	h, _, payload, err := s.reader.unpacker.open(s.value, s.buf)
+	h, payload, err := s.payload()
 	if err == nil {
-		if cap(payload) > cap(s.buf) { // else it is s.buf, with less room to be seen
-			s.buf = payload
-		}
 		s.ended = f.ends(&h)
 		if err = s.block.dictionaries(h, payload); err == nil {
 			if !f.prepare(&s.block) {
@@ -131,9 +216,9 @@ func (s *scan) walk(ctx context.Context, f *filter, each func() (done bool, err 
 			ok  bool
 		)
 		if oldest {
-			key, ok, err = st.following(at, f.wantsOrEnds, &s.value)
+			key, ok, err = s.following(st, at, f.wantsOrEnds)
 		} else {
-			key, ok, err = st.previous(at, f.wantsOrEnds, &s.value)
+			key, ok, err = s.previous(st, at, f.wantsOrEnds)
 		}
 		if err != nil || !ok {
 			return errors.Join(s.damage, err)
@@ -142,7 +227,7 @@ func (s *scan) walk(ctx context.Context, f *filter, each func() (done bool, err 
 			if key > to {
 				return s.damage
 			}
-			at = after(s.value, key)
+			at = s.after(key)
 		}
 		if s.load(st, key, f) {
 			if done, err := each(); done || err != nil {
@@ -214,7 +299,7 @@ func (l *Log) Follow(ctx context.Context, q Query, from uint64, emit func(*Recor
 				key uint64
 				ok  bool
 			)
-			if key, ok, err = st.following(from, nil, &s.value); err == nil && ok {
+			if key, ok, err = s.following(st, from, nil); err == nil && ok {
 				if s.load(st, key, f) {
 					if done, err := s.emit(f, &n, from, emit); done || err != nil {
 						return err
@@ -223,7 +308,7 @@ func (l *Log) Follow(ctx context.Context, q Query, from uint64, emit func(*Recor
 				if s.damage != nil {
 					return s.damage
 				}
-				from = after(s.value, key)
+				from = s.after(key)
 				continue
 			}
 		}
@@ -247,8 +332,5 @@ func (r *Reader) replaced(st *store) bool { return st == nil || r.log.store.Load
 func (l *Log) newest() uint64 {
 	l.status.Lock()
 	defer l.status.Unlock()
-	if l.status.oldest == 0 {
-		return 0
-	}
-	return l.status.last.last()
+	return l.status.newest
 }

@@ -32,7 +32,7 @@ type Record struct {
 	Entry     string  `json:"entry,omitempty"`      // track.example, =track.example, *.track.example, 192.0.2.1 or 192.0.2.0/24
 	MatchedOn string  `json:"matched_on,omitempty"` // name, alias, address
 
-	Source   string   `json:"source,omitempty"` // sinkhole, local, cache, stale, upstream, error, refused
+	Source   string   `json:"source,omitempty"` // sinkhole, local, cache, stale, upstream, error, refused, ignored
 	Rcode    string   `json:"rcode,omitempty"`  // NOERROR, NXDOMAIN …, or RCODE24
 	EDE      *int32   `json:"ede,omitempty"`    // info code, RFC 8914
 	Dropped  bool     `json:"dropped,omitempty"`
@@ -42,9 +42,39 @@ type Record struct {
 	Duration int64    `json:"duration_us,omitempty"` // microseconds from arrival to answer, rounded up
 	Revision uint64   `json:"revision,omitempty"`
 
-	Text string `json:"text,omitempty"` // of a change; hostile octets are escaped as in names
+	Packet *Packet `json:"packet,omitempty"` // of a query; nil if a version before it has written
 
-	Lost uint64    `json:"lost,omitempty"` // of a gap: how many events were lost
-	From time.Time `json:"from,omitzero"`  // of a gap: when the first of them came
-	To   time.Time `json:"to,omitzero"`    // of a gap: when the last of them came
+	Action string `json:"action,omitempty"` // of a change: start, stop, reload, read-search …
+	Actor  string `json:"actor,omitempty"`  // of a change: who did it, "uid 1000"; empty for the server itself
+	Text   string `json:"text,omitempty"`   // of a change; hostile octets are escaped as in names
+
+	Cause string    `json:"cause,omitempty"` // of a gap: overload, disk, crash, clock
+	Lost  uint64    `json:"lost,omitempty"`  // of a gap: how many events were lost; of cause crash 0, which says that it is not known
+	From  time.Time `json:"from,omitzero"`   // of a gap: when the first of them came; of cause clock, what the clock was set from
+	To    time.Time `json:"to,omitzero"`     // of a gap: when the last of them came; of cause clock, what it was set to
+}
+
+// A Packet is what is known of a query's packets beside the question.
+type Packet struct {
+	Port       uint16 `json:"port"` // the client's
+	ID         uint16 `json:"id"`
+	QuerySize  uint16 `json:"query_octets"`
+	AnswerSize uint16 `json:"answer_octets,omitempty"` // 0: there was none
+
+	RD bool `json:"rd,omitempty"` // flags of the query
+	AD bool `json:"ad,omitempty"`
+	CD bool `json:"cd,omitempty"`
+	AA bool `json:"aa,omitempty"` // flags of the answer
+	TC bool `json:"tc,omitempty"`
+
+	EDNS *EDNS `json:"edns,omitempty"` // of the query
+}
+
+// EDNS is what a query's OPT record says.
+type EDNS struct {
+	Version uint8  `json:"version,omitempty"`
+	UDPSize uint16 `json:"udp_size"`
+	DO      bool   `json:"do,omitempty"`
+	Cookie  string `json:"cookie,omitempty"` // valid: with a server cookie of ours; else client
+	ECS     bool   `json:"ecs,omitempty"`    // it told a client's network (RFC 7871)
 }

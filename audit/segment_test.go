@@ -88,9 +88,9 @@ func sample() batch {
 		slab = appendEvent(append(make([]byte, 0, len(slab)+maxEvent), slab...), &events[i])
 	}
 	return batch{
-		slabs:   [][]byte{slab},
-		changes: []change{{at - 1000, "start of revision 7\n\x1b]0;x\a"}, {at + 2500, "=reload"}},
-		gap:     gap{lost: 12, from: at + 100, to: at + 2600},
+		slabs:   inMemory(slab),
+		changes: []change{{at - 1000, Change{Text: "start of revision 7\n\x1b]0;x\a"}}, {at + 2500, Change{Text: "=reload"}}},
+		gaps:    []gap{{lost: 12, from: at + 100, to: at + 2600}},
 	}
 }
 
@@ -112,14 +112,53 @@ func laterSample() batch {
 		change()
 		slab = appendEvent(append(make([]byte, 0, len(slab)+maxEvent), slab...), &e)
 	}
-	return batch{slabs: [][]byte{slab}}
+	return batch{slabs: inMemory(slab)}
+}
+
+// packetSample has what version 2 took up: packets, times that are not in order, who
+// did what, and causes.
+func packetSample() batch {
+	at := epoch.UnixNano()
+	e := Event{
+		Time: at, Client: netip.MustParseAddr("192.0.2.7"), Transport: UDP, Name: wire("www.shop.example"), Type: 1, Class: 1,
+		Reason: 2, Source: SourceCache, EDE: -1, Duration: 9000, Revision: 7,
+		Port: 5353, ID: 0xbeef, QuerySize: 34, AnswerSize: 50, Bits: QueryRD,
+	}
+	var slab []byte
+	for _, change := range []func(){
+		func() {},
+		func() {
+			e.QuerySize, e.Bits, e.UDPSize = 34+11, QueryRD|QueryEDNS|QueryDO|QueryAD|AnswerTC, 4096
+		},
+		func() {
+			e.QuerySize, e.Bits, e.UDPSize, e.Version = 34+11+28+12, bitsKnown, 512, 1
+		},
+		func() { e.Bits, e.Version = QueryEDNS|QueryCookie|QueryCD|AnswerAA, 0 },
+		func() { // a packet that is no query
+			e = Event{Time: at, Client: e.Client, Transport: TCP, Source: SourceIgnored, EDE: -1, Dropped: true, Port: 65535, QuerySize: 3}
+		},
+		func() { e.Port, e.QuerySize, e.AnswerSize, e.ID = 0, math.MaxUint16, math.MaxUint16, math.MaxUint16 },
+	} {
+		change()
+		slab = appendEvent(append(make([]byte, 0, len(slab)+maxEvent), slab...), &e)
+	}
+	return batch{
+		slabs:   inMemory(slab),
+		changes: []change{{at + 10, Change{ActionSearch, "uid 1000", "records read: client 192.0.2.7"}}, {at + 20, Change{Action: ActionStop}}},
+		gaps: []gap{
+			{CauseOverload, 12, at + 100, at + 2600},
+			{CauseDisk, 1, at + 2700, at + 2700},
+			{CauseCrash, 0, at - 100, at + 5000},
+			{CauseClock, 0, at + 9000, at},
+		},
+	}
 }
 
 func sealSample(t testing.TB) sealed { return sealBatch(t, sample()) }
 
 func sealBatch(t testing.TB, b batch) sealed {
 	t.Helper()
-	s, err := newSealer()
+	s, err := newSealer(testKey(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,14 +202,19 @@ func (b *block) records() (out []*Record) {
 	return out
 }
 
-// The golden segments are the promise that what was written once can be read for ever.
+// The golden segments are the promise that what was written once can be read for
+// ever. What version 1 has is not written any more, and reads as the same records.
 func TestGoldenSegment(t *testing.T) {
-	t.Run("first", func(t *testing.T) { goldenSegment(t, sample(), "segment-v1.hex", "sample") })
-	t.Run("later", func(t *testing.T) { goldenSegment(t, laterSample(), "segment-v1-later.hex", "sample-later") })
+	goldenRecords(t, "segment-v1.hex", "sample")
+	goldenRecords(t, "segment-v1-later.hex", "sample-later")
+	goldenSegment(t, sample(), "segment-v2.hex", "sample")
+	goldenSegment(t, laterSample(), "segment-v2-later.hex", "sample-later")
+	goldenSegment(t, packetSample(), "segment-v2-packets.hex", "sample-packets")
 }
 
 // goldenSegment holds the segment of a batch, and its records in each encoding, against files.
 func goldenSegment(t *testing.T, batch batch, file, records string) {
+	t.Helper()
 	segment := sealBatch(t, batch)
 	if *update {
 		golden(t, file, []byte(hex.Dump(segment.bytes)))
@@ -180,11 +224,9 @@ func goldenSegment(t *testing.T, batch batch, file, records string) {
 	if d := cmp.Diff(payload.records(), b.records(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
 		t.Errorf("a second round differs:\n%s", d)
 	}
-	stored := readDump(t, filepath.Join("testdata", file))
-	for format := range encodings {
-		golden(t, records+"."+format, encodeAll(t, format, decodeSegment(t, stored).records()))
-	}
+	goldenRecords(t, file, records)
 	// The layout (all but zstd's choice of encoding) must still be what it was.
+	stored := readDump(t, filepath.Join("testdata", file))
 	was, err := openPayload(stored)
 	if err != nil {
 		t.Fatal(err)
@@ -195,6 +237,15 @@ func goldenSegment(t *testing.T, batch batch, file, records string) {
 	}
 	if !bytes.Equal(was, is) || !bytes.Equal(stored[:headerSize], segment.bytes[:headerSize]) {
 		t.Errorf("the same batch is laid out differently than in testdata/%s: that is a new format version", file)
+	}
+}
+
+// goldenRecords holds the records of a stored segment, in each encoding, against files.
+func goldenRecords(t *testing.T, file, records string) {
+	t.Helper()
+	stored := readDump(t, filepath.Join("testdata", file))
+	for format := range encodings {
+		golden(t, records+"."+format, encodeAll(t, format, decodeSegment(t, stored).records()))
 	}
 }
 
@@ -241,7 +292,8 @@ func newBuilderFrom(b *block) *block {
 		r := &b.rows[i]
 		switch r.kind {
 		case KindChange:
-			bu.change(r.time, b.text(r.extra))
+			c := b.changes[r.extra]
+			bu.change(r.time, Change{b.text(c.action), b.text(c.actor), b.text(c.text)})
 			continue
 		case KindGap:
 			bu.gap(b.gaps[r.extra])
@@ -253,6 +305,7 @@ func newBuilderFrom(b *block) *block {
 			EntryScope: r.scope, EntryAlias: r.alias, Source: r.source, Rcode: r.rcode, EDE: r.ede,
 			Dropped: r.flags&flagDropped != 0, Stripped: r.flags&flagStripped != 0, Upstream: r.upstream, Revision: r.revision,
 			Duration: int64(min(r.duration, math.MaxInt64/1000) * 1000),
+			Port:     r.port, ID: r.id, QuerySize: r.querySize, AnswerSize: r.answerSize, UDPSize: r.udpSize, Version: r.version, Bits: r.bits,
 		}
 		for _, a := range b.aliases(r) {
 			e.Aliases = append(e.Aliases, b.names[a])
@@ -263,6 +316,7 @@ func newBuilderFrom(b *block) *block {
 		bu.query(&e, reasons, b.strings)
 	}
 	h := b.header
+	h.version = segmentVersion
 	h.min, h.max, h.lost, h.count = bu.min, bu.max, bu.lost, bu.rows
 	out := new(block)
 	payload := bu.payload(nil)
@@ -277,10 +331,25 @@ func newBuilderFrom(b *block) *block {
 
 func TestEveryFlippedBitOfASegmentIsFound(t *testing.T) {
 	segment := sealSample(t).bytes
+	key, err := ParsePublicKey(testKey(t).public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed := func() bool {
+		h, err := readHeader(segment)
+		if err != nil {
+			return false
+		}
+		tail := readTail(&h, segment)
+		return key.signed(leafHash(tail.leaf(segment)), tail.signature)
+	}
+	if !signed() {
+		t.Fatal("the segment is not signed")
+	}
 	for i := range segment {
 		for bit := range 8 {
 			segment[i] ^= 1 << bit
-			if _, err := openBlock(segment); err == nil {
+			if _, err := openBlock(segment); err == nil && signed() {
 				t.Fatalf("octet %d bit %d: not found", i, bit)
 			}
 			segment[i] ^= 1 << bit
@@ -293,9 +362,12 @@ func TestEveryFlippedBitOfASegmentIsFound(t *testing.T) {
 
 func TestAnUnknownVersionIsRefused(t *testing.T) {
 	segment := sealSample(t).bytes
-	segment[5] = 2
-	if _, err := readHeader(segment); err == nil || err.Error() != "its format version is 2, this program reads 1" {
-		t.Error(err)
+	for _, v := range []byte{0, 3, 255} {
+		segment[5] = v
+		want := fmt.Sprintf("its format version is %d, this program reads those up to 2", v)
+		if _, err := readHeader(segment); err == nil || err.Error() != want {
+			t.Error(err)
+		}
 	}
 }
 
@@ -323,6 +395,12 @@ func TestRoundTrip(t *testing.T) {
 			Duration: rapid.Int64Range(0, math.MaxInt64/1000).Draw(t, "duration") * 1000,
 			Aliases:  rapid.SliceOfN(name, 0, MaxAnswers).Draw(t, "aliases"),
 			Addrs:    rapid.SliceOfN(addr, 0, MaxAnswers).Draw(t, "addrs"),
+			Port:     rapid.Uint16().Draw(t, "port"), ID: rapid.Uint16().Draw(t, "id"),
+			QuerySize: rapid.Uint16().Draw(t, "query size"), AnswerSize: rapid.Uint16().Draw(t, "answer size"),
+			Bits: Bits(rapid.Uint16Max(bitsKnown).Draw(t, "bits")),
+		}
+		if e.Bits&QueryEDNS != 0 {
+			e.UDPSize, e.Version = rapid.Uint16().Draw(t, "udp size"), rapid.Byte().Draw(t, "version")
 		}
 		if rapid.Bool().Draw(t, "has client") {
 			e.Client = addr.Draw(t, "client")
@@ -335,12 +413,12 @@ func TestRoundTrip(t *testing.T) {
 		for i := range events {
 			slab = appendEvent(append(make([]byte, 0, len(slab)+slabSize(&events[i])), slab...), &events[i])
 		}
-		s, err := newSealer()
+		s, err := newSealer(testKey(t))
 		if err != nil {
 			t.Fatal(err)
 		}
 		s.next = 1
-		segments := s.seal(batch{slabs: [][]byte{slab}}, sampleReasons, sampleLabels)
+		segments := s.seal(batch{slabs: inMemory(slab)}, sampleReasons, sampleLabels)
 		b, err := openBlock(segments[0].bytes)
 		if err != nil {
 			t.Fatal(err)
@@ -365,6 +443,7 @@ func sameEvent(b *block, r *row, e *Event) bool {
 		r.time, r.transport, string(b.names[r.name]), r.typ, r.class, r.flags&flagBlocked != 0, b.reason(r.reason),
 		b.reason(r.observed), r.on, r.off, r.scope, r.alias, r.source, r.rcode, r.ede, r.flags&flagDropped != 0, r.flags&flagStripped != 0,
 		b.text(r.upstream), r.revision, int64(r.duration), b.addrs[r.client], len(b.aliases(r)), len(b.answers(r)),
+		r.port, r.id, r.querySize, r.answerSize, r.udpSize, r.version, r.bits,
 	}
 	for _, a := range b.aliases(r) {
 		got = append(got, string(b.names[a]))
@@ -390,6 +469,7 @@ func sameEvent(b *block, r *row, e *Event) bool {
 		e.Time, e.Transport, string(e.Name), e.Type, e.Class, e.Blocked, reason(e.Reason), observed, e.On, e.EntryOff,
 		e.EntryScope, e.EntryAlias, e.Source, e.Rcode, e.EDE, e.Dropped, e.Stripped, append([]string{""}, sampleLabels...)[e.Upstream],
 		e.Revision, e.Duration / 1000, e.Client, len(e.Aliases), len(e.Addrs),
+		e.Port, e.ID, e.QuerySize, e.AnswerSize, e.UDPSize, e.Version, e.Bits,
 	}
 	for _, a := range e.Aliases {
 		want = append(want, string(a))
@@ -401,7 +481,7 @@ func sameEvent(b *block, r *row, e *Event) bool {
 }
 
 func TestLargeBatchesAreSplit(t *testing.T) {
-	s, err := newSealer()
+	s, err := newSealer(testKey(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -413,7 +493,7 @@ func TestLargeBatchesAreSplit(t *testing.T) {
 		e.Name[1] = byte('a' + i%26)
 		slab = append(slab, appendEvent(make([]byte, 0, maxEvent), e)...)
 	}
-	segments := s.seal(batch{slabs: [][]byte{slab}}, nil, nil)
+	segments := s.seal(batch{slabs: inMemory(slab)}, nil, nil)
 	if len(segments) != 2 || segments[0].header.count != maxRows || segments[1].header.count != 10 {
 		t.Fatalf("%d segments", len(segments))
 	}
@@ -429,7 +509,7 @@ func TestLargeBatchesAreSplit(t *testing.T) {
 		}
 		slab = append(slab, appendEvent(make([]byte, 0, maxEvent), e)...)
 	}
-	for i, seg := range s.seal(batch{slabs: [][]byte{slab}}, nil, nil) {
+	for i, seg := range s.seal(batch{slabs: inMemory(slab)}, nil, nil) {
 		if seg.header.size > sealBytes+1<<20 {
 			t.Errorf("segment %d has a payload of %d octets", i, seg.header.size)
 		}
@@ -460,10 +540,14 @@ func FuzzPayload(f *testing.F) {
 		f.Fatal(err)
 	}
 	h := segment.header
-	f.Add(h.count, h.lost, h.min, h.max, payload)
-	f.Fuzz(func(t *testing.T, count uint32, lost uint64, earliest, latest int64, payload []byte) {
+	f.Add(true, h.count, h.lost, h.min, h.max, payload)
+	f.Fuzz(func(t *testing.T, current bool, count uint32, lost uint64, earliest, latest int64, payload []byte) {
 		b := new(block)
-		h := header{number: 1, first: 1, count: count % 1000, lost: lost, min: earliest, max: latest}
+		version := uint16(1)
+		if current {
+			version = segmentVersion
+		}
+		h := header{version: version, number: 1, first: 1, count: count % 1000, lost: lost, min: earliest, max: latest}
 		if b.dictionaries(h, payload) != nil || b.decode(true) != nil {
 			return
 		}
@@ -478,6 +562,7 @@ func FuzzPayload(f *testing.F) {
 		for i, want := range b.rows {
 			want.transport, want.class, want.on, want.off, want.scope, want.alias, want.source = 0, 0, 0, 0, 0, 0, 0
 			want.rcode, want.ede, want.upstream, want.duration, want.revision = 0, 0, 0, 0, 0
+			want.id, want.port, want.querySize, want.answerSize, want.udpSize, want.version, want.bits = 0, 0, 0, 0, 0, 0, 0
 			if brief.rows[i] != want {
 				t.Fatalf("without details: %+v, want %+v", brief.rows[i], want)
 			}

@@ -6,16 +6,22 @@ import (
 )
 
 // A slab holds events one behind the other in a form that Record can write in
-// one pass without allocating: slabFixed octets, little-endian, then the name,
-// the aliases and the addresses, the last two each behind one octet of length.
-// It never leaves the process.
-const slabFixed = 79
+// one pass without allocating; doc.go has their layout. A write-ahead file holds
+// them in the same form.
+type slab struct {
+	number     uint32 // of the slab among those of its run
+	generation uint64 // how often slabs have been given out in its run, this time included
+	b          []byte // what is used of it
+}
+
+// slabFixed is how many octets of an event come before its name.
+const slabFixed = 96
 
 // maxName is the longest wire name, RFC 1035 §3.1.
 const maxName = 255
 
-// maxEvent is the most that one event takes in a slab.
-const maxEvent = slabFixed + maxName + MaxAnswers*(1+maxName) + MaxAnswers*(1+16)
+// maxEvent is the most that one event takes in a slab, a multiple of four.
+const maxEvent = (slabFixed + maxName + MaxAnswers*(1+maxName) + MaxAnswers*(1+16) + 3) &^ 3
 
 const (
 	flagBlocked = 1 << iota
@@ -48,7 +54,7 @@ func slabSize(e *Event) int {
 	for _, a := range e.Addrs[:min(len(e.Addrs), MaxAnswers)] {
 		n += 1 + a.BitLen()/8
 	}
-	return n
+	return (n + 3) &^ 3
 }
 
 // appendEvent copies e behind b, which must have slabSize(e) octets of room.
@@ -57,7 +63,7 @@ func appendEvent(b []byte, e *Event) []byte {
 	b = b[:start+slabFixed]
 	p := b[start:]
 	le := binary.LittleEndian
-	p[2], p[3] = uint8(e.Transport), e.flags()
+	p[92], p[93], p[94], p[95] = uint8(e.Transport), e.flags(), 0, 0
 	p[4], p[5], p[6], p[7] = e.On, e.EntryOff, e.EntryScope, e.EntryAlias
 	le.PutUint64(p[8:], uint64(max(e.Time, 0)))
 	le.PutUint16(p[16:], e.Type)
@@ -73,6 +79,13 @@ func appendEvent(b []byte, e *Event) []byte {
 	client := e.Client.As16()
 	copy(p[56:], client[:])
 	le.PutUint32(p[72:], e.Group)
+	le.PutUint16(p[79:], e.Port)
+	le.PutUint16(p[81:], e.ID)
+	le.PutUint16(p[83:], e.QuerySize)
+	le.PutUint16(p[85:], e.AnswerSize)
+	le.PutUint16(p[87:], e.UDPSize)
+	le.PutUint16(p[89:], uint16(e.Bits))
+	p[91] = e.Version
 
 	name := e.Name[:min(len(e.Name), maxName)]
 	aliases := e.Aliases[:min(len(e.Aliases), MaxAnswers)]
@@ -87,7 +100,10 @@ func appendEvent(b []byte, e *Event) []byte {
 	for _, a := range addrs {
 		b = appendAddr(b, a)
 	}
-	le.PutUint16(b[start:], uint16(len(b)-start))
+	for len(b)&3 != 0 { // b begins at a multiple of four
+		b = append(b, 0)
+	}
+	le.PutUint32(b[start:], uint32(len(b)-start))
 	return b
 }
 
@@ -95,16 +111,18 @@ func appendEvent(b []byte, e *Event) []byte {
 // returns how many octets that event takes. e's own slices are reused.
 func readEvent(e *Event, b []byte) int {
 	le := binary.LittleEndian
-	n := int(le.Uint16(b))
+	n := int(le.Uint32(b))
 	p := b[:n]
 	e.Time, e.Duration = int64(le.Uint64(p[8:])), int64(le.Uint64(p[40:]))
-	e.Transport, e.Source = Transport(p[2]), Source(p[22])
-	e.Blocked, e.Dropped, e.Stripped = p[3]&flagBlocked != 0, p[3]&flagDropped != 0, p[3]&flagStripped != 0
+	e.Transport, e.Source = Transport(p[92]), Source(p[22])
+	e.Blocked, e.Dropped, e.Stripped = p[93]&flagBlocked != 0, p[93]&flagDropped != 0, p[93]&flagStripped != 0
 	e.On, e.EntryOff, e.EntryScope, e.EntryAlias = p[4], p[5], p[6], p[7]
 	e.Type, e.Class, e.Rcode = le.Uint16(p[16:]), le.Uint16(p[18:]), le.Uint16(p[20:])
 	e.EDE = int32(le.Uint32(p[24:]))
 	e.Reason, e.Observed, e.Upstream = le.Uint32(p[28:]), le.Uint32(p[32:]), le.Uint32(p[36:])
 	e.Revision, e.Group = le.Uint64(p[48:]), le.Uint32(p[72:])
+	e.Port, e.ID, e.QuerySize, e.AnswerSize = le.Uint16(p[79:]), le.Uint16(p[81:]), le.Uint16(p[83:]), le.Uint16(p[85:])
+	e.UDPSize, e.Bits, e.Version = le.Uint16(p[87:]), Bits(le.Uint16(p[89:])), p[91]
 	switch p[23] {
 	case 4:
 		e.Client = netip.AddrFrom4([4]byte(p[68:72]))
@@ -132,7 +150,40 @@ func readEvent(e *Event, b []byte) int {
 
 // eventTime returns the time of the first event in b and how many octets it takes.
 func eventTime(b []byte) (at int64, size int) {
-	return int64(binary.LittleEndian.Uint64(b[8:])), int(binary.LittleEndian.Uint16(b))
+	return int64(binary.LittleEndian.Uint64(b[8:])), int(binary.LittleEndian.Uint32(b))
+}
+
+// wholeEvents returns how many octets at the beginning of b are events that
+// readEvent can read. What a file holds is not to be believed.
+func wholeEvents(b []byte) int {
+	at := 0
+	for len(b)-at >= slabFixed {
+		n := binary.LittleEndian.Uint32(b[at:])
+		if n < slabFixed || n > maxEvent || n&3 != 0 || int(n) > len(b)-at || !wholeEvent(b[at:at+int(n)]) {
+			break
+		}
+		at += int(n)
+	}
+	return at
+}
+
+// wholeEvent says whether the parts of p, one event, are where they should be.
+func wholeEvent(p []byte) bool {
+	if int64(binary.LittleEndian.Uint64(p[8:])) < 0 || p[77] > MaxAnswers || p[78] > MaxAnswers {
+		return false
+	}
+	at := slabFixed + int(p[76])
+	for i := range int(p[77]) + int(p[78]) {
+		if at >= len(p) {
+			return false
+		}
+		n := int(p[at])
+		if i >= int(p[77]) && n != 0 && n != 4 && n != 16 {
+			return false
+		}
+		at += 1 + n
+	}
+	return at <= len(p) && len(p)-at < 4
 }
 
 // appendAddr appends a as one octet of length (0, 4 or 16) and its octets.

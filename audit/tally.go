@@ -6,8 +6,8 @@ import (
 )
 
 // A tally counts how often each list decided and was observed in the records of
-// one segment, hour by hour. Records must come in order of their time; adding one
-// costs a few table reads.
+// one segment, hour by hour. Adding one costs a few table reads, as long as records
+// come in the order of their hours.
 type tally struct {
 	begin  int64     // of the hour being counted, in nanoseconds since 1970
 	listOf []uint32  // by number of a reason: the list it names, counted from one; 0 is none
@@ -83,7 +83,8 @@ func (t *tally) flush() {
 	t.hours = append(t.hours, hourHits{hourOf(t.begin), lists})
 }
 
-// take returns what was counted since the last take.
+// take returns what was counted since the last take. An hour that records came back
+// to is there more than once.
 func (t *tally) take() []hourHits {
 	t.flush()
 	hours := t.hours

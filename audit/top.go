@@ -142,11 +142,11 @@ func (t *topper) count(b *block) {
 		if !ok {
 			n = uint32(len(t.spans))
 			t.local[k] = n
-			t.spans = append(t.spans, localSpan{k, span{first: r.time}})
+			t.spans = append(t.spans, localSpan{k, span{first: r.time, last: r.time}})
 		}
 		s := &t.spans[n]
 		s.count++
-		s.last = r.time
+		s.first, s.last = min(s.first, r.time), max(s.last, r.time)
 	}
 	for i := range t.spans {
 		s := &t.spans[i]

@@ -251,8 +251,8 @@ func TestGoldenTop(t *testing.T) {
 	}
 	for _, b := range []batch{sample(), laterSample()} {
 		var e Event
-		for slab := b.slabs[0]; len(slab) > 0; {
-			slab = slab[readEvent(&e, slab):]
+		for events := b.slabs[0].b; len(events) > 0; {
+			events = events[readEvent(&e, events):]
 			l.Record(&e)
 		}
 	}

@@ -3,7 +3,6 @@ package audit
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,50 +16,81 @@ const slowCommit = time.Second
 // before a change record says so.
 const clockStep = 2 * time.Second
 
+// witnessPatience is how long the end of the log waits for witnesses.
+const witnessPatience = 2 * time.Second
+
 // lossTold is how often at most the operator hears of losses.
 const lossTold = time.Minute
 
-// Run seals and commits what was recorded until ctx ends, then once more, and
+// Run writes and commits what was recorded until ctx ends, then once more, and
 // closes the store. It is the store's only writer and must be called once. A
-// commit that fails is tried again at every interval, meanwhile events wait in
+// write that fails is tried again at every interval, meanwhile events wait in
 // the slabs. Run returns an error if events could not be written at the end, or
 // if the store is damaged and Config.OnError is Fail.
 func (l *Log) Run(ctx context.Context) error {
 	w := &writer{log: l, seen: l.cfg.Now()}
+	witnesses, stop := context.WithCancel(context.WithoutCancel(ctx))
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		l.notary.watch(witnesses)
+	}()
 	err := w.run(ctx)
 	if err != nil {
 		w.abandon()
 	}
-	return errors.Join(err, l.end())
+	if _, ok := l.notary.due(time.Now()); ok {
+		l.notary.checkpoint(l.cfg.Now())
+	}
+	stop()
+	select {
+	case <-watched:
+	case <-time.After(witnessPatience):
+		l.cfg.Logger.Error("a witness did not take the last audit checkpoint in time")
+	}
+	return errors.Join(err, l.end(err == nil))
 }
 
-// Close closes the store of a log whose Run was never called.
+// Close ends a log whose Run was never called, and writes what it holds.
 func (l *Log) Close() error {
-	l.mu.Lock()
-	l.closed = true
-	l.full.Store(true)
-	l.mu.Unlock()
-	return l.end()
+	w := &writer{log: l, seen: l.cfg.Now()}
+	err := w.step(true)
+	w.closeHead()
+	return errors.Join(err, l.end(err == nil))
 }
 
-// end closes the store and lets the followers go.
-func (l *Log) end() error {
+// end closes the store and lets the followers go. If all is in the store, nothing
+// stays beside it.
+func (l *Log) end(whole bool) error {
 	l.follow.Lock()
-	if !l.follow.ended {
+	ended := l.follow.ended
+	if !ended {
 		l.follow.ended = true
+		close(l.over)
 		close(l.follow.sealed)
 	}
 	l.follow.Unlock()
-	if s := l.store.Load(); s != nil {
-		return s.close()
+	if ended {
+		return nil
 	}
-	return nil
+	l.tables.Lock()
+	errs := []error{l.wal.file.Close(), l.texts.file.Close(), l.notary.close()}
+	l.tables.Unlock()
+	if whole {
+		errs = append(errs, removeAhead(l.cfg.Dir)) // while the store's lock is held
+	}
+	if s := l.store.Load(); s != nil {
+		errs = append(errs, s.close())
+	}
+	return errors.Join(errs...)
 }
 
 // A writer is the state of Run.
 type writer struct {
 	log     *Log
-	pending []sealed  // made but not committed; the next batch waits for them
+	pending *batch    // taken and sorted but not written; nil is none
+	events  uint64    // written, but not told of yet
+	opened  time.Time // when the open block got its first record
 	taken   time.Time // when the last batch was taken, by the monotonic clock
 	seen    time.Time // Config.Now at the last batch
 	warned  time.Time // when a loss was last logged
@@ -71,31 +101,45 @@ type writer struct {
 
 func (w *writer) run(ctx context.Context) error {
 	l := w.log
-	timer := time.NewTimer(0)
+	timer, block := time.NewTimer(0), time.NewTimer(0)
 	<-timer.C
+	<-block.C
 	defer func() {
 		timer.Stop()
-		if w.head != nil {
-			w.head.Close()
-		}
+		block.Stop()
+		w.closeHead()
 	}()
 	if s := l.store.Load(); s != nil {
 		w.roll(s) // finds out whether there is something to be counted again
 	}
-	var recount <-chan time.Time
+	var recount, sign <-chan time.Time
 	// The last quarter of the interval is left to the commit.
 	wait := l.cfg.Interval - l.cfg.Interval/4
+	failed := false
 	for {
 		wake := l.wake
-		if len(w.pending) > 0 {
+		if failed {
 			wake = nil // a retry is due anyway
 		}
 		if recount == nil && w.recounting() {
 			recount = time.After(w.rest)
 		}
+		if wait, ok := l.notary.due(time.Now()); ok && sign == nil {
+			sign = time.After(wait)
+		}
 		select {
 		case <-ctx.Done():
-			return w.seal(true)
+			return w.step(true)
+		case <-sign:
+			sign = nil
+			l.notary.checkpoint(l.cfg.Now())
+			continue
+		case done := <-l.signing:
+			if _, ok := l.notary.due(time.Now()); ok {
+				l.notary.checkpoint(l.cfg.Now())
+			}
+			close(done)
+			continue
 		case <-recount:
 			recount = nil
 			w.recount()
@@ -104,19 +148,28 @@ func (w *writer) run(ctx context.Context) error {
 			timer.Reset(wait)
 			continue
 		case <-l.kick:
-			if len(w.pending) > 0 {
+			if failed {
 				continue // hurrying would only hammer a disk that fails
+			}
+		case <-block.C:
+			if failed {
+				continue
 			}
 		case <-timer.C:
 		}
-		err := w.seal(false)
+		err := w.step(false)
 		var damage *DamageError
-		switch {
+		switch failed = err != nil; {
 		case errors.As(err, &damage) && l.cfg.OnError == Fail:
 			return err
 		case err != nil:
 			timer.Reset(l.cfg.Interval)
 			continue
+		}
+		if l.sealer.builder.rows > 0 {
+			block.Reset(max(0, l.cfg.Block-time.Since(w.opened)))
+		} else {
+			block.Stop()
 		}
 		timer.Stop()
 		select {
@@ -127,16 +180,25 @@ func (w *writer) run(ctx context.Context) error {
 	}
 }
 
-// seal commits what is pending and then one batch more. final closes the log to
-// events first.
-func (w *writer) seal(final bool) error {
-	if len(w.pending) > 0 {
+// step writes what is left over from a step that failed and then one batch more,
+// and commits the open block if it is time. final closes the log to events first,
+// and leaves nothing open.
+func (w *writer) step(final bool) error {
+	s := w.log.sealer
+	if len(s.closed) > 0 {
 		if err := w.commit(); err != nil {
 			return err
 		}
 	}
+	if err := w.write(); err != nil {
+		return err
+	}
 	w.take(final)
-	if len(w.pending) > 0 {
+	if err := w.write(); err != nil {
+		return err
+	}
+	if len(s.closed) > 0 || w.due(final) {
+		s.close()
 		if err := w.commit(); err != nil {
 			return err
 		}
@@ -145,13 +207,33 @@ func (w *writer) seal(final bool) error {
 		return nil
 	}
 	w.take(true) // what a store that had to be replaced just now says of itself
-	if len(w.pending) == 0 {
+	if err := w.write(); err != nil {
+		return err
+	}
+	if s.close(); len(s.closed) == 0 {
 		return nil
 	}
 	return w.commit()
 }
 
-// take makes segments of all that the log holds and frees its slabs.
+// seal is step, with nothing left open.
+func (w *writer) seal(final bool) error {
+	if err := w.step(final); err != nil {
+		return err
+	}
+	if w.log.sealer.close(); len(w.log.sealer.closed) == 0 {
+		return nil
+	}
+	return w.commit()
+}
+
+// due says that the open block is to be committed.
+func (w *writer) due(final bool) bool {
+	b := w.log.sealer.builder
+	return b.rows > 0 && (final || b.size() >= blockBytes || time.Since(w.opened) >= w.log.cfg.Block)
+}
+
+// take makes all that the log holds pending.
 func (w *writer) take(final bool) {
 	l := w.log
 	w.taken = time.Now()
@@ -159,26 +241,96 @@ func (w *writer) take(final bool) {
 	b := l.collect(final)
 	now := l.cfg.Now()
 	if step := clockStepped(w.seen, now); step != 0 {
-		text := fmt.Sprintf("the clock was set by %s, to %s", step, now.UTC().Format(time.RFC3339))
 		if len(b.slabs)+len(b.changes) > 0 {
-			b.changes = append(b.changes, change{max(now.UnixNano(), 0), text})
-			l.mu.Lock()
-			l.taken++
-			l.mu.Unlock()
+			to := max(now.UnixNano(), 0)
+			b.gaps = append(b.gaps, gap{cause: CauseClock, from: to - int64(step), to: to})
 			w.seen = now
 		}
 	} else {
 		w.seen = now
 	}
-	l.tables.RLock()
-	reasons, labels := l.reasons, l.labels
-	l.tables.RUnlock()
-	w.pending = append(w.pending, l.sealer.seal(b, reasons, labels)...)
-	l.release(b.slabs)
-	if b.gap.lost > 0 && (w.warned.IsZero() || w.taken.Sub(w.warned) >= lossTold) {
-		w.warned = w.taken
-		l.cfg.Logger.Error("audit events were lost, gap records say how many", "lost", b.gap.lost,
-			"from", instant(b.gap.from), "to", instant(b.gap.to))
+	w.warn(b.gaps)
+	if !b.empty() {
+		l.sealer.sort(&b)
+		w.pending = &b
+	}
+}
+
+// write brings the pending batch to disk as one frame and puts it into the open
+// block. Its records have their numbers then, and can be read.
+func (w *writer) write() error {
+	l, s := w.log, w.log.sealer
+	if w.pending == nil {
+		return nil
+	}
+	f := frame{run: l.run, follows: s.last.number, first: s.upcoming(), count: uint32(len(s.order)), batch: *w.pending}
+	reasons, labels, err := l.syncTexts()
+	if err == nil {
+		err = l.wal.append(&f)
+	}
+	if w.report(err) != nil {
+		return err
+	}
+	if s.builder.rows == 0 {
+		w.opened = time.Now()
+	}
+	s.add(w.pending, 0, reasons, labels)
+	l.release(w.pending.slabs)
+	w.events, w.pending = w.events+w.taking(), nil
+	if l.cfg.Block >= 0 {
+		w.publish()
+	}
+	return nil
+}
+
+// publish tells of what is on disk.
+func (w *writer) publish() {
+	l := w.log
+	l.status.Lock()
+	l.status.written += w.events
+	l.status.newest = l.sealer.upcoming() - 1
+	l.status.Unlock()
+	w.events = 0
+	l.announce()
+}
+
+// taking returns how many of the pending records are events that were taken.
+func (w *writer) taking() uint64 {
+	if w.pending == nil {
+		return 0
+	}
+	return uint64(len(w.log.sealer.order) - len(w.pending.gaps))
+}
+
+// report notes how a write ended, tells the operator when that changes, and
+// returns err.
+func (w *writer) report(err error) error {
+	l := w.log
+	took := time.Since(w.taken)
+	l.status.Lock()
+	was := l.status.err
+	l.status.err, l.status.lastSeal = err, took
+	l.status.Unlock()
+	l.failing.Store(err != nil)
+	switch {
+	case err != nil && (was == nil || was.Error() != err.Error()):
+		l.cfg.Logger.Error("audit commit failed, will try again", "error", err)
+	case err == nil && was != nil:
+		l.cfg.Logger.Info("audit commit works again")
+	case err == nil && took > slowCommit:
+		l.cfg.Logger.Warn("audit commit was slow", "took", took)
+	}
+	return err
+}
+
+// warn tells the operator of losses.
+func (w *writer) warn(gaps []gap) {
+	for _, g := range gaps {
+		if g.lost > 0 && (w.warned.IsZero() || w.taken.Sub(w.warned) >= lossTold) {
+			w.warned = w.taken
+			w.log.cfg.Logger.Error("audit events were lost, gap records say how many", "lost", g.lost, "cause", g.cause,
+				"from", instant(g.from), "to", instant(g.to))
+		}
 	}
 }
 
@@ -209,37 +361,38 @@ func (l *Log) collect(final bool) (b batch) {
 	for i := range l.shards {
 		s := &l.shards[i]
 		s.mu.Lock()
-		if len(s.slab) > 0 {
+		if len(s.slab.b) > 0 {
 			l.mu.Lock()
 			l.filled = append(l.filled, s.slab)
 			l.mu.Unlock()
-			s.slab = nil
+			s.slab = slab{}
 		} else if final {
-			s.slab = nil
+			s.slab = slab{}
 		}
 		s.mu.Unlock()
 	}
 	l.mu.Lock()
 	b.slabs = slices.Clone(l.filled)
-	b.changes, b.gap = l.changes, l.gap
+	b.changes, b.gaps = l.changes, l.gaps
 	clear(l.filled)
-	l.filled, l.changes, l.gap = l.filled[:0], nil, gap{}
+	l.filled, l.changes, l.gaps = l.filled[:0], nil, nil
 	l.mu.Unlock()
 	return b
 }
 
 // release gives slabs back, empty.
-func (l *Log) release(slabs [][]byte) {
+func (l *Log) release(slabs []slab) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range slabs {
-		l.free = append(l.free, s[:0])
+		s.b = s.b[:0]
+		l.free = append(l.free, s)
 	}
 	l.full.Store(len(l.free) == 0 || l.closed)
 }
 
-// commit writes the pending segments, and into a new store if the one there is
-// turns out to be damaged.
+// commit writes the closed blocks to the store, and into a new one if that there
+// turns out to be damaged. No block is open then, so the frames have done.
 func (w *writer) commit() error {
 	l := w.log
 	err := w.try()
@@ -249,40 +402,25 @@ func (w *writer) commit() error {
 			err = w.try()
 		}
 	}
-	took := time.Since(w.taken)
-	l.status.Lock()
-	was := l.status.err
-	l.status.err = err
-	l.status.lastSeal = took
-	if err == nil {
-		for i := range w.pending {
-			l.status.sealed += w.pending[i].events()
-		}
-		l.status.last = w.pending[len(w.pending)-1].header
-		if l.status.oldest == 0 {
-			l.status.oldest = w.pending[0].header.number
-		}
-	}
-	l.status.Unlock()
-	if err != nil {
-		if was == nil || was.Error() != err.Error() {
-			l.cfg.Logger.Error("audit commit failed, will try again", "error", err)
-		}
+	if w.report(err) != nil {
 		return err
 	}
-	switch {
-	case was != nil:
-		l.cfg.Logger.Info("audit commit works again")
-	case took > slowCommit:
-		l.cfg.Logger.Warn("audit commit was slow", "took", took)
+	closed := l.sealer.closed
+	l.status.Lock()
+	l.status.last = closed[len(closed)-1].header
+	if l.status.oldest == 0 {
+		l.status.oldest = closed[0].header.number
 	}
+	l.status.Unlock()
 	w.writeHead()
-	w.pending = w.pending[:0]
-	l.announce()
+	l.notary.committed(closed)
+	l.sealer.committed()
+	l.wal.reset()
+	w.publish()
 	return nil
 }
 
-// try commits the pending segments to the store, which it makes if a damaged one
+// try commits the closed blocks to the store, which it makes if a damaged one
 // had to be left without a successor.
 func (w *writer) try() error {
 	l := w.log
@@ -294,15 +432,7 @@ func (w *writer) try() error {
 		}
 		l.store.Store(s)
 	}
-	return w.commitTo(s, w.pending)
-}
-
-// events returns how many of the segment's records are events that were taken.
-func (s *sealed) events() uint64 {
-	if s.header.lost > 0 { // a batch has one gap record at most
-		return uint64(s.header.count) - 1
-	}
-	return uint64(s.header.count)
+	return w.commitTo(s, l.sealer.closed)
 }
 
 // writeHead notes the last segment beside the store. That it fails costs nothing
@@ -316,9 +446,15 @@ func (w *writer) writeHead() {
 		}
 		w.head = f
 	}
-	last := &w.pending[len(w.pending)-1]
+	last := &w.log.sealer.closed[len(w.log.sealer.closed)-1]
 	if _, err := w.head.WriteAt(head{last.header.last(), last.header.number, last.digest}.bytes(), 0); err != nil {
 		w.log.cfg.Logger.Warn("audit head file was not written", "error", err)
+	}
+}
+
+func (w *writer) closeHead() {
+	if w.head != nil {
+		w.head.Close()
 	}
 }
 
@@ -330,13 +466,16 @@ func (l *Log) announce() {
 	l.follow.sealed = make(chan struct{})
 }
 
-// abandon counts as lost what was taken but will never be written.
+// abandon counts as lost what was taken but will never be written. What was
+// written ahead is for the next run to commit.
 func (w *writer) abandon() {
 	l := w.log
+	w.publish()
+	n := w.taking()
+	w.pending = nil
 	w.take(true)
+	n += w.taking()
 	l.status.Lock()
 	defer l.status.Unlock()
-	for i := range w.pending {
-		l.status.abandoned += w.pending[i].events()
-	}
+	l.status.abandoned += n
 }

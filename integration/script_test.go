@@ -111,6 +111,7 @@ func TestMain(m *testing.M) {
 //	filelimit OCTETS|none    let weir write no file beyond so many octets
 //	fuzzfile FILE AT N       overwrite N octets of FILE from the offset AT (negative: from its end), or behind
 //	                         each place where TEXT stands, if AT is @TEXT
+//	damage FILE SEQ          flip a bit in the segment of the audit store FILE that holds the record SEQ
 //
 // $ROOT is the repository. $NEARDAYS are the days from yesterday to tomorrow by UTC, as a schedule names them,
 // and $FARDAYS three of the others, so that it does not matter at which hour a script runs.
@@ -178,6 +179,7 @@ func TestScripts(t *testing.T) {
 			"hold":             cmdHold,
 			"descriptors":      cmdDescriptors,
 			"fuzzfile":         cmdFuzzFile,
+			"damage":           cmdDamage,
 		},
 	})
 }

@@ -55,10 +55,10 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 	s.limits, s.cookie, s.proven = st.limits, nil, from.over != audit.UDP
 	s.waiting, s.recorded = false, false
 	ev.Revision = st.Revision
+	noteArrival(ev, msg, from)
 	switch wire.Admit(msg) {
 	case wire.Ignore:
-		r.ignored.Add(1)
-		return nil
+		return r.ignore(s)
 	case wire.Malformed:
 		return r.reject(s, msg, from, wire.RcodeFormErr)
 	case wire.Unsupported:
@@ -70,6 +70,7 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 		return r.reject(s, msg, from, wire.RcodeFormErr)
 	}
 	ev.Name, ev.Type, ev.Class = q.Name(), q.Type, q.Class
+	noteEDNS(ev, q)
 	if !r.cookie(s, from) {
 		return r.reject(s, msg, from, wire.RcodeFormErr)
 	}
@@ -219,11 +220,21 @@ func (r *Resolver) finish(s *scratch, msg []byte, from *origin, rep *wire.Reply,
 		}
 		rep, f.EDE, f.Rcode = &replyCut, nil, 0
 	}
-	if !r.record(s) {
-		rep, f.EDE, f.Rcode = &replyServFail, r.auditFull, 0
-	}
 	s.out = rep.Append(s.out[:0], msg, &s.query, f)
+	noteAnswer(&s.event, s.out)
+	if !r.record(s) {
+		f.EDE, f.Rcode = r.auditFull, 0
+		s.out = replyServFail.Append(s.out[:0], msg, &s.query, f)
+	}
 	return s.out
+}
+
+// ignore records a packet that is no query.
+func (r *Resolver) ignore(s *scratch) []byte {
+	r.ignored.Add(1)
+	s.event.Source, s.event.Dropped, s.recorded = audit.SourceIgnored, true, true
+	r.log.Record(&s.event)
+	return nil
 }
 
 // reject answers a packet that holds no question to speak of.
@@ -233,10 +244,11 @@ func (r *Resolver) reject(s *scratch, msg []byte, from *origin, rcode uint8) []b
 		s.event.Source, s.event.Reason = audit.SourceRefused, s.limits.byRate
 		return r.drop(s)
 	}
-	if !r.record(s) {
-		rcode = wire.RcodeServFail
-	}
 	s.out = wire.AppendError(s.out[:0], msg, rcode)
+	noteAnswer(&s.event, s.out)
+	if !r.record(s) {
+		s.out = wire.AppendError(s.out[:0], msg, wire.RcodeServFail)
+	}
 	return s.out
 }
 
@@ -283,8 +295,9 @@ var (
 // mono reads the resolver's monotonic clock, in nanoseconds.
 func (r *Resolver) mono() int64 { return r.now().Sub(r.base).Nanoseconds() }
 
-// arrived stamps a query from from.peer; it is the one clock reading of its path.
+// arrived counts and stamps a packet from from.peer; it is the one clock reading of its path.
 func (r *Resolver) arrived(from *origin) {
+	r.received.Add(1)
 	t := r.now()
 	from.wall, from.mono = t.UnixNano(), t.Sub(r.base).Nanoseconds()
 	from.client = from.peer.Addr().Unmap().WithZone("")

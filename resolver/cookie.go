@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"time"
 
+	"weir/audit"
 	"weir/resolver/wire"
 )
 
@@ -53,6 +54,7 @@ func (r *Resolver) cookie(s *scratch, from *origin) bool {
 	fresh := c.Valid(current, from.client, now)
 	if fresh || c.Valid(other, from.client, now) {
 		s.proven = true
+		s.event.Bits |= audit.CookieValid
 	}
 	s.cookie = c.Append(s.room[:0], fresh, current, from.client, now)
 	return true

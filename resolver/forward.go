@@ -392,6 +392,8 @@ func decodeOdd(q *wire.Query, msg []byte) (err error) {
 				if o.Code == wire.OptionMAC && len(o.Data) == len(q.MAC) {
 					q.MAC = [6]byte(o.Data)
 				}
+			case *dns.EDNS0_SUBNET:
+				q.ECS = true
 			case *dns.EDNS0_COOKIE:
 				data, _ := hex.DecodeString(o.Cookie) // the decoder wrote it
 				q.Cookie.Read(data)
@@ -417,9 +419,11 @@ func (r *Resolver) caught(v any, s *scratch, msg []byte, from *origin) []byte {
 	r.logger.Error("a query could not be answered", "client", from.client, "panic", v,
 		"packet", fmt.Sprintf("%x", msg[:min(len(msg), 512)]), "stack", string(debug.Stack()))
 	s.waiting = false
+	out := wire.AppendError(nil, msg, wire.RcodeServFail)
 	if !s.recorded {
 		s.event.Source, s.event.Rcode, s.event.EDE = audit.SourceError, wire.RcodeServFail, -1
+		noteAnswer(&s.event, out)
 		r.record(s)
 	}
-	return wire.AppendError(nil, msg, wire.RcodeServFail)
+	return out
 }

@@ -171,12 +171,15 @@ func (c *tcpConn) run() {
 			break
 		}
 		var err error
-		if msg, err = readMessage(in, msg[:0]); err != nil || len(msg) < 12 {
-			break // done; or nothing that can be answered, and the framing is lost
+		if msg, err = readMessage(in, msg[:0]); err != nil {
+			break
 		}
 		c.flying <- struct{}{}
 		c.r.places.asked(c)
 		c.serve(msg)
+		if len(msg) < 12 {
+			break // nothing that could be answered: the framing is lost
+		}
 		if cap(msg) > maxQuery {
 			msg = nil
 		}

@@ -20,6 +20,7 @@ func (r *Resolver) notify(s *scratch, msg []byte, from *origin) []byte {
 		return r.reject(s, msg, from, wire.RcodeFormErr)
 	}
 	ev.Name, ev.Type, ev.Class = q.Name(), q.Type, q.Class
+	noteEDNS(ev, q)
 	if !r.allowed(s, from) {
 		return r.overRate(s, msg, from)
 	}

@@ -80,9 +80,9 @@ type Resolver struct {
 	scratches sync.Pool      // *scratch, for flights and TCP
 	inflight  sync.WaitGroup // flights, and replies of theirs that are being written
 
-	answered, ignored, overload, panics, unsent atomic.Uint64
-	limited, alike, outsiders, evicted, tooLate atomic.Uint64
-	outdated, refreshed, flushes                atomic.Uint64
+	received, answered, ignored, overload, panics, unsent atomic.Uint64
+	limited, alike, outsiders, evicted, tooLate           atomic.Uint64
+	outdated, refreshed, flushes                          atomic.Uint64
 }
 
 // New makes a resolver in state st. It opens and starts nothing.
@@ -242,10 +242,13 @@ func (r *Resolver) Run(ctx context.Context) error {
 	return r.State().close()
 }
 
-// Stats counts since the resolver was made.
+// Stats counts since the resolver was made. Each packet received ends as one
+// event that is handed to the log, so when none is under way any more Received is
+// what the log has recorded and what it has lost together, without changes.
 type Stats struct {
+	Received uint64     `json:"received"` // packets, whole messages over TCP
 	Answered uint64     `json:"answered"` // queries recorded, those left without an answer on purpose too
-	Ignored  uint64     `json:"ignored"`  // packets that were no queries
+	Ignored  uint64     `json:"ignored"`  // packets that were no queries; they are recorded too
 	Overload uint64     `json:"overload"` // SERVFAIL for want of room
 	Panics   uint64     `json:"panics"`
 	Unsent   uint64     `json:"unsent"`   // replies that the network did not take
@@ -270,6 +273,7 @@ func (r *Resolver) Stats() Stats {
 	inflight := len(r.flights)
 	r.mu.Unlock()
 	return Stats{
+		Received: r.received.Load(),
 		Answered: r.answered.Load(), Ignored: r.ignored.Load(), Overload: r.overload.Load(),
 		Panics: r.panics.Load(), Unsent: r.unsent.Load(),
 		Limited: r.limited.Load(), Alike: r.alike.Load(), Late: r.tooLate.Load(), Stale: r.outdated.Load(), Prefetch: r.refreshed.Load(),

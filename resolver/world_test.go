@@ -154,8 +154,19 @@ func newWorld(t testing.TB, set setup) *world {
 		if err := w.State().close(); err != nil {
 			t.Error(err)
 		}
+		w.accountedFor()
 	})
 	return w
+}
+
+// accountedFor holds for every world at its end: each packet is an event that the
+// log took, or one that it counts as lost.
+func (w *world) accountedFor() {
+	w.t.Helper()
+	got, log := w.Stats(), w.log.Stats()
+	if events := log.Recorded + log.Lost - log.Changes; got.Received != events {
+		w.t.Errorf("%d packets received, %d events: %d recorded and %d lost, %d of them changes", got.Received, events, log.Recorded, log.Lost, log.Changes)
+	}
 }
 
 // runLog starts the log's writer, which stopLog or the end of the test stops.

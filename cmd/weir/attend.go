@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"weir/audit"
 	"weir/blocklist"
 	"weir/cmd/internal/exceptions"
 	"weir/cmd/internal/hosts"
@@ -262,7 +263,10 @@ func (s *server) endExceptions() bool {
 	}
 	ended := s.attendant.exceptions.Tick()
 	for i := range ended {
-		s.log.Change(fmt.Sprintf("exception %d ended: %s, %s", ended[i].ID, ended[i].End, exceptionText(&ended[i])))
+		s.log.RecordChange(audit.Change{
+			Action: audit.ActionExceptionEnd,
+			Text:   fmt.Sprintf("exception %d ended: %s, %s", ended[i].ID, ended[i].End, exceptionText(&ended[i])),
+		})
 	}
 	return len(ended) > 0
 }

@@ -263,7 +263,7 @@ schedule = "summer-night"
 	}
 
 	// A reload in which nothing differs goes on from there.
-	if done, err := w.Reload(t.Context()); err != nil || len(done.Changes) > 0 {
+	if done, err := w.Reload(t.Context(), ""); err != nil || len(done.Changes) > 0 {
 		t.Fatal(done, err)
 	}
 	w.clock.pass(5 * time.Hour)

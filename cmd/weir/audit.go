@@ -20,7 +20,8 @@ import (
 type records interface {
 	Search(ctx context.Context, q audit.Query, emit func(*audit.Record) error) error
 	Top(ctx context.Context, q audit.Query, by audit.Dimension, limit int) (audit.Top, error)
-	Verify(ctx context.Context, progress func(audit.Report)) (audit.Report, error)
+	Verify(ctx context.Context, how audit.Verification, progress func(audit.Report)) (audit.Report, error)
+	Prove(ctx context.Context, q audit.Query, out io.Writer) (int, error)
 	Close() error
 }
 
@@ -29,6 +30,7 @@ type records interface {
 func (g *global) records(cmd *cobra.Command) (records, error) {
 	cl, err := g.dial(cmd)
 	if err == nil {
+		cl.Verb = cmd.Name()
 		return cl, nil
 	}
 	if !errors.Is(err, admin.ErrNoServer) || g.socket != "" {
@@ -50,7 +52,7 @@ func auditCommand(g *global) *cobra.Command {
 		Use:   "audit",
 		Short: "Search, watch, count, export and verify the record of all queries",
 	}
-	c.AddCommand(searchCommand(g), tailCommand(g), topCommand(g), exportCommand(g), verifyCommand(g))
+	c.AddCommand(searchCommand(g), tailCommand(g), topCommand(g), exportCommand(g), verifyCommand(g), keyCommand(g))
 	return c
 }
 
@@ -141,56 +143,6 @@ func tailCommand(g *global) *cobra.Command {
 	return c
 }
 
-func verifyCommand(g *global) *cobra.Command {
-	var asJSON bool
-	c := &cobra.Command{
-		Use:   "verify",
-		Short: "Prove that no record was lost, changed or taken out since it was written",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			r, err := g.records(cmd)
-			if err != nil {
-				return err
-			}
-			defer r.Close()
-			ctx, stop := interruptible(cmd)
-			defer stop()
-			rep, err := r.Verify(ctx, nil)
-			if err != nil {
-				return err
-			}
-			out := cmd.OutOrStdout()
-			if asJSON {
-				err = json.NewEncoder(out).Encode(rep)
-			} else {
-				err = printReport(out, rep)
-			}
-			if err == nil && len(rep.Problems) > 0 {
-				return &exitError{exitFailure, nil}
-			}
-			return err
-		},
-	}
-	jsonFlag(c, &asJSON)
-	return c
-}
-
-func printReport(out io.Writer, r audit.Report) error {
-	word := "intact"
-	if len(r.Problems) > 0 {
-		word = "DAMAGED"
-	}
-	_, err := fmt.Fprintf(out, "%s: %s in %s, sequence %d to %d, %s recorded as lost\n",
-		word, plural(int(r.Records), "record"), plural(int(r.Segments), "segment"), r.First, r.Last, plural(int(r.Lost), "event"))
-	if r.Digest != "" {
-		fmt.Fprintf(out, "last segment sha256 %s\n", r.Digest)
-	}
-	for _, p := range r.Problems {
-		fmt.Fprintf(out, "  %s\n", shown(p))
-	}
-	return err
-}
-
 // printer returns a function that writes one record as a line.
 func printer(out io.Writer, p palette, asJSON bool) func(*audit.Record) error {
 	if asJSON {
@@ -203,14 +155,32 @@ func printer(out io.Writer, p palette, asJSON bool) func(*audit.Record) error {
 	}
 }
 
+// gapText says what is missing, and why.
+func gapText(r *audit.Record) string {
+	switch r.Cause {
+	case audit.CauseClock.String():
+		return fmt.Sprintf("the clock was set by %s, from %s to %s", r.To.Sub(r.From).Round(time.Millisecond), local(r.From), local(r.To))
+	case audit.CauseCrash.String():
+		return fmt.Sprintf("a run did not end: what it had not written is missing between %s and %s", local(r.From), local(r.To))
+	}
+	text := fmt.Sprintf("%s lost between %s and %s", plural(int(r.Lost), "event"), local(r.From), local(r.To))
+	if r.Cause != "" {
+		text += ", cause " + r.Cause
+	}
+	return text
+}
+
 // recordText says what a record is about. Its parts are printable as they are:
 // the log escapes every name, and the rest comes from the configuration.
 func recordText(r *audit.Record, p palette) string {
 	switch r.Kind {
 	case audit.KindChange.String():
+		if r.Actor != "" {
+			return fmt.Sprintf("change  %s (%s)", shown(r.Text), shown(r.Actor))
+		}
 		return "change  " + shown(r.Text)
 	case audit.KindGap.String():
-		return fmt.Sprintf("gap     %s lost between %s and %s", plural(int(r.Lost), "event"), local(r.From), local(r.To))
+		return "gap     " + gapText(r)
 	}
 	verdict := r.Verdict
 	if verdict == "" {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"weir/audit"
 	"weir/blocklist"
 	"weir/cmd/internal/admin"
 	"weir/cmd/internal/exceptions"
@@ -20,7 +21,7 @@ func (s *server) AddException(q admin.ExceptionRequest) (admin.Exception, error)
 	if err := s.mayExcept(&q); err != nil {
 		return admin.Exception{}, err
 	}
-	return s.excepted("added", func() (exceptions.Exception, error) {
+	return s.excepted(audit.ActionExceptionAdd, q.Actor, func() (exceptions.Exception, error) {
 		return s.attendant.exceptions.Add(exceptions.Request{
 			Name: q.Name, Client: q.Client, Group: q.Group, For: time.Duration(q.Seconds) * time.Second, Reason: q.Reason, By: q.By,
 		})
@@ -36,24 +37,25 @@ func (s *server) ExtendException(q admin.ExceptionRequest) (admin.Exception, err
 			}
 		}
 	}
-	return s.excepted("extended", func() (exceptions.Exception, error) {
+	return s.excepted(audit.ActionExceptionExtend, q.Actor, func() (exceptions.Exception, error) {
 		return s.attendant.exceptions.Extend(q.ID, time.Duration(q.Seconds)*time.Second, q.By, q.Reason)
 	})
 }
 
 // RemoveException implements admin.Backend.
 func (s *server) RemoveException(q admin.ExceptionRequest) (admin.Exception, error) {
-	return s.excepted("removed", func() (exceptions.Exception, error) {
+	return s.excepted(audit.ActionExceptionRemove, q.Actor, func() (exceptions.Exception, error) {
 		return s.attendant.exceptions.Remove(q.ID, q.By, q.Reason)
 	})
 }
 
 // excepted does something to an exception, records it, and puts it in force before it returns. The record is on disk
 // then, like the exception, so that no crash leaves one without the other.
-func (s *server) excepted(what string, do func() (exceptions.Exception, error)) (admin.Exception, error) {
+func (s *server) excepted(action, actor string, do func() (exceptions.Exception, error)) (admin.Exception, error) {
 	e, err := do()
 	if e.ID != 0 { // one that is removed ends, even if that could not be written
-		s.log.Change(fmt.Sprintf("exception %d %s: %s", e.ID, what, exceptionText(&e)))
+		done := map[string]string{audit.ActionExceptionAdd: "added", audit.ActionExceptionExtend: "extended", audit.ActionExceptionRemove: "removed"}
+		s.log.RecordChange(audit.Change{Action: action, Actor: actor, Text: fmt.Sprintf("exception %d %s: %s", e.ID, done[action], exceptionText(&e))})
 		s.settle(true)
 		s.flush()
 	}

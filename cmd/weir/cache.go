@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"weir/audit"
 	"weir/blocklist"
 	"weir/cmd/internal/admin"
 	"weir/resolver"
@@ -115,7 +116,7 @@ func (s *server) saveCache() {
 
 // FlushCache implements admin.Backend. It is recorded: what was answered before
 // may have been another answer.
-func (s *server) FlushCache(name string) (string, error) {
+func (s *server) FlushCache(actor, name string) (string, error) {
 	wire, what := []byte{0}, "everything"
 	if name != "" {
 		var err error
@@ -125,7 +126,7 @@ func (s *server) FlushCache(name string) (string, error) {
 		what = blocklist.NameString(wire) + " and all below"
 	}
 	done := fmt.Sprintf("cache flush of %s: %s forgotten", what, plural(s.resolver.Flush(wire), "answer"))
-	s.log.Change(done)
+	s.log.RecordChange(audit.Change{Action: audit.ActionCacheFlush, Actor: actor, Text: done})
 	s.logger.Info(done)
 	return done, nil
 }

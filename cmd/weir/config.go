@@ -197,8 +197,12 @@ type Config struct {
 		Commit string `toml:"commit" default:"interval" oneof:"interval"`
 		// Interval is the longest time that a record waits in memory.
 		Interval time.Duration `toml:"interval" default:"200ms" min:"10ms" max:"1m"`
+		// Block is how long records gather on disk before they are sealed together; 0s seals at each interval.
+		Block time.Duration `toml:"block" default:"10s" min:"0s" max:"10m"`
 		// OnFull says what happens to queries that cannot be recorded: "serve" answers and records the gap, "refuse" refuses.
 		OnFull string `toml:"on_full" default:"serve" oneof:"serve refuse"`
+		// Witnesses get each signed checkpoint: file:PATH, syslog, syslog://HOST:PORT.
+		Witnesses []string `toml:"witnesses"`
 		// OnError says what happens when the store is damaged: "start-fresh" keeps it aside and begins a new one, "fail" does not start.
 		OnError string `toml:"on_error" default:"start-fresh" oneof:"start-fresh fail"`
 	} `toml:"audit"`

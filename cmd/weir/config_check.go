@@ -12,6 +12,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"weir/audit"
 	"weir/resolver/upstream"
 )
 
@@ -41,6 +42,7 @@ func checkConfig(r *report, cfg *Config) {
 	c.policies()
 	c.sinkhole()
 	c.ttls()
+	c.witnesses()
 	c.paths()
 }
 
@@ -67,6 +69,23 @@ func (c *checker) version() {
 	case !c.broken(&c.Version) && c.Version != 1:
 		c.errorAt(c.At(&c.Version), fmt.Sprintf("unknown version %d", c.Version), "only version 1 exists")
 	}
+}
+
+func (c *checker) witnesses() {
+	for i := range c.Audit.Witnesses {
+		at := &c.Audit.Witnesses[i]
+		if _, err := audit.NewWitness(c.witness(*at)); err != nil {
+			c.errorAt(c.At(at), fmt.Sprintf("unknown witness %q", *at), "write file:PATH, syslog or syslog://HOST:PORT")
+		}
+	}
+}
+
+// witness returns a witness with its path, if it has one, made absolute.
+func (c *Config) witness(text string) string {
+	if path, ok := strings.CutPrefix(text, "file:"); ok && path != "" {
+		return "file:" + c.Resolve(path)
+	}
+	return text
 }
 
 func (c *checker) listen() {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 
+	"weir/audit"
 	"weir/blocklist"
 )
 
@@ -119,7 +120,7 @@ func (s *server) keep(ctx context.Context) error {
 			return nil
 		case <-k.copies:
 		case <-k.due:
-			if _, err := s.refresh(ctx); err != nil && ctx.Err() == nil {
+			if _, err := s.refresh(ctx, ""); err != nil && ctx.Err() == nil {
 				s.kept(err)
 			}
 		}
@@ -160,7 +161,7 @@ func remoteSources(categories []blocklist.CategoryConfig) []blocklist.SourceConf
 }
 
 // ListAction implements admin.Backend.
-func (s *server) ListAction(ctx context.Context, action, name string) (string, error) {
+func (s *server) ListAction(ctx context.Context, actor, action, name string) (string, error) {
 	if name != "" {
 		if err := s.current().knowsList(name); err != nil {
 			return "", err
@@ -187,9 +188,9 @@ func (s *server) ListAction(ctx context.Context, action, name string) (string, e
 		return "", err
 	}
 	if action != "refresh" {
-		s.log.Change(fmt.Sprintf("list %s: %s by an operator", name, action))
+		s.log.RecordChange(audit.Change{Action: audit.ActionList, Actor: actor, Text: fmt.Sprintf("list %s: %s by an operator", name, action)})
 	}
-	done, err := s.refresh(ctx)
+	done, err := s.refresh(ctx, actor)
 	if err != nil {
 		return "", err
 	}

@@ -82,7 +82,7 @@ secret = "`+secret+`"
 		t.Fatal(err)
 	}
 	w.write("config.toml", strings.ReplaceAll(string(text), "allow", "block"))
-	if _, err := w.Reload(t.Context()); err != nil {
+	if _, err := w.Reload(t.Context(), ""); err != nil {
 		t.Fatal(err)
 	}
 	for n := first; n <= first+1; n++ {

@@ -96,9 +96,11 @@ func serve(ctx context.Context, g *global, talk io.Writer) error {
 		return &exitError{exitBusy, err}
 	}
 	s.loadCache(cfg) // only now: another server may have been here
-	s.log.Change(fmt.Sprintf("start: weir %s, revision %d, digest %x", version(), s.now.state.Revision, s.now.digest[:8]))
+	s.log.RecordChange(audit.Change{
+		Action: audit.ActionStart, Text: fmt.Sprintf("start: weir %s, revision %d, digest %x", version(), s.now.state.Revision, s.now.digest[:8]),
+	})
 	if d := s.attendant.exceptions.Damage(); d != nil {
-		s.log.Change("exceptions: " + d.Error())
+		s.log.RecordChange(audit.Change{Action: audit.ActionExceptionsLost, Text: "exceptions: " + d.Error()})
 	}
 	s.keepRevision(s.now)
 	s.settled(nil, s.now)
@@ -124,9 +126,21 @@ func openServer(ctx context.Context, cfg *Config, logger *slog.Logger, clock exc
 	if cfg.Audit.OnError == "fail" {
 		onError = audit.Fail
 	}
+	block := cfg.Audit.Block
+	if block == 0 {
+		block = -1
+	}
+	var witnesses []audit.Witness
+	for _, text := range cfg.Audit.Witnesses {
+		w, err := audit.NewWitness(cfg.witness(text))
+		if err != nil {
+			return nil, &exitError{exitConfig, err}
+		}
+		witnesses = append(witnesses, w)
+	}
 	var err error
 	s.log, err = audit.Open(audit.Config{
-		Dir: cfg.Resolve(cfg.Audit.Path), Interval: cfg.Audit.Interval, OnFull: onFull, OnError: onError, Logger: logger,
+		Dir: cfg.Resolve(cfg.Audit.Path), Interval: cfg.Audit.Interval, Block: block, OnFull: onFull, OnError: onError, Witnesses: witnesses, Logger: logger,
 	})
 	if err != nil {
 		return nil, &exitError{exitBusy, openHint(err)}
@@ -202,13 +216,13 @@ func (s *server) run(ctx context.Context, adm *admin.Server, signals <-chan os.S
 				reason = sig.String()
 				break
 			}
-			if _, err := s.Reload(ctx); err != nil {
+			if _, err := s.Reload(ctx, "signal HUP"); err != nil {
 				s.kept(err)
 			}
 		}
 	}
 	s.logger.Info("stopping", "reason", reason)
-	s.log.Change("stop: " + reason)
+	s.log.RecordChange(audit.Change{Action: audit.ActionStop, Text: "stop: " + reason})
 	var errs []error
 	for i := len(parts) - 1; i >= 0; i-- {
 		parts[i].stop()
@@ -270,39 +284,42 @@ func (s *server) current() *built {
 
 // Reload implements admin.Backend: it builds everything anew, and only if all
 // of it is good puts it in force.
-func (s *server) Reload(ctx context.Context) (admin.Reload, error) {
+func (s *server) Reload(ctx context.Context, actor string) (admin.Reload, error) {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
 	cfg, err := loadConfig(s.path, io.Discard, "") // the error holds what is to be told
 	if err != nil {
-		return admin.Reload{}, s.refused(err)
+		return admin.Reload{}, s.refused(actor, err)
 	}
-	done, err := s.replace(ctx, cfg, nil)
+	done, err := s.replace(ctx, actor, cfg, nil)
 	s.keeper.reloaded()
 	return done, err
 }
 
 // refresh is Reload for files alone: the configuration in force stays, and local
 // names do if their files cannot be used.
-func (s *server) refresh(ctx context.Context) (admin.Reload, error) {
+func (s *server) refresh(ctx context.Context, actor string) (admin.Reload, error) {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
 	now := s.current()
-	return s.replace(ctx, now.cfg, &now.names)
+	return s.replace(ctx, actor, now.cfg, &now.names)
 }
 
-func (s *server) refused(err error) error {
-	s.log.Change(fmt.Sprintf("reload refused, revision %d stays: %v", s.current().state.Revision, err))
+func (s *server) refused(actor string, err error) error {
+	s.log.RecordChange(audit.Change{
+		Action: audit.ActionReloadRefused, Actor: actor,
+		Text: fmt.Sprintf("reload refused, revision %d stays: %v", s.current().state.Revision, err),
+	})
 	return err
 }
 
 // replace puts cfg and the files as they are now in force, or names in place of
 // files that cannot be used, unless nil. s.reloading is held.
-func (s *server) replace(ctx context.Context, cfg *Config, names *localNames) (admin.Reload, error) {
+func (s *server) replace(ctx context.Context, actor string, cfg *Config, names *localNames) (admin.Reload, error) {
 	old := s.current()
 	watcher, err := s.attendant.watchHosts(cfg, old.cfg, s)
 	if err != nil {
-		return admin.Reload{}, s.refused(fmt.Errorf("[clients]: %w", err))
+		return admin.Reload{}, s.refused(actor, fmt.Errorf("[clients]: %w", err))
 	}
 	s.keeper.watch(cfg, s.keeper.included...)
 	var next *built
@@ -313,7 +330,7 @@ func (s *server) replace(ctx context.Context, cfg *Config, names *localNames) (a
 	})
 	if err != nil {
 		s.keeper.watch(old.cfg, old.names.included()...)
-		return admin.Reload{}, s.refused(err)
+		return admin.Reload{}, s.refused(actor, err)
 	}
 	s.follow(next)
 	s.tellNames(&old.names, &next.names)
@@ -336,7 +353,10 @@ func (s *server) replace(ctx context.Context, cfg *Config, names *localNames) (a
 	}
 	s.number(next, old.state.Revision)
 	s.keepRevision(next)
-	s.log.Change(fmt.Sprintf("reload: revision %d, digest %x: %s", next.state.Revision, next.digest[:8], strings.Join(changes, "; ")))
+	s.log.RecordChange(audit.Change{
+		Action: audit.ActionReload, Actor: actor,
+		Text: fmt.Sprintf("reload: revision %d, digest %x: %s", next.state.Revision, next.digest[:8], strings.Join(changes, "; ")),
+	})
 	s.enforce(next, watcher)
 	s.settled(old.lists, next)
 	done := admin.Reload{Revision: next.state.Revision, Changes: slices.Concat(changes, news(old.lists, next.lists))}
@@ -373,7 +393,7 @@ func (s *server) settled(old *blocklist.Lists, now *built) {
 	}
 	now.tell(old, s.logger)
 	for _, line := range news(old, now.lists) {
-		s.log.Change(line)
+		s.log.RecordChange(audit.Change{Action: audit.ActionList, Text: line})
 	}
 }
 

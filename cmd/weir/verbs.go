@@ -91,7 +91,7 @@ func printStatus(out io.Writer, st admin.Status) error {
 	r, ca, a, p := st.Resolver, st.Resolver.Cache, st.Audit, st.Process
 	panics := r.Panics
 	rows = append(rows,
-		[]string{"queries", fmt.Sprintf("%d, %d waiting for upstreams, %d turned away for want of room", r.Answered, r.Inflight, r.Overload)},
+		[]string{"queries", fmt.Sprintf("%d packets received, %d queries answered, %d waiting for upstreams, %d turned away for want of room", r.Received, r.Answered, r.Inflight, r.Overload)},
 		[]string{"limits", fmt.Sprintf("%d queries beyond their client's rate, %d answers too alike, %d too late", r.Limited, r.Alike, r.Late)},
 		[]string{"tcp", fmt.Sprintf("%d open, %d idle ones closed for others, %d of outsiders turned away", r.TCP, r.Evicted, r.Outsider)},
 		[]string{"cache", fmt.Sprintf("%d answers in %d KiB, %d hits, %d misses, %d evicted", ca.Entries, ca.Bytes>>10, ca.Hits, ca.Misses, ca.Evicted)})

@@ -103,6 +103,7 @@ type Query struct {
 	RD      bool
 	AD      bool
 	CD      bool
+	ECS     bool    // the client's network was told (RFC 7871)
 	MAC     [6]byte // the client's hardware address, as a forwarder told it; zero when none did
 	Cookie  Cookie
 
@@ -122,6 +123,9 @@ func (q *Query) Name() []byte { return q.buf[:q.n] }
 // client's hardware address, six octets. Its number is of those for local use
 // (RFC 6891 §9).
 const OptionMAC = 65001
+
+// OptionECS is the EDNS option by which a client's network is told (RFC 7871 §6).
+const OptionECS = 8
 
 // Key identifies all that an answer from elsewhere depends on: name, type,
 // class, DO and CD. It is valid until the next Parse.
@@ -165,7 +169,7 @@ func (q *Query) Parse(msg []byte) error {
 	q.RD = msg[2]&0x01 != 0
 	q.AD = msg[3]&0x20 != 0
 	q.CD = msg[3]&0x10 != 0
-	q.EDNS, q.DO, q.UDPSize, q.Version, q.MAC, q.Cookie = false, false, 0, 0, [6]byte{}, Cookie{}
+	q.EDNS, q.DO, q.UDPSize, q.Version, q.ECS, q.MAC, q.Cookie = false, false, 0, 0, false, [6]byte{}, Cookie{}
 	switch rest := msg[q.end:]; binary.BigEndian.Uint16(msg[10:]) {
 	case 0:
 		if len(rest) != 0 {
@@ -237,6 +241,8 @@ func (q *Query) parseOPT(rest []byte) bool {
 		switch binary.BigEndian.Uint16(opts) {
 		case OptionCookie:
 			q.Cookie.Read(opts[4:l])
+		case OptionECS:
+			q.ECS = true
 		case OptionMAC:
 			if l == 4+len(q.MAC) {
 				q.MAC = [6]byte(opts[4:])

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -20,6 +21,9 @@ var ErrNoServer = errors.New("no server answers")
 
 // Client speaks to the server behind a Unix socket.
 type Client struct {
+	// Verb is what Search is called for, in the record that it leaves; empty is "search".
+	Verb string
+
 	socket string
 	http   *http.Client
 }
@@ -126,8 +130,45 @@ func (c *Client) Reload(ctx context.Context) (r Reload, err error) {
 }
 
 // Verify proves the audit store; see audit.Reader.
-func (c *Client) Verify(ctx context.Context, _ func(audit.Report)) (r audit.Report, err error) {
-	return r, c.call(ctx, http.MethodGet, "/v1/audit/verify", nil, &r)
+func (c *Client) Verify(ctx context.Context, how audit.Verification, _ func(audit.Report)) (r audit.Report, err error) {
+	body, err := json.Marshal(encodeVerification(how))
+	if err != nil {
+		return r, err
+	}
+	res, err := c.do(ctx, http.MethodPost, "/v1/audit/verify", nil, body)
+	if err != nil {
+		return r, err
+	}
+	return r, c.decode(res, &r)
+}
+
+// Prove writes a bundle of proofs; see audit.Reader.
+func (c *Client) Prove(ctx context.Context, q audit.Query, out io.Writer) (proven int, err error) {
+	res, err := c.do(ctx, http.MethodGet, "/v1/audit/prove", encodeQuery(q), nil)
+	if err != nil {
+		return 0, err
+	}
+	defer res.Body.Close()
+	lines := bufio.NewReader(res.Body)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if err != nil {
+			return proven, fmt.Errorf("server on %s: %w", c.socket, errors.Join(ctx.Err(), errCut))
+		}
+		var t proofTrailer
+		if json.Unmarshal(line, &t) == nil && t.Proven != nil {
+			if t.Unproven {
+				return *t.Proven, audit.ErrUnproven
+			}
+			if t.Error != "" {
+				return *t.Proven, errors.New(t.Error)
+			}
+			return *t.Proven, nil
+		}
+		if _, err := out.Write(line); err != nil {
+			return proven, err
+		}
+	}
 }
 
 // Top counts records; see audit.Reader.
@@ -145,7 +186,11 @@ func (c *Client) Top(ctx context.Context, q audit.Query, by audit.Dimension, lim
 
 // Search streams records; see audit.Reader.
 func (c *Client) Search(ctx context.Context, q audit.Query, emit func(*audit.Record) error) error {
-	return c.stream(ctx, "/v1/audit/search", encodeQuery(q), emit)
+	v := encodeQuery(q)
+	if c.Verb != "" {
+		v.Set("verb", c.Verb)
+	}
+	return c.stream(ctx, "/v1/audit/search", v, emit)
 }
 
 // Tail streams records as they are sealed, beginning with the sequence number

@@ -2,9 +2,12 @@ package admin
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"weir/audit"
@@ -36,6 +39,25 @@ func encodeQuery(q audit.Query) url.Values {
 	set("limit", strconv.Itoa(q.Limit), q.Limit != 0)
 	set("oldest", "true", q.Oldest)
 	return v
+}
+
+// queryText says for people what q asks for.
+func queryText(q audit.Query) string {
+	v := encodeQuery(q)
+	if len(q.Name) > 0 {
+		v.Set("name", audit.NameString(q.Name))
+	}
+	if q.Kind != 0 {
+		v.Set("kind", q.Kind.String())
+	}
+	var parts []string
+	for _, key := range slices.Sorted(maps.Keys(v)) {
+		parts = append(parts, key+"="+strconv.Quote(v.Get(key)))
+	}
+	if parts == nil {
+		return "everything"
+	}
+	return strings.Join(parts, " ")
 }
 
 // encodeQuestion writes q as URL values and decodeQuestion reads them.
@@ -105,6 +127,10 @@ func decodeQuery(v url.Values) (q audit.Query, err error) {
 		case "oldest":
 			q.Oldest, err = strconv.ParseBool(s)
 		case "from", "by": // of a tail and of a top, read by their handlers
+		case "verb": // of a search: what it is done for
+			if len(s) > 16 || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz") != "" {
+				err = fmt.Errorf("not a verb")
+			}
 		default:
 			err = fmt.Errorf("not a condition")
 		}

@@ -79,7 +79,8 @@ func (s *Server) Run(ctx context.Context) error {
 	mux.HandleFunc("GET /v1/audit/search", s.search)
 	mux.HandleFunc("GET /v1/audit/tail", s.tail)
 	mux.HandleFunc("GET /v1/audit/top", s.top)
-	mux.HandleFunc("GET /v1/audit/verify", s.verify)
+	mux.HandleFunc("POST /v1/audit/verify", s.verify)
+	mux.HandleFunc("GET /v1/audit/prove", s.prove)
 	h := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			debug.SetPanicOnFault(true) // of the lists' mapped names; see resolver
@@ -87,7 +88,10 @@ func (s *Server) Run(ctx context.Context) error {
 		}),
 		ReadHeaderTimeout: 5 * time.Second,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ErrorLog:          slog.NewLogLogger(s.Logger.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, actorKey{}, peerOf(c))
+		},
+		ErrorLog: slog.NewLogLogger(s.Logger.Handler(), slog.LevelDebug),
 	}
 	served := make(chan error, 1)
 	go func() { served <- h.Serve(s.listener) }()
@@ -125,6 +129,9 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, http.StatusBadRequest, err)
 		return
 	}
+	if q.Seq != 0 {
+		s.read(r, audit.ActionExplain, fmt.Sprintf("explain: record %d", q.Seq))
+	}
 	e, err := s.Backend.Explain(q)
 	if err != nil {
 		s.refuse(w, http.StatusBadRequest, err)
@@ -152,7 +159,7 @@ func (s *Server) listAction(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, http.StatusBadRequest, fmt.Errorf("%s which list?", action))
 		return
 	}
-	done, err := s.Backend.ListAction(r.Context(), action, name)
+	done, err := s.Backend.ListAction(r.Context(), actor(r), action, name)
 	if err != nil {
 		s.refuse(w, http.StatusConflict, err)
 		return
@@ -170,6 +177,7 @@ func (s *Server) exception(do func(ExceptionRequest) (Exception, error)) http.Ha
 			s.refuse(w, http.StatusBadRequest, fmt.Errorf("exception: %w", err))
 			return
 		}
+		q.Actor = actor(r)
 		e, err := do(q)
 		if err != nil {
 			s.refuse(w, http.StatusConflict, err)
@@ -188,7 +196,7 @@ func (s *Server) flushCache(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, http.StatusBadRequest, errors.New("flush which name, or all?"))
 		return
 	}
-	done, err := s.Backend.FlushCache(name)
+	done, err := s.Backend.FlushCache(actor(r), name)
 	if err != nil {
 		s.refuse(w, http.StatusBadRequest, err)
 		return
@@ -197,7 +205,7 @@ func (s *Server) flushCache(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
-	done, err := s.Backend.Reload(r.Context())
+	done, err := s.Backend.Reload(r.Context(), actor(r))
 	if err != nil {
 		s.refuse(w, http.StatusConflict, err)
 		return
@@ -211,7 +219,12 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, http.StatusBadRequest, err)
 		return
 	}
+	verb := r.URL.Query().Get("verb")
+	if verb == "" {
+		verb = "search"
+	}
 	s.flush(r)
+	s.read(r, "read-"+verb, verb+": "+queryText(q))
 	out := newStream(w)
 	out.end(s.Backend.Audit().Reader().Search(r.Context(), q, out.write))
 }
@@ -231,6 +244,7 @@ func (s *Server) tail(w http.ResponseWriter, r *http.Request) {
 	if from == 0 {
 		from = s.Backend.Audit().Stats().LastSeq + 1
 	}
+	s.read(r, audit.ActionTail, "tail: "+queryText(q))
 	out.flush() // the client knows that it is connected
 	out.end(s.Backend.Audit().Follow(r.Context(), q, from, func(rec *audit.Record) error {
 		if err := out.write(rec); err != nil {
@@ -239,6 +253,21 @@ func (s *Server) tail(w http.ResponseWriter, r *http.Request) {
 		out.flush()
 		return nil
 	}))
+}
+
+// actorKey is the key of a connection's peer among its context's values.
+type actorKey struct{}
+
+// actor says who asks, as the system knows it: "uid 1000"; "" where it does not.
+func actor(r *http.Request) string {
+	who, _ := r.Context().Value(actorKey{}).(string)
+	return who
+}
+
+// read records that somebody reads the records, before there is one to be seen:
+// it is among what comes after them.
+func (s *Server) read(r *http.Request, action, text string) {
+	s.Backend.Audit().RecordChange(audit.Change{Action: action, Actor: actor(r), Text: text})
 }
 
 // flush brings what was asked until now to disk, so that a person finds the
@@ -263,6 +292,7 @@ func (s *Server) top(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.flush(r)
+	s.read(r, audit.ActionTop, fmt.Sprintf("top %s: %s", by, queryText(q)))
 	t, err := s.Backend.Audit().Reader().Top(r.Context(), q, by, q.Limit)
 	answer := topAnswer{Top: t}
 	if err != nil {
@@ -272,13 +302,45 @@ func (s *Server) top(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) verify(w http.ResponseWriter, r *http.Request) {
+	var asked verification
+	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxVerification)).Decode(&asked)
+	var how audit.Verification
+	if err == nil {
+		how, err = asked.decode()
+	}
+	if err != nil {
+		s.refuse(w, http.StatusBadRequest, err)
+		return
+	}
 	s.flush(r)
-	rep, err := s.Backend.Audit().Reader().Verify(r.Context(), nil)
+	s.read(r, audit.ActionVerify, "verify: everything")
+	rep, err := s.Backend.Audit().Reader().Verify(r.Context(), how, nil)
 	if err != nil {
 		s.refuse(w, http.StatusInternalServerError, err)
 		return
 	}
 	s.reply(w, rep)
+}
+
+func (s *Server) prove(w http.ResponseWriter, r *http.Request) {
+	q, err := decodeQuery(r.URL.Query())
+	if err != nil {
+		s.refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	s.flush(r)
+	if err := s.Backend.Audit().Sign(r.Context()); err != nil {
+		s.refuse(w, http.StatusInternalServerError, err)
+		return
+	}
+	st := newStream(w)
+	n, err := s.Backend.Audit().Reader().Prove(r.Context(), q, st.buf)
+	t := proofTrailer{Proven: &n, Unproven: errors.Is(err, audit.ErrUnproven)}
+	if err != nil {
+		t.Error = err.Error()
+	}
+	_ = st.enc.Encode(t)
+	st.flush()
 }
 
 // topAnswer is what was counted, and why that may not be all.

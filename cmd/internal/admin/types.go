@@ -21,12 +21,13 @@ type Backend interface {
 	// arguments.
 	Explain(q Question) (Explanation, error)
 	// Reload reads the configuration and lists again, and puts them in force
-	// if all of it is good. The error says what is not.
-	Reload(ctx context.Context) (Reload, error)
+	// if all of it is good. The error says what is not. The actor of this and of
+	// what follows is who asked, for the record; "" is not known.
+	Reload(ctx context.Context, actor string) (Reload, error)
 	// ListAction does one of ListActions to the list called name; "" is every
 	// list, and only for "refresh". It returns what was done, in a line or
 	// more; the error says why nothing was.
-	ListAction(ctx context.Context, action, name string) (string, error)
+	ListAction(ctx context.Context, actor, action, name string) (string, error)
 	// Exceptions returns those in force and those that ended, the newest first.
 	Exceptions() []Exception
 	// AddException, ExtendException and RemoveException return what has become
@@ -36,7 +37,7 @@ type Backend interface {
 	RemoveException(q ExceptionRequest) (Exception, error)
 	// FlushCache makes the cache forget a name and all below it, or everything if
 	// name is empty. It returns what was done; the error is about the name.
-	FlushCache(name string) (string, error)
+	FlushCache(actor, name string) (string, error)
 	Audit() *audit.Log
 }
 
@@ -49,6 +50,7 @@ type ExceptionRequest struct {
 	Seconds int64  `json:"seconds,omitempty"` // that it lasts, or lasts longer
 	Reason  string `json:"reason,omitempty"`
 	By      string `json:"by,omitempty"`
+	Actor   string `json:"-"` // who is at the other end of the socket, as the system says
 }
 
 // Exception is one exception.
