@@ -47,7 +47,7 @@ func (s *server) Status() admin.Status {
 		}
 	}
 	for _, g := range b.state.Groups {
-		st.Upstreams = append(st.Upstreams, admin.Upstream{Name: g.Name(), Servers: g.Stats()})
+		st.Upstreams = append(st.Upstreams, admin.Upstream{Name: g.Name(), GroupStats: g.Stats()})
 	}
 	return st
 }

@@ -102,8 +102,8 @@ type Category struct {
 
 // Upstream is one group of servers.
 type Upstream struct {
-	Name    string                 `json:"name"`
-	Servers []upstream.ServerStats `json:"servers"`
+	Name string `json:"name"`
+	upstream.GroupStats
 }
 
 // ListActions is what can be asked for a list: to ask its origin now, to put
