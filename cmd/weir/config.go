@@ -210,6 +210,10 @@ type Upstream struct {
 	Bootstrap []string `toml:"bootstrap"`
 	// CaseMixing spells questions by UDP in letters of random case, which a forger has to guess.
 	CaseMixing bool `toml:"case_mixing" default:"false"`
+	// Strategy says which server is asked, and when another.
+	Strategy string `toml:"strategy" default:"ordered" oneof:"ordered fastest hedge race"`
+	// CA is the path of a file with the certificates that alone may vouch for the encrypted servers; empty are the system's.
+	CA string `toml:"ca"`
 	// Timeout bounds one try at one server.
 	Timeout time.Duration `toml:"timeout" default:"1.5s" min:"10ms" max:"1m"`
 }

@@ -80,7 +80,7 @@ type GroupStats struct {
 type ServerStats struct {
 	Server string // its URL
 	Stats
-	Mean    time.Duration // of its replies, the last ones weighing most; 0 before the first
+	RTT     time.Duration // mean of its replies, the last ones weighing most; 0 before the first
 	P95     time.Duration // within which 95 of 100 replies came; 0 while that cannot be told
 	Failing bool          // it is not asked while another server works
 
@@ -205,7 +205,7 @@ func (g *Group) Stats() GroupStats {
 	defer g.mu.Unlock()
 	s := GroupStats{Strategy: g.strategy, Down: g.down(), Asked: g.turns, Hedges: g.hedges, Refused: g.refused}
 	for _, m := range g.members {
-		of := ServerStats{Server: m.url, Stats: m.Stats(), Mean: m.rtt.mean, P95: m.rtt.p95(), Failing: m.dead}
+		of := ServerStats{Server: m.url, Stats: m.Stats(), RTT: m.rtt.mean, P95: m.rtt.p95(), Failing: m.dead}
 		if m.dead {
 			of.FailingSince, of.NextProbe, of.Probes = m.since, m.next, m.probes
 		}

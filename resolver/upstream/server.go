@@ -23,7 +23,7 @@ type server struct {
 	padded bool           // they are padded
 
 	sent, answered, timeouts, failures, ignored, panics, opened atomic.Uint64
-	rtt, connections                                            atomic.Int64
+	connections                                                 atomic.Int64
 
 	lastError atomic.Pointer[string] // nil if the last exchange that ended had none
 
@@ -56,7 +56,6 @@ func (s *server) Stats() Stats {
 		Failures: s.failures.Load(),
 		Ignored:  s.ignored.Load(),
 		Panics:   s.panics.Load(),
-		RTT:      time.Duration(s.rtt.Load()),
 
 		Connections: int(s.connections.Load()),
 		Opened:      s.opened.Load(),
@@ -102,7 +101,6 @@ func (s *server) exchange(ctx context.Context, m *dns.Msg, by asker) (*dns.Msg, 
 	if s.lastError.Load() != nil {
 		s.lastError.Store(nil)
 	}
-	s.rtt.Store(int64(time.Since(start)))
 	reply.Id = m.Id
 	return reply, nil
 }

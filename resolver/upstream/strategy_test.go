@@ -172,7 +172,7 @@ func TestRace(t *testing.T) {
 	}
 	one.checkReleased(t)
 	two.checkReleased(t)
-	if s := w.Stats(); s.Servers[3].Sent != 0 || s.Servers[0].Failing || s.Servers[0].Mean != 0 || s.Down {
+	if s := w.Stats(); s.Servers[3].Sent != 0 || s.Servers[0].Failing || s.Servers[0].RTT != 0 || s.Down {
 		t.Errorf("%+v", s)
 	}
 }
