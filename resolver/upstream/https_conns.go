@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 )
 
 // webConns are the HTTP/2 connections to one server, opened as they are needed
@@ -29,8 +30,10 @@ type webConns struct {
 
 // dialling is a connection to be. err is set when done is closed.
 type dialling struct {
-	done chan struct{}
-	err  error
+	began  time.Time
+	cancel func()
+	done   chan struct{}
+	err    error
 }
 
 func newWebConns(s *server, host string, target *Target, opt Options) *webConns {
@@ -72,6 +75,7 @@ func (p *webConns) reserve(ctx context.Context) (conn *http.ClientConn, reused b
 				return nil, false, next.err
 			}
 		case <-ctx.Done():
+			p.giveUp(next)
 			return nil, false, ctx.Err()
 		}
 	}
@@ -109,10 +113,10 @@ func (p *webConns) pick() (*http.ClientConn, *dialling, error) {
 // dial begins to dial a connection. That is the server's and not the query's:
 // others join it, and the query may give up earlier.
 func (p *webConns) dial() {
-	next := &dialling{done: make(chan struct{})}
+	ctx, cancel := context.WithTimeout(p.ctx, dialTimeout)
+	next := &dialling{began: time.Now(), cancel: cancel, done: make(chan struct{})}
 	p.next = next
 	p.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(p.ctx, dialTimeout)
 		defer cancel()
 		conn, err := p.transport.NewClientConn(ctx, "https", p.address)
 		p.mu.Lock()
@@ -124,9 +128,25 @@ func (p *webConns) dial() {
 		if err == nil {
 			p.open = append(p.open, conn)
 		}
-		next.err, p.next = err, nil
+		if p.next == next {
+			p.next = nil
+		} else if err != nil {
+			err = errSilent
+		}
+		next.err = err
 		close(next.done)
 	})
+}
+
+// giveUp is to be called when a query has given up waiting for next: if that has
+// dialled for long, another is dialled for who comes.
+func (p *webConns) giveUp(next *dialling) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.next == next && time.Since(next.began) >= maxSilence {
+		p.next = nil
+		next.cancel()
+	}
 }
 
 // Close closes all connections, and with them what runs over them.
