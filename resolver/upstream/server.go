@@ -16,11 +16,12 @@ import (
 // A server is what every transport is built on: the counters, and the frame of an
 // exchange. A transport embeds it and adds ask.
 type server struct {
-	url    string
-	addr   netip.AddrPort // the port alone if names finds the address
-	names  *bootstrap     // nil if the address is given
-	mixed  bool           // its queries are spelled at random
-	padded bool           // they are padded
+	url     string
+	addr    netip.AddrPort // the port alone if names finds the address
+	names   *bootstrap     // nil if the address is given
+	mixed   bool           // its queries are spelled at random
+	padded  bool           // they are padded
+	lasting bool           // they ask how long a connection may be idle
 
 	sent, answered, timeouts, failures, ignored, panics, opened atomic.Uint64
 	connections                                                 atomic.Int64
@@ -88,7 +89,7 @@ func (s *server) exchange(ctx context.Context, m *dns.Msg, by asker) (*dns.Msg, 
 
 	start := time.Now()
 	a.datagrams, a.messages, a.wrong = 0, 0, 0
-	a.mixed, a.padded = s.mixed, s.padded
+	a.mixed, a.padded, a.lasting = s.mixed, s.padded, s.lasting
 	a.deadline = start.Add(defaultDeadline)
 	if d, ok := ctx.Deadline(); ok {
 		a.deadline = d

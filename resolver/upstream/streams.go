@@ -160,7 +160,7 @@ func (s *stream) full() bool { return len(s.calls) >= fullStream }
 func (p *streams) start() *stream {
 	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
 	p.serial++
-	s := &stream{of: p, serial: p.serial, cancel: cancel, wake: make(chan struct{}, 1), calls: map[uint16]*call{}}
+	s := &stream{of: p, serial: p.serial, idle: p.idle, cancel: cancel, wake: make(chan struct{}, 1), calls: map[uint16]*call{}}
 	p.open = append(p.open, s)
 	p.wg.Go(func() { s.run(ctx) })
 	return s
