@@ -41,7 +41,7 @@ type Log struct {
 
 	store    atomic.Pointer[store] // nil after damage, until a new one could be made
 	unpacker *unpacker
-	sealer   *sealer // used by the writer only
+	sealer   *sealer // used by the writer only, but for its counts
 
 	status struct {
 		sync.Mutex

@@ -25,6 +25,7 @@ type sealer struct {
 	spare    []place // what byTime works in
 	event    Event
 	payload  []byte
+	counts   counts // which others read
 
 	last   header // of the newest segment, sealed or in the store
 	digest [digestSize]byte
@@ -99,6 +100,7 @@ func (s *sealer) seal(b batch, reasons []Reason, labels []string) []sealed {
 			readEvent(&s.event, b.slabs[p.slab][p.off:])
 			s.builder.query(&s.event, reasons, labels)
 			s.tally.add(p.time, s.event.Reason, s.event.Observed)
+			s.counts.add(&s.event)
 		}
 	}
 	if s.builder.rows > 0 {

@@ -21,7 +21,7 @@ func (s *server) Status() admin.Status {
 		Revision: b.state.Revision, Digest: fmt.Sprintf("%x", b.digest),
 		Started: s.started.UTC(), Loaded: loaded.UTC(),
 		Names: b.lists.Matcher().Names(), NameMemory: b.lists.Matcher().Bytes(), NameMapped: b.lists.Matcher().MappedBytes(),
-		Resolver: s.resolver.Stats(), Audit: s.log.Stats(),
+		Resolver: s.resolver.Stats(), Audit: s.log.Stats(), Sources: s.log.Sources(),
 	}
 	for _, a := range s.resolver.Addrs() {
 		st.Listen = append(st.Listen, a.String())

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"weir/audit"
 	"weir/cmd/internal/admin"
 	"weir/resolver/upstream"
 )
@@ -62,6 +63,22 @@ func statusCommand(g *global) *cobra.Command {
 	return askCommand(g, "status", "Say how the running server is doing", (*admin.Client).Status, printStatus)
 }
 
+func metricsCommand(g *global) *cobra.Command {
+	return &cobra.Command{
+		Use:   "metrics",
+		Short: "Print the running server's metrics as Prometheus reads them",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cl, err := g.dial(cmd)
+			if err != nil {
+				return err
+			}
+			defer cl.Close()
+			return cl.Metrics(cmd.Context(), cmd.OutOrStdout())
+		},
+	}
+}
+
 func printStatus(out io.Writer, st admin.Status) error {
 	rows := [][]string{
 		{"server", fmt.Sprintf("weir %s, process %d, up %s", st.Version, st.PID, time.Since(st.Started).Round(time.Second))},
@@ -92,6 +109,7 @@ func printStatus(out io.Writer, st admin.Status) error {
 	r, ca, a := st.Resolver, st.Resolver.Cache, st.Audit
 	rows = append(rows,
 		[]string{"queries", fmt.Sprintf("%d, %d waiting for upstreams, %d turned away for want of room", r.Answered, r.Inflight, r.Overload)},
+		[]string{"answers", sourcesText(st.Sources)},
 		[]string{"limits", fmt.Sprintf("%d queries beyond their client's rate, %d answers too alike, %d too late", r.Limited, r.Alike, r.Late)},
 		[]string{"tcp", fmt.Sprintf("%d open, %d idle ones closed for others, %d of outsiders turned away", r.TCP, r.Evicted, r.Outsider)},
 		[]string{"cache", fmt.Sprintf("%d answers in %d KiB, %d hits, %d misses, %d evicted", ca.Entries, ca.Bytes>>10, ca.Hits, ca.Misses, ca.Evicted)})
@@ -110,6 +128,24 @@ func printStatus(out io.Writer, st admin.Status) error {
 	}
 	_, err := io.WriteString(out, table(rows, ""))
 	return err
+}
+
+// sourcesText says where answers came from.
+func sourcesText(counts []audit.SourceCount) string {
+	var parts []string
+	for _, c := range counts {
+		text := fmt.Sprintf("%d from %s", c.Queries, c.Source)
+		if c.Source == "sinkhole" {
+			text = fmt.Sprintf("%d blocked", c.Queries)
+		} else if c.Blocked {
+			text += ", blocked"
+		}
+		parts = append(parts, text)
+	}
+	if parts == nil {
+		return "none yet"
+	}
+	return strings.Join(parts, ", ")
 }
 
 func upstreamState(u *admin.Upstream) string {

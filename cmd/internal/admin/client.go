@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -49,6 +50,19 @@ func (c *Client) Close() error {
 // Status asks how the server is doing.
 func (c *Client) Status(ctx context.Context) (s Status, err error) {
 	return s, c.call(ctx, http.MethodGet, "/v1/status", nil, &s)
+}
+
+// Metrics writes the server's metrics, in the text format of Prometheus.
+func (c *Client) Metrics(ctx context.Context, out io.Writer) error {
+	res, err := c.do(ctx, http.MethodGet, "/metrics", nil, nil)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if _, err := io.Copy(out, res.Body); err != nil {
+		return fmt.Errorf("server on %s: %w", c.socket, err)
+	}
+	return nil
 }
 
 // Lists asks which lists are loaded.

@@ -91,6 +91,10 @@ type Status struct {
 	Resolver   resolver.Stats `json:"resolver"`
 	Upstreams  []Upstream     `json:"upstreams"`
 	Audit      audit.Stats    `json:"audit"`
+
+	// Sources are the queries that were recorded until the last interval, by verdict
+	// and source.
+	Sources []audit.SourceCount `json:"sources"`
 }
 
 // Category is one category and how many distinct names it holds.
