@@ -15,14 +15,14 @@ import (
 // MaxServers is how many servers a group may have.
 const MaxServers = 16
 
-const defaultTimeout = 1500 * time.Millisecond
+const defaultTimeout = time.Second
 
 // GroupConfig says how a group asks. Timeouts must not be negative.
 type GroupConfig struct {
 	Name     string        // the operator's name for the group
 	Servers  []Exchanger   // in order of preference, 1 to MaxServers
 	Strategy Strategy      // "" means Ordered
-	Timeout  time.Duration // for a server while another is left to ask; 0 means 1.5 s
+	Timeout  time.Duration // for a server while another is left to ask; 0 means 1 s
 	Deadline time.Duration // for the whole exchange; 0 means 5 s
 	Probe    string        // whose NS records a server is asked for to see whether it works; "" means the root's
 

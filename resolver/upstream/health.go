@@ -35,9 +35,9 @@ type standing struct {
 type health struct {
 	servers int
 	dead    int
-	outage  uint32 // counts the times that all were dead
-	proved  bool   // in the last of them a probe was lost too
-	over    uint32 // the last outage that was proved and has ended
+	outage  uint32    // counts the times that all were dead
+	began   time.Time // when the last of them did
+	over    uint32    // the last outage that is over
 }
 
 func (h *health) down() bool { return h.dead == h.servers }
@@ -53,7 +53,7 @@ func (h *health) died(s *standing, began, now time.Time) bool {
 	s.failures++
 	if h.dead++; h.down() {
 		h.outage++
-		h.proved = false
+		h.began = now
 	}
 	return true
 }
@@ -63,7 +63,7 @@ func (h *health) lives(s *standing, now time.Time) {
 	if !s.dead {
 		return
 	}
-	if h.down() && h.proved {
+	if h.down() && now.Sub(h.began) >= outagePause {
 		h.over = h.outage
 	}
 	s.dead, s.since, s.next = false, now, time.Time{}
@@ -101,8 +101,8 @@ func (g *Group) Outage() uint32 {
 	return g.outage
 }
 
-// Over is the number of the last outage that has ended. One in which no probe was
-// lost was none: single questions went wrong.
+// Over is the number of the last outage that is over. One that was shorter than a
+// probe takes was none: single questions went wrong.
 func (g *Group) Over() uint32 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -190,7 +190,6 @@ func (g *Group) probe(m *member) {
 		return
 	}
 	m.flying++
-	since := m.since
 	g.mu.Unlock()
 
 	_, err := m.exchange(g.ctx, g.question, time.Now().Add(g.look))
@@ -198,10 +197,7 @@ func (g *Group) probe(m *member) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	m.flying--
-	switch {
-	case err == nil:
+	if err == nil {
 		g.found(m)
-	case m.dead && m.since == since:
-		g.proved = g.down()
 	}
 }

@@ -3,7 +3,10 @@ package upstream
 import (
 	"context"
 	"errors"
+	"net"
+	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -132,8 +135,8 @@ func TestOutage(t *testing.T) {
 	}
 }
 
-// TestOutageWithoutALostProbe was none: questions went wrong, and will again.
-func TestOutageWithoutALostProbe(t *testing.T) {
+// TestOutageOfAMoment was none: questions went wrong, and will again.
+func TestOutageOfAMoment(t *testing.T) {
 	w := newWorld(t, GroupConfig{Timeout: impatient / 4, Deadline: impatient}, &rogue{udp: func(_ int, query []byte, send func([]byte)) {
 		if parseQuietly(query).Question[0].Name == "." {
 			send(answer(query))
@@ -197,7 +200,7 @@ type naive struct {
 type event struct {
 	at   time.Time
 	of   int
-	what string // "died", "replied" to a query, "found" by a probe, "probed", "lost"
+	what string // "died", "replied" to a query, "found" by a probe, "probed"
 }
 
 // dead says which servers are, by the last of what they did.
@@ -217,16 +220,15 @@ func (n *naive) dead(events []event, servers int) []bool {
 // outages walks over all moments and counts those at which the last server died,
 // and says which of them is over.
 func (n *naive) outages(servers int) (begun, over uint32) {
-	down, proved := false, false
+	down := false
+	var since time.Time
 	for i, e := range n.events {
 		now := !slices.Contains(n.dead(n.events[:i+1], servers), false)
 		switch {
 		case now && !down:
-			begun, proved = begun+1, false
-		case down && !now && proved:
+			begun, since = begun+1, e.at
+		case down && !now && e.at.Sub(since) >= time.Second/2:
 			over = begun
-		case down && e.what == "lost":
-			proved = true
 		}
 		down = now
 	}
@@ -282,7 +284,7 @@ func TestHealthIsThatOfTheModel(t *testing.T) {
 			clock.mu.Unlock()
 			at, of := clock.now(), rapid.IntRange(0, servers-1).Draw(t, "server")
 			m, dead := g.members[of], n.dead(n.events, servers)[of]
-			what := rapid.SampledFrom([]string{"died", "replied", "found", "probed", "lost"}).Draw(t, "what")
+			what := rapid.SampledFrom([]string{"died", "replied", "found", "probed"}).Draw(t, "what")
 			began := at.Add(-time.Duration(rapid.IntRange(0, 3000).Draw(t, "before")) * time.Millisecond)
 			g.mu.Lock()
 			switch what {
@@ -302,16 +304,13 @@ func TestHealthIsThatOfTheModel(t *testing.T) {
 				g.found(m)
 			case "found":
 				g.found(m)
-			case "probed", "lost":
-				switch {
-				case !dead:
+			case "probed":
+				if !dead {
 					what = ""
-				case what == "probed":
-					m.probes++
-					g.schedule(m)
-				default:
-					g.proved = g.down()
+					break
 				}
+				m.probes++
+				g.schedule(m)
 			}
 			g.mu.Unlock()
 			if what != "" {
@@ -359,4 +358,62 @@ func TestHealthIsThatOfTheModel(t *testing.T) {
 			t.Fatal("a probe is to come of a closed group")
 		}
 	})
+}
+
+// TestBackWithinASecond, by the real clock: when all servers were dead and one is
+// back, that is seen within a second, over each transport; over HTTPS it is one that
+// takes connections and says nothing.
+func TestBackWithinASecond(t *testing.T) {
+	var up atomic.Bool
+	speak := func(scheme string) Exchanger {
+		r := &rogue{
+			keep: true,
+			udp: func(_ int, query []byte, send func([]byte)) {
+				if up.Load() {
+					send(answer(query))
+				}
+			},
+			tcp: func(_ int, query []byte, conn net.Conn) {
+				if up.Load() {
+					conn.Write(frame(answer(query)))
+				}
+			},
+		}
+		return r.startFor(t, scheme).open(t, scheme, Options{})
+	}
+	v := newVoid(t, kind().start(t).Listener.Addr().String())
+	var wg sync.WaitGroup
+	var groups []*Group
+	for _, x := range []Exchanger{
+		speak("udp"), speak("tcp"), speak("tls"),
+		openURL(t, "https://"+v.Addr().String()+"/dns-query", Options{Roots: authority().roots}),
+	} {
+		g, err := NewGroup(GroupConfig{Name: "a", Servers: []Exchanger{x}, Deadline: 1200 * time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer g.Close()
+		groups = append(groups, g)
+		wg.Go(func() {
+			if _, _, err := g.Exchange(within(t, patient), ask("www.example.test.")); err == nil || !g.Down() {
+				t.Errorf("error %v, down %v", err, g.Down())
+			}
+			for end := time.Now().Add(patient); g.Stats().Servers[0].Probes < 4 && time.Now().Before(end); runtime.Gosched() {
+			}
+		})
+	}
+	wg.Wait()
+	back := time.Now()
+	up.Store(true)
+	v.speaks.Store(true)
+	for _, g := range groups {
+		for g.Down() && time.Since(back) < patient {
+			runtime.Gosched()
+		}
+		took := time.Since(back)
+		t.Logf("%s: back %v after the return", g.members[0].url, took)
+		if took > time.Second {
+			t.Errorf("%s: back %v after the return, want a second at most", g.members[0].url, took)
+		}
+	}
 }
