@@ -24,7 +24,7 @@ type webConns struct {
 
 	mu    sync.Mutex
 	open  []*http.ClientConn
-	next  *dialling // in progress, or nil
+	dials []*dialling // in progress, the youngest last
 	ended bool
 }
 
@@ -62,7 +62,7 @@ func newWebConns(s *server, host string, target *Target, opt Options) *webConns 
 }
 
 // reserve returns a connection for one request, and whether it was there before.
-// While one is dialled, no other is.
+// While one is dialled, no other is, unless that takes long.
 func (p *webConns) reserve(ctx context.Context) (conn *http.ClientConn, reused bool, err error) {
 	for reused = true; ; reused = false {
 		conn, next, err := p.pick()
@@ -91,23 +91,23 @@ func (p *webConns) pick() (*http.ClientConn, *dialling, error) {
 	}
 	p.open = slices.DeleteFunc(p.open, func(c *http.ClientConn) bool { return c.Err() != nil })
 	slices.SortStableFunc(p.open, func(c, d *http.ClientConn) int { return c.InFlight() - d.InFlight() })
-	room := len(p.open) < maxStreams
+	room := len(p.open)+len(p.dials) < maxStreams
 	for _, c := range p.open {
 		if c.Reserve() != nil {
 			continue // the server is about to close it
 		}
-		if c.InFlight() > busyStream && room && p.next == nil {
+		if c.InFlight() > busyStream && room && len(p.dials) == 0 {
 			p.dial() // for those to come
 		}
 		return c, nil, nil
 	}
-	if p.next == nil && room {
+	if n := len(p.dials); room && (n == 0 || time.Since(p.dials[n-1].began) >= stuckDial) {
 		p.dial()
 	}
-	if p.next == nil {
-		return p.open[0], nil, nil // the request waits for its turn there
+	if n := len(p.dials); n > 0 {
+		return nil, p.dials[n-1], nil
 	}
-	return nil, p.next, nil
+	return p.open[0], nil, nil // the request waits for its turn there
 }
 
 // dial begins to dial a connection. That is the server's and not the query's:
@@ -115,22 +115,20 @@ func (p *webConns) pick() (*http.ClientConn, *dialling, error) {
 func (p *webConns) dial() {
 	ctx, cancel := context.WithTimeout(p.ctx, dialTimeout)
 	next := &dialling{began: time.Now(), cancel: cancel, done: make(chan struct{})}
-	p.next = next
+	p.dials = append(p.dials, next)
 	p.wg.Go(func() {
 		defer cancel()
 		conn, err := p.transport.NewClientConn(ctx, "https", p.address)
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		if err == nil && p.ended {
+		wanted := p.drop(next)
+		switch {
+		case err == nil && wanted && !p.ended:
+			p.open = append(p.open, conn)
+		case err == nil:
 			conn.Close()
 			err = errClosed
-		}
-		if err == nil {
-			p.open = append(p.open, conn)
-		}
-		if p.next == next {
-			p.next = nil
-		} else if err != nil {
+		case !wanted:
 			err = errSilent
 		}
 		next.err = err
@@ -138,15 +136,24 @@ func (p *webConns) dial() {
 	})
 }
 
-// giveUp is to be called when a query has given up waiting for next: if that has
-// dialled for long, another is dialled for who comes.
+// giveUp is to be called when a query has given up waiting for next: it ends if it
+// has lasted for long.
 func (p *webConns) giveUp(next *dialling) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.next == next && time.Since(next.began) >= maxSilence {
-		p.next = nil
+	if time.Since(next.began) >= maxSilence && p.drop(next) {
 		next.cancel()
 	}
+}
+
+// drop takes next from those in progress and says that it was one, with p.mu held.
+func (p *webConns) drop(next *dialling) bool {
+	i := slices.Index(p.dials, next)
+	if i < 0 {
+		return false
+	}
+	p.dials = slices.Delete(p.dials, i, i+1)
+	return true
 }
 
 // Close closes all connections, and with them what runs over them.

@@ -20,6 +20,7 @@ import (
 type stream struct {
 	of     *streams
 	serial int           // counts the streams of a server, from 1
+	began  time.Time     // dialling
 	cancel func()        // ends dialling
 	wake   chan struct{} // capacity 1: something is to be written, or the stream has ended
 
