@@ -192,10 +192,7 @@ func TestProbeAsksForTheZone(t *testing.T) {
 }
 
 // naive is what is known of a group's servers, told by all that ever happened.
-type naive struct {
-	now    time.Time
-	events []event
-}
+type naive struct{ events []event }
 
 type event struct {
 	at   time.Time

@@ -128,7 +128,9 @@ var metrics = []metric{
 	one("hosts", "Hosts known by lease or neighbour.", gauge, func(s *Status) float64 { return float64(s.Hosts) }),
 
 	count("queries", "Queries recorded, those without an answer too.", func(s *Status) uint64 { return s.Resolver.Answered }),
-	{"answers_total", "Queries by verdict and by where the answer came from, recorded until the last commit interval.", counter, []string{"verdict", "source"},
+	{
+		"answers_total", "Queries by verdict and by where the answer came from, recorded until the last commit interval.", counter,
+		[]string{"verdict", "source"},
 		func(s *Status, is func(float64, ...string)) {
 			for _, c := range s.Sources {
 				verdict := "allow"
@@ -137,7 +139,8 @@ var metrics = []metric{
 				}
 				is(float64(c.Queries), verdict, c.Source)
 			}
-		}},
+		},
+	},
 	count("packets_ignored", "Packets that were no queries.", func(s *Status) uint64 { return s.Resolver.Ignored }),
 	count("overload", "Queries turned away for want of room.", func(s *Status) uint64 { return s.Resolver.Overload }),
 	count("panics", "Queries or replies that met a mistake of the program.", func(s *Status) uint64 { return s.Resolver.Panics }),
