@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-
-	"weir/resolver/upstream"
 )
 
 // What an operator is promised of upstreams that fail, in real time. The tests beside
@@ -116,9 +114,16 @@ func (w *weir) asks(t *testing.T, name string) (*dns.Msg, time.Duration) {
 	return m, took
 }
 
-func (w *weir) group(t *testing.T) upstream.GroupStats {
+// upstreamState is what these tests read of an upstream in `weir status --json`.
+type upstreamState struct {
+	Down            bool
+	Hedges, Refused uint64
+	Servers         []struct{ Failing bool }
+}
+
+func (w *weir) group(t *testing.T) upstreamState {
 	t.Helper()
-	var st struct{ Upstreams []upstream.GroupStats }
+	var st struct{ Upstreams []upstreamState }
 	if err := json.Unmarshal([]byte(w.run(t, "status", "--json")), &st); err != nil {
 		t.Fatal("status: ", err)
 	}
