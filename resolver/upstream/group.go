@@ -168,7 +168,7 @@ func (g *Group) inTurn(ctx context.Context, q *dns.Msg, p plan, began time.Time)
 		m := g.members[p.order[i]]
 		reply, err := m.exchange(ctx, q, p.until(i+1, at, end, g.timeout))
 		done := r.take(m, reply, err)
-		g.judge(ctx, m, began, at, err)
+		g.judge(ctx, m, began, at, reply, err)
 		if done || ctx.Err() != nil {
 			break
 		}

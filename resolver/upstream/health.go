@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/miekg/dns"
 )
 
 // A server that failed is dead: it is not asked while another works. A probe sees
@@ -112,7 +114,7 @@ func (g *Group) Over() uint32 {
 // judge draws from how an exchange with m ended, which was asked at the given
 // time, what it tells of the server. A server is to blame for an error of its
 // own, and for silence only if it had its full timeout.
-func (g *Group) judge(ctx context.Context, m *member, began, asked time.Time, err error) {
+func (g *Group) judge(ctx context.Context, m *member, began, asked time.Time, reply *dns.Msg, err error) {
 	if errors.Is(err, errQuery) {
 		return
 	}
@@ -122,6 +124,9 @@ func (g *Group) judge(ctx context.Context, m *member, began, asked time.Time, er
 	switch {
 	case err == nil:
 		m.failures = 0
+		if g.strategy == Fastest && !usable(reply) {
+			took = max(took, g.timeout) // who is quick to refuse is not the fastest
+		}
 		m.rtt.add(took)
 		g.found(m)
 	case took >= g.timeout, ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded):

@@ -76,6 +76,33 @@ func TestNoQueryGoesToADeadServer(t *testing.T) {
 	}
 }
 
+// TestDeadServerIsNoSecondOpinion: where another server has replied, be it that it
+// cannot tell, one that is dead is not asked; where the other fails as well, it is.
+func TestDeadServerIsNoSecondOpinion(t *testing.T) {
+	for _, strategy := range Strategies {
+		var gone atomic.Bool
+		first, _ := moody()
+		second := &rogue{udp: func(_ int, query []byte, send func([]byte)) {
+			if gone.Load() {
+				send(reply(query, func(m *dns.Msg) { m.Truncated = true })) // and closes the connection
+				return
+			}
+			send(coded(dns.RcodeServerFailure)(query))
+		}}
+		w := newWorld(t, GroupConfig{Strategy: strategy, Timeout: impatient / 4, Deadline: impatient}, first, second)
+		w.mu.Lock()
+		w.lost(w.members[0], w.clock.now())
+		w.mu.Unlock()
+		if server, rcode := w.ask(t); server != 1 || rcode != "SERVFAIL" || first.asked(t) != 0 {
+			t.Errorf("%s: server %d answered %s, the dead one was asked %d times", strategy, server, rcode, first.asked(t))
+		}
+		gone.Store(true)
+		if _, _, err := w.Exchange(within(t, patient), ask("www.example.test.")); err == nil || first.asked(t) == 0 {
+			t.Errorf("%s: error %v, the dead one was asked %d times", strategy, err, first.asked(t))
+		}
+	}
+}
+
 // TestOneQuestionGoneWrong takes a server away for no longer than a probe takes, and
 // for longer each time if it happens to one question after the other.
 func TestOneQuestionGoneWrong(t *testing.T) {

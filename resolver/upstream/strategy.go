@@ -145,7 +145,7 @@ func (g *Group) sideBySide(ctx context.Context, q *dns.Msg, p plan, began time.T
 		select {
 		case s := <-said:
 			open--
-			g.judge(ctx, s.of, began, s.at, s.err)
+			g.judge(ctx, s.of, began, s.at, s.reply, s.err)
 			if done {
 				continue
 			}

@@ -293,3 +293,17 @@ func TestSideBySideIsGivenUp(t *testing.T) {
 		close(release)
 	}
 }
+
+// TestFastestIsNotWhoRefuses: a server that tells nothing, and that at once, is not
+// asked first for long.
+func TestFastestIsNotWhoRefuses(t *testing.T) {
+	w := newWorld(t, GroupConfig{Strategy: Fastest}, coding(dns.RcodeRefused), honest())
+	for range exploreEvery - 1 {
+		if server, _ := w.ask(t); server != 1 {
+			t.Errorf("server %d answered", server)
+		}
+	}
+	if sent := w.sent(); sent[0] > 2 {
+		t.Errorf("sent %v", sent)
+	}
+}
