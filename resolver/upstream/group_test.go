@@ -189,6 +189,22 @@ func TestLastServerGetsTheTimeThatIsLeft(t *testing.T) {
 	}
 }
 
+// TestLastThatWorksGetsTheTimeThatIsLeft, for a dead one could do no better.
+func TestLastThatWorksGetsTheTimeThatIsLeft(t *testing.T) {
+	slow := &rogue{udp: func(n int, query []byte, send func([]byte)) {
+		if n == maxDatagrams-1 {
+			send(answer(query))
+		}
+	}}
+	w := newWorld(t, GroupConfig{Timeout: time.Millisecond, Deadline: patient}, slow, silent())
+	w.mu.Lock()
+	w.lost(w.members[1], w.clock.now())
+	w.mu.Unlock()
+	if server, _ := w.ask(t); server != 0 || w.sent()[1] != 0 {
+		t.Errorf("server %d answered, sent %v", server, w.sent())
+	}
+}
+
 func TestDeadlineEndsTheRound(t *testing.T) {
 	w := newWorld(t, GroupConfig{Timeout: patient, Deadline: impatient / 4}, silent(), honest())
 	if _, _, err := w.Exchange(within(t, patient), ask("www.example.test.")); !errors.Is(err, context.DeadlineExceeded) {

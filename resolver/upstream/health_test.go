@@ -206,6 +206,22 @@ func TestProbesEndWithTheGroup(t *testing.T) {
 	}
 }
 
+// TestProbesAreBounded: no more than three are on their way to one server.
+func TestProbesAreBounded(t *testing.T) {
+	s, _ := moody()
+	w := newWorld(t, GroupConfig{}, s)
+	w.mu.Lock()
+	m := w.members[0]
+	w.lost(m, w.clock.now())
+	m.flying = maxProbes
+	w.mu.Unlock()
+	w.clock.advance(0)
+	w.clock.advance(outagePause)
+	if n := len(s.seen(t)); n != 0 || m.probes != 2 {
+		t.Errorf("%d datagrams, %d probes", n, m.probes)
+	}
+}
+
 // TestProbeAsksForTheZone that the group is for.
 func TestProbeAsksForTheZone(t *testing.T) {
 	s, _ := moody()
@@ -385,8 +401,8 @@ func TestHealthIsThatOfTheModel(t *testing.T) {
 }
 
 // TestBackWithinASecond, by the real clock: when all servers were dead and one is
-// back, that is seen within a second, over each transport; over HTTPS it is one that
-// takes connections and says nothing.
+// back, that is seen within a second, over each transport, and over TLS and HTTPS also
+// of one that took connections and said nothing.
 func TestBackWithinASecond(t *testing.T) {
 	var up atomic.Bool
 	speak := func(scheme string) Exchanger {
@@ -406,11 +422,13 @@ func TestBackWithinASecond(t *testing.T) {
 		return r.startFor(t, scheme).open(t, scheme, Options{})
 	}
 	v := newVoid(t, kind().start(t).Listener.Addr().String())
+	quiet := newVoid(t, honest().startFor(t, "tls").addr)
 	var wg sync.WaitGroup
 	var groups []*Group
 	for _, x := range []Exchanger{
 		speak("udp"), speak("tcp"), speak("tls"),
 		openURL(t, "https://"+v.Addr().String()+"/dns-query", Options{Roots: authority().roots}),
+		openURL(t, "tls://"+quiet.Addr().String()+"#"+serverName, Options{Roots: authority().roots}),
 	} {
 		g, err := NewGroup(GroupConfig{Name: "a", Servers: []Exchanger{x}, Deadline: 1200 * time.Millisecond})
 		if err != nil {
@@ -422,7 +440,7 @@ func TestBackWithinASecond(t *testing.T) {
 			if _, _, err := g.Exchange(within(t, patient), ask("www.example.test.")); err == nil || !g.Down() {
 				t.Errorf("error %v, down %v", err, g.Down())
 			}
-			for end := time.Now().Add(patient); g.Stats().Servers[0].Probes < 4 && time.Now().Before(end); runtime.Gosched() {
+			for end := time.Now().Add(patient); g.Stats().Servers[0].Probes < 8 && time.Now().Before(end); runtime.Gosched() {
 			}
 		})
 	}
@@ -430,6 +448,7 @@ func TestBackWithinASecond(t *testing.T) {
 	back := time.Now()
 	up.Store(true)
 	v.speaks.Store(true)
+	quiet.speaks.Store(true)
 	for _, g := range groups {
 		for g.Down() && time.Since(back) < patient {
 			runtime.Gosched()

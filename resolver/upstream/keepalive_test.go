@@ -73,6 +73,41 @@ func TestIdleAsLongAsTheServerAllows(t *testing.T) {
 	}
 }
 
+// TestNoTimeTakesNoMore: from then on nothing goes out on the connection, be it that
+// another reply is due on it.
+func TestNoTimeTakesNoMore(t *testing.T) {
+	asked, release := make(chan struct{}), make(chan struct{})
+	var first []byte
+	r := &rogue{keep: true, tcp: func(i int, query []byte, conn net.Conn) {
+		if i == 0 {
+			first = query
+			close(asked)
+			return
+		}
+		conn.Write(frame(timed(query, 0, 0)))
+		<-release
+		conn.Write(frame(answer(first)))
+	}}
+	x := r.start(t).open(t, "tcp", Options{}).(*tcp)
+	ended := make(chan error)
+	go func() {
+		_, err := x.Exchange(within(t, patient), ask("www.example.test."))
+		ended <- err
+	}()
+	<-asked
+	m, err := x.Exchange(within(t, patient), ask("www.example.test."))
+	checkAnswer(t, m, err)
+	x.streams.mu.Lock()
+	if n := len(x.streams.open); n != 0 {
+		t.Errorf("%d connections take queries", n)
+	}
+	x.streams.mu.Unlock()
+	close(release)
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
 // TestNoTimeLetsOthersEnd: the queries that are on their way have their replies.
 func TestNoTimeLetsOthersEnd(t *testing.T) {
 	const n = 10

@@ -84,6 +84,25 @@ func TestHedge(t *testing.T) {
 	}
 }
 
+// TestLateLosersCount: the percentile is not only of the replies that came in time.
+func TestLateLosersCount(t *testing.T) {
+	w := newWorld(t, GroupConfig{Strategy: Hedge, Timeout: patient, Deadline: patient}, silent())
+	w.known(50 * time.Millisecond)
+	m := w.members[0]
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, tc := range []struct {
+		took time.Duration
+		more int
+	}{{0, 0}, {time.Second, 1}} {
+		before := m.rtt.count
+		w.judge(ctx, m, w.clock.now(), time.Now().Add(-tc.took), nil, context.Canceled)
+		if more := m.rtt.count - before; more != tc.more {
+			t.Errorf("given up after %v: counted %d times, want %d", tc.took, more, tc.more)
+		}
+	}
+}
+
 // TestHedgeInTime: who answers before is not hedged, and there is no timer left.
 func TestHedgeInTime(t *testing.T) {
 	w := newWorld(t, GroupConfig{Strategy: Hedge, Timeout: patient, Deadline: patient}, honest(), honest())
@@ -151,6 +170,14 @@ func TestOneEarlyQueryInTen(t *testing.T) {
 	}
 	if spent != 1000 {
 		t.Errorf("%d early queries of 10,000 that all want one, want 1,000", spent)
+	}
+	for range 1000 {
+		g.plan()
+	}
+	for spent = 0; g.spend(); spent++ {
+	}
+	if spent != mostTenths/10 {
+		t.Errorf("%d early queries at once after a calm, want %d", spent, mostTenths/10)
 	}
 }
 
