@@ -30,10 +30,9 @@ type webConns struct {
 
 // dialling is a connection to be. err is set when done is closed.
 type dialling struct {
-	began  time.Time
-	cancel func()
-	done   chan struct{}
-	err    error
+	began time.Time
+	done  chan struct{}
+	err   error
 }
 
 func newWebConns(s *server, host string, target *Target, opt Options) *webConns {
@@ -75,7 +74,6 @@ func (p *webConns) reserve(ctx context.Context) (conn *http.ClientConn, reused b
 				return nil, false, next.err
 			}
 		case <-ctx.Done():
-			p.giveUp(next)
 			return nil, false, ctx.Err()
 		}
 	}
@@ -113,47 +111,25 @@ func (p *webConns) pick() (*http.ClientConn, *dialling, error) {
 // dial begins to dial a connection. That is the server's and not the query's:
 // others join it, and the query may give up earlier.
 func (p *webConns) dial() {
-	ctx, cancel := context.WithTimeout(p.ctx, dialTimeout)
-	next := &dialling{began: time.Now(), cancel: cancel, done: make(chan struct{})}
+	next := &dialling{began: time.Now(), done: make(chan struct{})}
 	p.dials = append(p.dials, next)
 	p.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(p.ctx, dialTimeout)
 		defer cancel()
 		conn, err := p.transport.NewClientConn(ctx, "https", p.address)
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		wanted := p.drop(next)
-		switch {
-		case err == nil && wanted && !p.ended:
-			p.open = append(p.open, conn)
-		case err == nil:
+		if err == nil && p.ended {
 			conn.Close()
 			err = errClosed
-		case !wanted:
-			err = errSilent
 		}
+		if err == nil {
+			p.open = append(p.open, conn)
+		}
+		p.dials = slices.DeleteFunc(p.dials, func(d *dialling) bool { return d == next })
 		next.err = err
 		close(next.done)
 	})
-}
-
-// giveUp is to be called when a query has given up waiting for next: it ends if it
-// has lasted for long.
-func (p *webConns) giveUp(next *dialling) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if time.Since(next.began) >= maxSilence && p.drop(next) {
-		next.cancel()
-	}
-}
-
-// drop takes next from those in progress and says that it was one, with p.mu held.
-func (p *webConns) drop(next *dialling) bool {
-	i := slices.Index(p.dials, next)
-	if i < 0 {
-		return false
-	}
-	p.dials = slices.Delete(p.dials, i, i+1)
-	return true
 }
 
 // Close closes all connections, and with them what runs over them.

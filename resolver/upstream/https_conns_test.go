@@ -311,39 +311,45 @@ func newVoid(t *testing.T, server string) *void {
 	return v
 }
 
-// TestHTTPSIntoTheVoid: dialling ends after dialTimeout, whatever time the query
-// has, and one that a query has given up does not hold the next.
-func TestHTTPSIntoTheVoid(t *testing.T) {
-	start := func(t *testing.T) (*void, Exchanger) {
-		v := newVoid(t, kind().start(t).Listener.Addr().String())
-		return v, openURL(t, "https://"+v.Addr().String()+"/dns-query", Options{Roots: authority().roots})
+// TestDialIntoTheVoid: dialling ends after dialTimeout, whatever time the query has,
+// and a dial that takes long does not hold the next query.
+func TestDialIntoTheVoid(t *testing.T) {
+	for _, scheme := range []string{"tls", "https"} {
+		start := func(t *testing.T) (*void, Exchanger) {
+			if scheme == "tls" {
+				v := newVoid(t, honest().startFor(t, "tls").addr)
+				return v, openURL(t, "tls://"+v.Addr().String()+"#"+serverName, Options{Roots: authority().roots})
+			}
+			v := newVoid(t, kind().start(t).Listener.Addr().String())
+			return v, openURL(t, "https://"+v.Addr().String()+"/dns-query", Options{Roots: authority().roots})
+		}
+		t.Run(scheme+" ends", func(t *testing.T) {
+			t.Parallel()
+			_, x := start(t)
+			began := time.Now()
+			if _, err := x.Exchange(within(t, patient), ask("www.example.test.")); err == nil {
+				t.Error("answered")
+			}
+			if took := time.Since(began); took < dialTimeout || took > dialTimeout+maxSilence {
+				t.Errorf("took %v, want %v", took, dialTimeout)
+			}
+		})
+		t.Run(scheme+" holds nobody", func(t *testing.T) {
+			t.Parallel()
+			v, x := start(t)
+			began := time.Now()
+			if _, err := x.Exchange(within(t, stuckDial+50*time.Millisecond), ask("www.example.test.")); !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatalf("error %v, want deadline exceeded", err)
+			}
+			v.speaks.Store(true)
+			m, err := x.Exchange(within(t, patient), ask("www.example.test."))
+			checkAnswer(t, m, err)
+			if took := time.Since(began); took > dialTimeout/2 {
+				t.Errorf("took %v: it waited for the first to end", took)
+			}
+			if n := v.conns.Load(); n != 2 {
+				t.Errorf("%d connections, want 2", n)
+			}
+		})
 	}
-	t.Run("dialling ends", func(t *testing.T) {
-		t.Parallel()
-		began := time.Now()
-		_, x := start(t)
-		if _, err := x.Exchange(within(t, patient), ask("www.example.test.")); err == nil {
-			t.Error("answered")
-		}
-		if took := time.Since(began); took < dialTimeout || took > dialTimeout+maxSilence {
-			t.Errorf("took %v, want %v", took, dialTimeout)
-		}
-	})
-	t.Run("the next is not held", func(t *testing.T) {
-		t.Parallel()
-		v, x := start(t)
-		began := time.Now()
-		if _, err := x.Exchange(within(t, maxSilence+50*time.Millisecond), ask("www.example.test.")); !errors.Is(err, context.DeadlineExceeded) {
-			t.Fatalf("error %v, want deadline exceeded", err)
-		}
-		v.speaks.Store(true)
-		m, err := x.Exchange(within(t, patient), ask("www.example.test."))
-		checkAnswer(t, m, err)
-		if took := time.Since(began); took > dialTimeout-maxSilence/2 {
-			t.Errorf("took %v: it waited for the first to end", took)
-		}
-		if n := v.conns.Load(); n != 2 {
-			t.Errorf("%d connections, want 2", n)
-		}
-	})
 }
