@@ -149,7 +149,13 @@ func startWeir(t *testing.T, dir, config string) *weir {
 	writeFile(t, dir, "config.toml", config)
 	cmd := exec.Command(binary, "serve", "--config", "config.toml")
 	cmd.Dir = dir
-	w := &weir{child: start(t, cmd), dir: dir}
+	return greeted(t, cmd)
+}
+
+// greeted starts weir by cmd and waits until it serves.
+func greeted(t *testing.T, cmd *exec.Cmd) *weir {
+	t.Helper()
+	w := &weir{child: start(t, cmd), dir: cmd.Dir}
 	on := w.find(t, regexp.MustCompile(`serves DNS on (.*), UDP and TCP`))[1]
 	for text := range strings.SplitSeq(on, " and ") {
 		a, err := netip.ParseAddrPort(text)

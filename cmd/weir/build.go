@@ -6,13 +6,11 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
 	"os"
-	"strings"
 	"time"
 
 	"weir/blocklist"
@@ -28,7 +26,8 @@ type built struct {
 	policies []blocklist.PolicyConfig
 	moment   time.Time // that the policies were compiled for, by the wall clock alone; changed under server.deciding
 	lists    *blocklist.Lists
-	state    *resolver.State
+	state    *resolver.State // its local names are those of the start, without the leases of today
+	names    localNames
 	digest   [sha256.Size]byte // of all that went in
 }
 
@@ -39,6 +38,7 @@ type site struct {
 	clock   func() time.Time // nil is time.Now
 	keeper  *keeper          // of the running server; nil looks and writes nothing
 	old     *blocklist.Lists // in force
+	names   *localNames      // in force, to stay if the files of today cannot be used; nil refuses these
 	workers int              // lists read at a time
 }
 
@@ -59,7 +59,7 @@ func build(ctx context.Context, cfg *Config, at site) (*built, error) {
 	b.sink()
 	b.limit()
 	b.route(faults, sum, at.self, at.logger)
-	b.local(faults, sum)
+	b.local(faults, sum, at.names)
 
 	if problems := faults.report.sorted(); len(problems) > 0 {
 		b.close()
@@ -189,7 +189,7 @@ func (b *built) route(faults *faults, sum io.Writer, self []netip.AddrPort, logg
 	for i := range b.cfg.Upstreams {
 		u := &b.cfg.Upstreams[i]
 		var servers []upstream.Exchanger
-		opt := upstream.Options{Bootstrap: u.Bootstrap, CaseMixing: u.CaseMixing}
+		opt := upstream.Options{Bootstrap: u.Bootstrap, CaseMixing: u.CaseMixing, Logger: logger}
 		if u.CA != "" {
 			var err error
 			if opt.Roots, err = issuers(b.cfg.Resolve(u.CA), sum); err != nil {
@@ -309,57 +309,6 @@ func issuers(path string, sum io.Writer) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("%s holds no certificate", path)
 	}
 	return pool, nil
-}
-
-// local reads the zones that are answered here.
-func (b *built) local(faults *faults, sum io.Writer) {
-	var zones []resolver.Zone
-	for i := range b.cfg.Zones {
-		z := &b.cfg.Zones[i]
-		var zone resolver.Zone
-		var err error
-		if z.File != "" {
-			zone, err = resolver.ParseZoneFile(z.Name, b.cfg.Resolve(z.File))
-			if err != nil {
-				faults.at(&z.File, err.Error())
-			}
-		} else {
-			zone, err = resolver.ParseRecords(z.Name, z.Records)
-			for _, err := range split(err) {
-				var field any = &z.Records
-				var re *resolver.RecordError
-				if errors.As(err, &re) {
-					field = &z.Records[re.Record]
-				}
-				faults.at(field, fmt.Sprintf("zone %s: %v", z.Name, err))
-			}
-		}
-		if err == nil {
-			zones = append(zones, zone)
-			for _, rr := range zone.Records {
-				fmt.Fprintf(sum, "record %q %s\n", z.Name, rr)
-			}
-		}
-	}
-	var forwarded [][]byte
-	for _, f := range b.cfg.Forwards {
-		for _, text := range f.Zones {
-			if zone, err := blocklist.AppendWireName(nil, text); err == nil {
-				forwarded = append(forwarded, zone)
-			}
-		}
-	}
-	l, err := resolver.NewLocal(zones, b.cfg.Local.SpecialNames, b.cfg.Local.PrivateReverse, forwarded)
-	for _, err := range split(err) {
-		var field any = &b.cfg.Zones
-		for i := range b.cfg.Zones {
-			if strings.HasPrefix(err.Error(), "zone "+strings.TrimSuffix(b.cfg.Zones[i].Name, ".")+".:") {
-				field = &b.cfg.Zones[i]
-			}
-		}
-		faults.at(field, err.Error())
-	}
-	b.state.Local = l
 }
 
 // answer turns the configuration's word, which was checked when the file was

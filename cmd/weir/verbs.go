@@ -106,7 +106,8 @@ func printStatus(out io.Writer, st admin.Status) error {
 	if !st.NextSwitch.IsZero() {
 		rows = append(rows, []string{"schedules", "next change " + local(st.NextSwitch)})
 	}
-	r, ca, a := st.Resolver, st.Resolver.Cache, st.Audit
+	r, ca, a, p := st.Resolver, st.Resolver.Cache, st.Audit, st.Process
+	panics := r.Panics
 	rows = append(rows,
 		[]string{"queries", fmt.Sprintf("%d, %d waiting for upstreams, %d turned away for want of room", r.Answered, r.Inflight, r.Overload)},
 		[]string{"answers", sourcesText(st.Sources)},
@@ -116,6 +117,7 @@ func printStatus(out io.Writer, st admin.Status) error {
 	for _, u := range st.Upstreams {
 		rows = append(rows, []string{"upstream", upstreamState(&u)})
 		for i := range u.Servers {
+			panics += u.Servers[i].Panics
 			rows = append(rows, []string{"upstream", u.Name + " " + serverState(&u.Servers[i], time.Now())})
 		}
 	}
@@ -123,8 +125,9 @@ func printStatus(out io.Writer, st admin.Status) error {
 	if a.LastError != "" {
 		rows = append(rows, []string{"", "cannot write: " + shown(a.LastError)})
 	}
-	if r.Panics > 0 {
-		rows = append(rows, []string{"panics", fmt.Sprint(r.Panics) + "; the log has the packets"})
+	rows = append(rows, []string{"process", fmt.Sprintf("%d goroutines, %d KiB of memory in use, %s", p.Goroutines, p.Heap>>10, plural(p.Descriptors, "open file"))})
+	if panics > 0 {
+		rows = append(rows, []string{"panics", fmt.Sprint(panics) + "; the log has the packets"})
 	}
 	_, err := io.WriteString(out, table(rows, ""))
 	return err

@@ -65,7 +65,7 @@ func (e *Entry) Type() uint16 { return binary.BigEndian.Uint16(e.Key[len(e.Key)-
 func (e *Entry) Staled(ttl uint32) *Entry {
 	old := &Entry{
 		Key: e.Key, Reply: e.Reply, Stored: e.Stored, Expires: e.Expires,
-		Facts: e.Facts, Names: e.Names, Upstream: e.Upstream, Group: e.Group, Stale: true,
+		Facts: e.Facts.Same(), Names: e.Names, Upstream: e.Upstream, Group: e.Group, Stale: true,
 	}
 	old.Reply.Tail, old.Reply.MinTTL = bytes.Clone(e.Reply.Tail), ttl
 	for _, off := range e.Reply.TTLs {

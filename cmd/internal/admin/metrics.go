@@ -124,6 +124,9 @@ var metrics = []metric{
 	one("lists_attention", "Lists that are not what their origins have.", gauge, func(s *Status) float64 { return float64(len(s.Attention)) }),
 	one("policies", "Policies in force.", gauge, func(s *Status) float64 { return float64(len(s.Policies)) }),
 	one("policies_observing", "Policies that block nothing.", gauge, func(s *Status) float64 { return float64(len(s.Observing)) }),
+	one("held_goroutines", "Goroutines.", gauge, func(s *Status) float64 { return float64(s.Process.Goroutines) }),
+	one("held_heap_bytes", "Memory that the last collection found in use.", gauge, func(s *Status) float64 { return float64(s.Process.Heap) }),
+	one("held_descriptors", "File descriptors that are open.", gauge, func(s *Status) float64 { return float64(s.Process.Descriptors) }),
 	one("exceptions", "Exceptions in force.", gauge, func(s *Status) float64 { return float64(s.Exceptions) }),
 	one("hosts", "Hosts known by lease or neighbour.", gauge, func(s *Status) float64 { return float64(s.Hosts) }),
 
