@@ -48,8 +48,8 @@ type Log struct {
 
 	store    atomic.Pointer[store] // nil after damage, until a new one could be made
 	unpacker *unpacker
-	sealer   *sealer            // used by the writer only
-	notary   *notary            // likewise
+	sealer   *sealer            // used by the writer only, but for its counts
+	notary   *notary            // used by the writer only
 	signing  chan chan struct{} // of those who wait for a checkpoint
 	over     chan struct{}      // closed when the log ends
 

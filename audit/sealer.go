@@ -31,6 +31,7 @@ type sealer struct {
 	event    Event
 	payload  []byte
 	key      *signingKey
+	counts   counts // which others read
 
 	last   header // of the newest segment, sealed or in the store
 	digest [digestSize]byte
@@ -126,6 +127,7 @@ func (s *sealer) add(b *batch, skip int, reasons []Reason, labels []string) {
 			readEvent(&s.event, b.slabs[p.slab].b[p.off:])
 			s.builder.query(&s.event, reasons, labels)
 			s.tally.add(p.time, s.event.Reason, s.event.Observed)
+			s.counts.add(&s.event)
 		}
 	}
 }

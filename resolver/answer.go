@@ -122,7 +122,7 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 	if got != nil {
 		ev.Source, ev.Duration = audit.SourceUpstream, r.mono()-from.mono
 	} else {
-		if got, due = r.cache.Get(q.Key(), from.mono); got == nil {
+		if got, due = r.cache.Get(q.Key(), from.mono); got == nil || got.Outage != 0 && st.outlived(q, got, d.Rewrite) {
 			return r.miss(s, msg, from, d.Rewrite)
 		}
 		ev.Source = audit.SourceCache
@@ -148,7 +148,7 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 		return r.sink(s, msg, from, st, why)
 	}
 	if due {
-		r.refresh(q, from.mono, d.Rewrite)
+		r.refresh(q, d.Rewrite)
 	}
 	if d.Remove != 0 {
 		return r.strip(s, msg, from, st, got, &l, d)

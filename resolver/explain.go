@@ -61,7 +61,7 @@ func (s *State) Explain(l *blocklist.Lookup) Account {
 		}
 		g := s.Routes.Route(routed(name, qtype))
 		a.Upstream = g.Name()
-		for _, st := range g.Stats() {
+		for _, st := range g.Stats().Servers {
 			a.Servers = append(a.Servers, st.Server)
 		}
 	}

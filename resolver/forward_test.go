@@ -171,9 +171,9 @@ func TestFailuresAreRemembered(t *testing.T) {
 	step(1100*time.Millisecond, failed, 1) // and after a pause
 }
 
-// TestSilenceEndsForAllAtOnce: names that failed because nobody replied do not
-// serve their time when somebody does again.
-func TestSilenceEndsForAllAtOnce(t *testing.T) {
+// TestOutageEndsForAllAtOnce: names that failed because nobody replied do not
+// serve their time when somebody does again, which the upstream sees by itself.
+func TestOutageEndsForAllAtOnce(t *testing.T) {
 	s := newFickle(t, silent)
 	w := newWorld(t, setup{upstream: s.server, deadline: 50 * time.Millisecond})
 	const failed = `SERVFAIL ede 22 "upstream default did not answer"`
@@ -184,21 +184,38 @@ func TestSilenceEndsForAllAtOnce(t *testing.T) {
 		}
 	}
 	ask(failed)
-	for range 4 { // each lasts longer than the last, one question a second goes out
+	w.down()
+	for range 4 { // each lasts longer than the last, though nobody replied to any
+		w.clock.advance(31 * time.Second)
+		ask(failed)
 		before := s.times()
-		w.clock.advance(1100 * time.Millisecond)
 		ask(failed)
-		w.landed()
-		ask(failed)
-		if n := s.times() - before; n < 1 || n > 2 {
-			t.Errorf("asked %d times within a second, want once or twice", n)
+		if n := s.times() - before; n != 0 {
+			t.Errorf("asked %d times for what has just failed", n)
 		}
 	}
 	s.turn(addressed)
-	w.clock.advance(time.Second)
-	ask(failed)
-	w.landed()
+	w.up()
 	ask(wwwA)
+}
+
+// TestFailureOfOneQuestionIsKept: that a server replies to a probe does not mean
+// that it would to the question.
+func TestFailureOfOneQuestionIsKept(t *testing.T) {
+	s := newServer(t, map[string]handler{www: silent, "*": addressed})
+	w := newWorld(t, setup{upstream: s, deadline: 50 * time.Millisecond})
+	const failed = `SERVFAIL ede 22 "upstream default did not answer"`
+	w.expect(www, failed)
+	w.up()
+	w.expect(www, failed)
+	if n := s.times(); n != 1 {
+		t.Errorf("asked %d times, want once", n)
+	}
+	w.clock.advance(1100 * time.Millisecond)
+	w.expect(www, failed)
+	if n := s.times(); n != 2 {
+		t.Errorf("asked %d times after a second, want twice", n)
+	}
 }
 
 // TestSilentAndDeadUpstreams: each says what is wrong, in the reply and the log.

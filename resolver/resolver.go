@@ -72,7 +72,6 @@ type Resolver struct {
 	cancel    context.CancelFunc
 	mu        sync.Mutex // guards what follows, and the step from one state to the next
 	flights   map[string]*flight
-	health    map[string]*health // by the name of the group
 	flightsTo map[string]int     // by name of the upstream
 	waiting   int                // on all flights
 	waitingBy map[netip.Addr]int // by client
@@ -119,7 +118,6 @@ func New(cfg Config, st *State) *Resolver {
 		cfg: cfg, log: cfg.Log, logger: cfg.Logger, now: cfg.Now, base: cfg.Now(),
 		cache:     cache.New(cfg.CacheSize),
 		flights:   map[string]*flight{},
-		health:    map[string]*health{},
 		flightsTo: map[string]int{},
 		waitingBy: map[netip.Addr]int{},
 		places:    newPlaces(cfg.TCPConns, cfg.TCPEach),

@@ -104,6 +104,9 @@ func questionOf(q *dns.Msg) string {
 }
 
 func (s *server) note(q *dns.Msg) {
+	if questionOf(q) == ". NS" {
+		return // a probe
+	}
 	var flags []string
 	if o := q.IsEdns0(); o != nil && o.Do() {
 		flags = append(flags, "do")

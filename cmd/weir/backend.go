@@ -23,7 +23,7 @@ func (s *server) Status() admin.Status {
 		Revision: b.state.Revision, Digest: fmt.Sprintf("%x", b.digest),
 		Started: s.started.UTC(), Loaded: loaded.UTC(),
 		Names: b.lists.Matcher().Names(), NameMemory: b.lists.Matcher().Bytes(), NameMapped: b.lists.Matcher().MappedBytes(),
-		Resolver: s.resolver.Stats(), Audit: s.log.Stats(), Process: held(),
+		Resolver: s.resolver.Stats(), Audit: s.log.Stats(), Sources: s.log.Sources(), Process: held(),
 	}
 	for _, a := range s.resolver.Addrs() {
 		st.Listen = append(st.Listen, a.String())
@@ -50,7 +50,7 @@ func (s *server) Status() admin.Status {
 		}
 	}
 	for _, g := range b.state.Groups {
-		st.Upstreams = append(st.Upstreams, admin.Upstream{Name: g.Name(), Servers: g.Stats()})
+		st.Upstreams = append(st.Upstreams, admin.Upstream{Name: g.Name(), GroupStats: g.Stats()})
 	}
 	return st
 }

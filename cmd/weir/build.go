@@ -3,11 +3,14 @@ package main
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
+	"os"
 	"time"
 
 	"weir/blocklist"
@@ -186,8 +189,15 @@ func (b *built) route(faults *faults, sum io.Writer, self []netip.AddrPort, logg
 	for i := range b.cfg.Upstreams {
 		u := &b.cfg.Upstreams[i]
 		var servers []upstream.Exchanger
+		opt := upstream.Options{Bootstrap: u.Bootstrap, CaseMixing: u.CaseMixing, Logger: logger}
+		if u.CA != "" {
+			var err error
+			if opt.Roots, err = issuers(b.cfg.Resolve(u.CA), sum); err != nil {
+				faults.at(&u.CA, err.Error(), "a file of certificates in PEM, as openssl writes them, is wanted")
+			}
+		}
 		open := func(field any, url string) {
-			x, err := upstream.Open(url, upstream.Options{Bootstrap: u.Bootstrap, CaseMixing: u.CaseMixing, Logger: logger})
+			x, err := upstream.Open(url, opt)
 			if err != nil {
 				faults.at(field, err.Error())
 				return
@@ -196,7 +206,7 @@ func (b *built) route(faults *faults, sum io.Writer, self []netip.AddrPort, logg
 				faults.at(field, fmt.Sprintf("upstream %q is this resolver: a query would come back for ever", url))
 				return
 			}
-			fmt.Fprintf(sum, "server %q %s %q %v\n", u.Name, url, u.Bootstrap, u.CaseMixing)
+			fmt.Fprintf(sum, "server %q %s %q %v %s\n", u.Name, url, u.Bootstrap, u.CaseMixing, u.Strategy)
 			servers = append(servers, x)
 		}
 		for j := range u.Bootstrap {
@@ -225,7 +235,8 @@ func (b *built) route(faults *faults, sum io.Writer, self []netip.AddrPort, logg
 			continue // said above
 		}
 		g, err := upstream.NewGroup(upstream.GroupConfig{
-			Name: u.Name, Servers: servers, Timeout: u.Timeout, Deadline: b.cfg.Resolver.Deadline,
+			Name: u.Name, Servers: servers, Strategy: upstream.Strategy(u.Strategy), Timeout: u.Timeout, Deadline: b.cfg.Resolver.Deadline,
+			Probe: b.cfg.zoneOf(u.Name),
 		})
 		if err != nil {
 			faults.at(u, err.Error())
@@ -256,6 +267,48 @@ func (b *built) route(faults *faults, sum io.Writer, self []netip.AddrPort, logg
 		faults.at(&b.cfg.Forwards, err.Error())
 	}
 	b.state.Routes = router
+}
+
+// zoneOf is a zone whose servers an upstream's are: the first that is forwarded to
+// it, or the root for what answers anything.
+func (c *Config) zoneOf(upstream string) string {
+	for _, f := range c.Forwards {
+		if f.Upstream == upstream && upstream != "default" && len(f.Zones) > 0 {
+			zone, _ := blocklist.AppendWireName(nil, f.Zones[0]) // a mistake in it is said elsewhere
+			return blocklist.NameString(zone)
+		}
+	}
+	return "."
+}
+
+// issuers reads certificates in PEM, and writes them into sum.
+func issuers(path string, sum io.Writer) (*x509.CertPool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxConfigBytes))
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(sum, "issuers %x\n", sha256.Sum256(text))
+	pool, n := x509.NewCertPool(), 0
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("%s holds a %q, which is not a certificate", path, block.Type)
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("%s, certificate %d: %w", path, n+1, err)
+		}
+		pool.AddCert(cert)
+		n++
+	}
+	if n == 0 {
+		return nil, fmt.Errorf("%s holds no certificate", path)
+	}
+	return pool, nil
 }
 
 // answer turns the configuration's word, which was checked when the file was

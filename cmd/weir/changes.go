@@ -11,6 +11,7 @@ import (
 	"github.com/miekg/dns"
 
 	"weir/blocklist"
+	"weir/resolver/upstream"
 )
 
 // changes says, a line each, how next differs from b for those who operate it.
@@ -223,6 +224,12 @@ func scheduleText(s *Schedule) (string, string) {
 
 func upstreamText(u *Upstream) (string, string) {
 	text := fmt.Sprintf("%s, timeout %v", strings.Join(u.Servers, " "), u.Timeout)
+	if u.Strategy != string(upstream.Ordered) {
+		text += ", " + u.Strategy
+	}
+	if u.CA != "" {
+		text += ", ca " + u.CA
+	}
 	if len(u.Bootstrap) > 0 {
 		text += ", bootstrap " + strings.Join(u.Bootstrap, " ")
 	}

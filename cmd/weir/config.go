@@ -89,7 +89,7 @@ type Config struct {
 		// MaxInflight is how many questions may wait for upstreams at once.
 		MaxInflight int `toml:"max_inflight" default:"4096" min:"1" max:"1000000"`
 		// Deadline bounds one question, all tries at all of its upstream's servers together.
-		Deadline time.Duration `toml:"deadline" default:"5s" min:"10ms" max:"1m"`
+		Deadline time.Duration `toml:"deadline" default:"4.5s" min:"10ms" max:"1m"`
 		// ResolvConf is the file that holds the servers meant by the upstream "system" (resolv.conf(5)).
 		ResolvConf string `toml:"resolv_conf" default:"/etc/resolv.conf"`
 	} `toml:"resolver"`
@@ -234,8 +234,12 @@ type Upstream struct {
 	Bootstrap []string `toml:"bootstrap"`
 	// CaseMixing spells questions by UDP in letters of random case, which a forger has to guess.
 	CaseMixing bool `toml:"case_mixing" default:"false"`
+	// Strategy says which server is asked, and when another.
+	Strategy string `toml:"strategy" default:"ordered" oneof:"ordered fastest hedge race"`
+	// CA is the path of a file with the certificates that alone may vouch for the encrypted servers; empty are the system's.
+	CA string `toml:"ca"`
 	// Timeout bounds one try at one server.
-	Timeout time.Duration `toml:"timeout" default:"1.5s" min:"10ms" max:"1m"`
+	Timeout time.Duration `toml:"timeout" default:"1s" min:"10ms" max:"1m"`
 }
 
 // Forward is one [[forward]]: zones, with all names below them, that Upstream is asked for. The longest zone wins.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -170,6 +171,7 @@ func (c *checker) declares(upstream string) bool { return slices.Contains(c.upst
 // servers checks the servers of an upstream, and whether they need what stands beside them.
 func (c *checker) servers(u *Upstream) {
 	var byName, byUDP bool
+	var plain, private *string
 	for i := range u.Servers {
 		url := &u.Servers[i]
 		name := c.server(url, "an upstream")
@@ -179,6 +181,22 @@ func (c *checker) servers(u *Upstream) {
 		}
 		byName = byName || name != ""
 		byUDP = byUDP || *url == "system" || strings.HasPrefix(*url, "udp://")
+		switch scheme, _, _ := strings.Cut(*url, "://"); {
+		case upstream.Encrypted(*url):
+			private = cmp.Or(private, url)
+		case *url == "system" || slices.Contains(upstreamSchemes, scheme):
+			plain = cmp.Or(plain, url)
+		}
+	}
+	if plain != nil && private != nil {
+		c.clash(fmt.Sprintf("upstream %q has encrypted servers and others", u.Name), plain, "this one is asked in clear text", private, "this one is encrypted",
+			"write two upstreams: servers of one stand in for each other, and no question is to go out in clear text when an encrypted server fails")
+	}
+	if len(u.Servers) == 1 && u.Servers[0] != "system" && u.Strategy != string(upstream.Ordered) && !c.broken(&u.Strategy) {
+		c.warnAt(c.At(&u.Strategy), fmt.Sprintf("the strategy of upstream %q has no effect", u.Name), "it has one server")
+	}
+	if u.CA != "" && private == nil && !c.broken(&u.Servers) {
+		c.warnAt(c.At(&u.CA), fmt.Sprintf("the certificates of upstream %q are not used", u.Name), "none of its servers is encrypted")
 	}
 	for i := range u.Bootstrap {
 		url := &u.Bootstrap[i]

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"weir/cmd/internal/admin"
 	"weir/cmd/internal/exceptions"
 	"weir/resolver"
+	"weir/resolver/upstream"
 )
 
 func explainCommand(g *global) *cobra.Command {
@@ -239,6 +241,22 @@ func (b *built) zonePos(zone string) string {
 		}
 	}
 	return "built in"
+}
+
+// asked says how the servers of an upstream are asked.
+func (b *built) asked(name string, servers []string) string {
+	i := slices.IndexFunc(b.cfg.Upstreams, func(u Upstream) bool { return u.Name == name })
+	if len(servers) > 1 && i >= 0 {
+		switch all := strings.Join(servers, ", "); upstream.Strategy(b.cfg.Upstreams[i].Strategy) {
+		case upstream.Fastest:
+			return "the fastest of " + all
+		case upstream.Race:
+			return all + ", up to three at once,"
+		case upstream.Hedge:
+			return strings.Join(servers, ", then ") + ", a second early if the first takes long,"
+		}
+	}
+	return strings.Join(servers, ", then ")
 }
 
 func (b *built) upstreamPos(name string) string {

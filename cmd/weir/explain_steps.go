@@ -84,7 +84,7 @@ func (b *built) steps(e *admin.Explanation, l *blocklist.Lookup, a *resolver.Acc
 		if a.Safe != "" {
 			step("safe search", a.Safe, b.safePos(a.Policy), "stands in for %s", e.Name)
 		}
-		step("upstream", a.Upstream, b.upstreamPos(a.Upstream), "asks %s when memory has no answer", strings.Join(a.Servers, ", then "))
+		step("upstream", a.Upstream, b.upstreamPos(a.Upstream), "asks %s when memory has no answer", b.asked(a.Upstream, a.Servers))
 	}
 }
 

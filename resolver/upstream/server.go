@@ -20,15 +20,16 @@ const maxShown = 4096
 // A server is what every transport is built on: the counters, and the frame of an
 // exchange. A transport embeds it and adds ask.
 type server struct {
-	url    string
-	addr   netip.AddrPort // the port alone if names finds the address
-	names  *bootstrap     // nil if the address is given
-	mixed  bool           // its queries are spelled at random
-	padded bool           // they are padded
-	logger *slog.Logger   // nil says nothing
+	url     string
+	addr    netip.AddrPort // the port alone if names finds the address
+	names   *bootstrap     // nil if the address is given
+	mixed   bool           // its queries are spelled at random
+	padded  bool           // they are padded
+	lasting bool           // they ask how long a connection may be idle
+	logger  *slog.Logger   // nil says nothing
 
 	sent, answered, timeouts, failures, ignored, panics, opened atomic.Uint64
-	rtt, connections                                            atomic.Int64
+	connections                                                 atomic.Int64
 
 	lastError atomic.Pointer[string] // nil if the last exchange that ended had none
 
@@ -62,7 +63,6 @@ func (s *server) Stats() Stats {
 		Failures: s.failures.Load(),
 		Ignored:  s.ignored.Load(),
 		Panics:   s.panics.Load(),
-		RTT:      time.Duration(s.rtt.Load()),
 
 		Connections: int(s.connections.Load()),
 		Opened:      s.opened.Load(),
@@ -95,7 +95,7 @@ func (s *server) exchange(ctx context.Context, m *dns.Msg, by asker) (*dns.Msg, 
 
 	start := time.Now()
 	a.datagrams, a.messages, a.wrong = 0, 0, 0
-	a.mixed, a.padded = s.mixed, s.padded
+	a.mixed, a.padded, a.lasting = s.mixed, s.padded, s.lasting
 	a.deadline = start.Add(defaultDeadline)
 	if d, ok := ctx.Deadline(); ok {
 		a.deadline = d
@@ -108,7 +108,6 @@ func (s *server) exchange(ctx context.Context, m *dns.Msg, by asker) (*dns.Msg, 
 	if s.lastError.Load() != nil {
 		s.lastError.Store(nil)
 	}
-	s.rtt.Store(int64(time.Since(start)))
 	reply.Id = m.Id
 	return reply, nil
 }

@@ -55,6 +55,19 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 	return s, c.call(ctx, http.MethodGet, "/v1/status", nil, &s)
 }
 
+// Metrics writes the server's metrics, in the text format of Prometheus.
+func (c *Client) Metrics(ctx context.Context, out io.Writer) error {
+	res, err := c.do(ctx, http.MethodGet, "/metrics", nil, nil)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if _, err := io.Copy(out, res.Body); err != nil {
+		return fmt.Errorf("server on %s: %w", c.socket, err)
+	}
+	return nil
+}
+
 // Lists asks which lists are loaded.
 func (c *Client) Lists(ctx context.Context) (l []List, err error) {
 	return l, c.call(ctx, http.MethodGet, "/v1/lists", nil, &l)

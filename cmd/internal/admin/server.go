@@ -65,6 +65,7 @@ func (s *Server) Close() { _ = s.listener.Close() }
 // them, and returns. The socket file is removed.
 func (s *Server) Run(ctx context.Context) error {
 	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", metricsHandler(s.Backend))
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { s.reply(w, s.Backend.Status()) })
 	mux.HandleFunc("GET /v1/lists", func(w http.ResponseWriter, _ *http.Request) { s.reply(w, s.Backend.Lists()) })
 	mux.HandleFunc("GET /v1/lists/find", s.find)

@@ -94,6 +94,10 @@ type Status struct {
 	Upstreams  []Upstream     `json:"upstreams"`
 	Audit      audit.Stats    `json:"audit"`
 	Process    Process        `json:"process"`
+
+	// Sources are the queries that were recorded until the last interval, by verdict
+	// and source.
+	Sources []audit.SourceCount `json:"sources"`
 }
 
 // Process is what the server holds of the machine. A number that grows from day
@@ -113,8 +117,8 @@ type Category struct {
 
 // Upstream is one group of servers.
 type Upstream struct {
-	Name    string                 `json:"name"`
-	Servers []upstream.ServerStats `json:"servers"`
+	Name string `json:"name"`
+	upstream.GroupStats
 }
 
 // ListActions is what can be asked for a list: to ask its origin now, to put
