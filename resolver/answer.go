@@ -38,6 +38,7 @@ type scratch struct {
 	limits *limits // in force for the query
 	cookie []byte  // option for the reply, in room; nil is none
 	room   [wire.CookieSize]byte
+	good   bool // the query's server cookie is one of ours
 	proven bool // the client is at the address it seems to be at
 
 	waiting  bool // the reply will be sent by a flight
@@ -52,10 +53,11 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 	q, ev := &s.query, &s.event
 	*ev = audit.Event{Time: from.wall, Client: from.client, Transport: from.over, EDE: -1}
 	st := r.state.Load()
-	s.limits, s.cookie, s.proven = st.limits, nil, from.over != audit.UDP
+	s.limits, s.cookie, s.good, s.proven = st.limits, nil, false, from.over != audit.UDP
 	s.waiting, s.recorded = false, false
 	ev.Revision = st.Revision
-	switch wire.Admit(msg) {
+	admission := wire.Admit(msg)
+	switch admission {
 	case wire.Ignore:
 		r.ignored.Add(1)
 		return nil
@@ -65,11 +67,16 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 		return r.reject(s, msg, from, wire.RcodeNotImp)
 	case wire.Notify:
 		return r.notify(s, msg, from)
+	case wire.Bare:
+		if !s.limits.Cookies || !q.ParseBare(msg) {
+			return r.reject(s, msg, from, wire.RcodeFormErr)
+		}
+	case wire.Accept:
+		if q.Parse(msg) != nil && decodeOdd(q, msg) != nil {
+			return r.reject(s, msg, from, wire.RcodeFormErr)
+		}
+		ev.Name, ev.Type, ev.Class = q.Name(), q.Type, q.Class
 	}
-	if q.Parse(msg) != nil && decodeOdd(q, msg) != nil {
-		return r.reject(s, msg, from, wire.RcodeFormErr)
-	}
-	ev.Name, ev.Type, ev.Class = q.Name(), q.Type, q.Class
 	if !r.cookie(s, from) {
 		return r.reject(s, msg, from, wire.RcodeFormErr)
 	}
@@ -83,6 +90,9 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 	if q.Version > 0 {
 		ev.Source = audit.SourceError
 		return r.finish(s, msg, from, &replyEmpty, wire.Finish{Rcode: wire.RcodeBadVers})
+	}
+	if admission == wire.Bare {
+		return r.bare(s, msg, from)
 	}
 
 	l := blocklist.Lookup{Name: q.Name(), Type: q.Type, Client: st.client(q, from), At: from.wall}

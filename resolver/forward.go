@@ -366,10 +366,17 @@ func decodeOdd(q *wire.Query, msg []byte) (err error) {
 			return fmt.Errorf("additional record %d: a second or bad OPT", i)
 		}
 		q.EDNS, q.DO, q.UDPSize, q.Version = true, opt.Do(), opt.UDPSize(), opt.Version()
+		told := false
 		for _, o := range opt.Option {
 			switch o := o.(type) {
 			case *dns.EDNS0_LOCAL:
-				if o.Code == wire.OptionMAC && len(o.Data) == len(q.MAC) {
+				if o.Code != wire.OptionMAC {
+					continue
+				}
+				if told {
+					return fmt.Errorf("additional record %d: two hardware addresses", i)
+				}
+				if told = true; len(o.Data) == len(q.MAC) {
 					q.MAC = [6]byte(o.Data)
 				}
 			case *dns.EDNS0_COOKIE:

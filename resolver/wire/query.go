@@ -55,7 +55,7 @@ const (
 	// Ignore: no query at all (too short, or itself a response); say nothing,
 	// for an answer could start a loop.
 	Ignore
-	// Malformed: answer FORMERR (RFC 9619: QDCOUNT is one in a query).
+	// Malformed: answer FORMERR (RFC 9619: QDCOUNT is at most one in a query).
 	Malformed
 	// Unsupported: an opcode other than QUERY and NOTIFY; answer NOTIMP
 	// (RFC 8906 §3.1.4).
@@ -63,6 +63,9 @@ const (
 	// Notify: a primary tells of a change to the zone in the one question
 	// (RFC 1996); decode it in full.
 	Notify
+	// Bare: a query without a question, by which a client asks for a cookie
+	// (RFC 7873 §5.4); see [Query.ParseBare].
+	Bare
 )
 
 const opcodeNotify = 4 << 3 // as it stands in the third octet of a header
@@ -76,6 +79,9 @@ func Admit(msg []byte) Admission {
 	counts := binary.BigEndian.Uint64(msg[4:])
 	switch msg[2] & 0x78 {
 	case 0:
+		if counts == 1 { // AR=1, all else 0
+			return Bare
+		}
 		if counts>>16 != 1<<32 || counts&0xffff > 2 { // QD=1, AN=NS=0, AR<=2
 			return Malformed
 		}
@@ -159,13 +165,9 @@ func (q *Query) Parse(msg []byte) error {
 	}
 	q.n, q.end = n, off+4
 	lower(q.buf[:], msg[headerSize:], n)
-	q.ID = binary.BigEndian.Uint16(msg)
+	q.reset(msg)
 	q.Type = binary.BigEndian.Uint16(msg[off:])
 	q.Class = binary.BigEndian.Uint16(msg[off+2:])
-	q.RD = msg[2]&0x01 != 0
-	q.AD = msg[3]&0x20 != 0
-	q.CD = msg[3]&0x10 != 0
-	q.EDNS, q.DO, q.UDPSize, q.Version, q.MAC, q.Cookie = false, false, 0, 0, [6]byte{}, Cookie{}
 	switch rest := msg[q.end:]; binary.BigEndian.Uint16(msg[10:]) {
 	case 0:
 		if len(rest) != 0 {
@@ -180,6 +182,27 @@ func (q *Query) Parse(msg []byte) error {
 	}
 	q.seal()
 	return nil
+}
+
+// ParseBare reads a packet that [Admit] found to be bare. It is false unless the
+// rest is one OPT record with a COOKIE option; q then has the root's name and no
+// type, and its Question is empty.
+func (q *Query) ParseBare(msg []byte) bool {
+	q.reset(msg)
+	q.n, q.end, q.buf[0] = 1, headerSize, 0
+	q.Type, q.Class = 0, 0
+	ok := q.parseOPT(msg[headerSize:]) && q.Cookie.Kind != NoCookie
+	q.seal()
+	return ok
+}
+
+// reset takes over what the header says, and forgets the OPT record of before.
+func (q *Query) reset(msg []byte) {
+	q.ID = binary.BigEndian.Uint16(msg)
+	q.RD = msg[2]&0x01 != 0
+	q.AD = msg[3]&0x20 != 0
+	q.CD = msg[3]&0x10 != 0
+	q.EDNS, q.DO, q.UDPSize, q.Version, q.MAC, q.Cookie = false, false, 0, 0, [6]byte{}, Cookie{}
 }
 
 // Set fills q from values decoded elsewhere: the way in for packets that are
@@ -214,6 +237,8 @@ func (q *Query) seal() {
 
 // parseOPT reads an OPT record that must fill rest exactly (RFC 6891 §6.1.2).
 // Options are walked, bounded and, but for OptionMAC and OptionCookie, ignored.
+// Of several cookies the first counts (RFC 7873 §5.2); two hardware addresses are
+// a client's that tells its forwarder's lie, and malformed.
 func (q *Query) parseOPT(rest []byte) bool {
 	if len(rest) < 11 || rest[0] != 0 || binary.BigEndian.Uint16(rest[1:]) != TypeOPT {
 		return false
@@ -225,7 +250,7 @@ func (q *Query) parseOPT(rest []byte) bool {
 	q.UDPSize = binary.BigEndian.Uint16(rest[3:])
 	q.Version = rest[6]
 	q.DO = rest[7]&0x80 != 0
-	opts := rest[11:]
+	opts, told := rest[11:], false
 	for n := 0; len(opts) > 0; n++ {
 		if len(opts) < 4 || n == maxOptions {
 			return false
@@ -238,7 +263,10 @@ func (q *Query) parseOPT(rest []byte) bool {
 		case OptionCookie:
 			q.Cookie.Read(opts[4:l])
 		case OptionMAC:
-			if l == 4+len(q.MAC) {
+			if told {
+				return false
+			}
+			if told = true; l == 4+len(q.MAC) {
 				q.MAC = [6]byte(opts[4:])
 			}
 		}

@@ -32,7 +32,7 @@ type Finish struct {
 }
 
 // Append writes the whole response to the query q, which was parsed from msg,
-// and returns the extended dst. A response that would exceed f.Limit is cut to
+// and returns the extended dst. It has a question if and only if the query had. A response that would exceed f.Limit is cut to
 // header, question and OPT with TC set (RFC 2181 §9), never to half an RRset.
 // An OPT record is there if and only if the query had one (RFC 6891 §7).
 func (r *Reply) Append(dst, msg []byte, q *Query, f Finish) []byte {
@@ -67,7 +67,7 @@ func (r *Reply) Append(dst, msg []byte, q *Query, f Finish) []byte {
 	if opt > 0 {
 		ar++
 	}
-	dst = append(dst, msg[0], msg[1], flags[0], flags[1], 0, 1,
+	dst = append(dst, msg[0], msg[1], flags[0], flags[1], 0, byte(min(q.end-headerSize, 1)),
 		byte(an>>8), byte(an), byte(ns>>8), byte(ns), byte(ar>>8), byte(ar))
 	dst = append(dst, q.Question(msg)...)
 	at := len(dst)
