@@ -342,29 +342,6 @@ func TestSwapForgetsWhatAnotherUpstreamNowKnows(t *testing.T) {
 	}
 }
 
-// TestAuthenticityIsNotTakenOnTrust: AD from an upstream that anybody on the way
-// could have written is not handed on.
-func TestAuthenticityIsNotTakenOnTrust(t *testing.T) {
-	q := &dns.Msg{Question: []dns.Question{{Name: "www.example.", Qtype: dns.TypeA, Qclass: dns.ClassINET}}}
-	m := q.Copy()
-	m.Response, m.AuthenticatedData = true, true
-	m.Answer = []dns.RR{rr("www.example. 60 A 192.0.2.1")}
-	packed, err := m.Pack()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := m.Unpack(packed); err != nil {
-		t.Fatal(err)
-	}
-	e, err := inspect(q, m, "", TTL{Max: 60, MaxNegative: 60}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if e.Reply.AD {
-		t.Error("AD was kept")
-	}
-}
-
 // TestSwapUnderLoad: no query goes unanswered while states come and go.
 func TestSwapUnderLoad(t *testing.T) {
 	s := newServer(t, map[string]handler{"*": says("NXDOMAIN")})

@@ -78,7 +78,8 @@ func inspect(q, m *dns.Msg, alias string, bounds TTL, room []byte) (*cache.Entry
 	}
 	noted(e)
 	out := dns.Msg{Question: []dns.Question{asked}, Answer: answer, Compress: true}
-	out.Response, out.Rcode = true, m.Rcode // without AD, which anybody on the way could have set (RFC 4035 §4.9.3)
+	out.Response, out.Rcode = true, m.Rcode
+	out.AuthenticatedData = m.AuthenticatedData && alias == "" // an exchanger vouches for it
 	if !found || m.Rcode != dns.RcodeSuccess {
 		negative := min(bareTTL, bounds.MaxNegative)
 		if soa := authority(end, m.Ns, bounds); soa != nil {

@@ -173,12 +173,19 @@ func (r *Resolver) SetPolicy(p *blocklist.Policy) { r.Swap(r.State().With(p)) }
 
 // Retire ends the upstreams of a state that is not in force any more. What the
 // cache holds stays, but for names that are asked of another upstream from now
-// on. It returns when no question is on its way to the old upstreams any more,
+// on, and what is called authentic by one that is not believed any more. It returns when no question is on its way to the old upstreams any more,
 // so after their deadline at the latest.
 func (r *Resolver) Retire(old *State) {
 	old.flights.Wait()
 	next := r.State()
-	r.cache.Prune(func(e *cache.Entry) bool { return next.Routes.Route(routed(e.Asked(), e.Type())).Name() == e.Group })
+	doubted := map[string]bool{}
+	for _, g := range old.Groups {
+		doubted[g.Name()] = g.TrustAD()
+	}
+	r.cache.Prune(func(e *cache.Entry) bool {
+		g := next.Routes.Route(routed(e.Asked(), e.Type()))
+		return g.Name() == e.Group && !(e.Reply.AD && doubted[e.Group] && !g.TrustAD())
+	})
 	if err := old.close(); err != nil {
 		r.logger.Warn("an upstream did not close", "error", err)
 	}

@@ -150,6 +150,7 @@ func entryOf(s *cache.Saved) (e *cache.Entry, err error) {
 	if e.Reply, err = wire.Freeze(s.Message); err != nil {
 		return nil, err
 	}
+	e.Reply.AD = false // who said so may not be trusted any more
 	if e.Reply.Partial || e.Reply.Rcode != dns.RcodeSuccess && e.Reply.Rcode != dns.RcodeNameError && e.Reply.Rcode != dns.RcodeYXDomain {
 		return nil, errors.New("an answer that is never kept")
 	}

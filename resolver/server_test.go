@@ -157,9 +157,12 @@ func (s *server) answer(q *dns.Msg, limit int) []byte {
 }
 
 // exchanger returns a way to ask s, which sends nothing twice.
-func (s *server) exchanger(t testing.TB) upstream.Exchanger {
+func (s *server) exchanger(t testing.TB) upstream.Exchanger { return s.open(t, upstream.Options{}) }
+
+func (s *server) open(t testing.TB, opt upstream.Options) upstream.Exchanger {
 	t.Helper()
-	x, err := upstream.Open("udp://"+s.addr, upstream.Options{Resend: patience})
+	opt.Resend = patience
+	x, err := upstream.Open("udp://"+s.addr, opt)
 	if err != nil {
 		t.Fatal(err)
 	}

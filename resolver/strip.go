@@ -26,6 +26,7 @@ func (r *Resolver) strip(s *scratch, msg []byte, from *origin, st *State, e *cac
 	c := cutter{st: st, lookup: l, decision: d}
 	if err == nil {
 		m.Answer = c.cut(m.Answer)
+		m.AuthenticatedData = false
 	}
 	if err == nil && c.bare {
 		d.Verdict = blocklist.Block

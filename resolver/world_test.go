@@ -50,6 +50,7 @@ type setup struct {
 	upstream  *server            // of all names but those in forward
 	forward   map[string]*server // by zone
 	exchanger upstream.Exchanger // in place of upstream
+	trustAD   bool               // of upstream
 	deadline  time.Duration      // of the upstreams
 	config    func(*Config)
 	audit     func(*audit.Config)
@@ -196,7 +197,7 @@ func (w *world) state(revision uint64) *State {
 	}
 	st := &State{Revision: revision, Policy: policy, Sinkhole: NewSinkhole(set.sinkhole), Limits: set.limits}
 	group := func(name string, x upstream.Exchanger) *upstream.Group {
-		g, err := upstream.NewGroup(upstream.GroupConfig{Name: name, Servers: []upstream.Exchanger{x}, Timeout: patience, Deadline: cmp.Or(set.deadline, patience)})
+		g, err := upstream.NewGroup(upstream.GroupConfig{Name: name, Servers: []upstream.Exchanger{x}, Timeout: patience, Deadline: cmp.Or(set.deadline, patience), TrustAD: set.trustAD})
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -212,7 +213,7 @@ func (w *world) state(revision uint64) *State {
 	}
 	rest := set.exchanger
 	if rest == nil {
-		rest = set.upstream.exchanger(w.t)
+		rest = set.upstream.open(w.t, upstream.Options{TrustAD: set.trustAD})
 	}
 	if st.Routes, err = upstream.NewRouter(group("default", rest), routes); err != nil {
 		w.t.Fatal(err)

@@ -187,7 +187,7 @@ func (b *built) route(faults *faults, sum io.Writer, self []netip.AddrPort, logg
 		u := &b.cfg.Upstreams[i]
 		var servers []upstream.Exchanger
 		open := func(field any, url string) {
-			x, err := upstream.Open(url, upstream.Options{Bootstrap: u.Bootstrap, CaseMixing: u.CaseMixing})
+			x, err := upstream.Open(url, upstream.Options{Bootstrap: u.Bootstrap, CaseMixing: u.CaseMixing, TrustAD: u.TrustAD})
 			if err != nil {
 				faults.at(field, err.Error())
 				return
@@ -196,7 +196,7 @@ func (b *built) route(faults *faults, sum io.Writer, self []netip.AddrPort, logg
 				faults.at(field, fmt.Sprintf("upstream %q is this resolver: a query would come back for ever", url))
 				return
 			}
-			fmt.Fprintf(sum, "server %q %s %q %v\n", u.Name, url, u.Bootstrap, u.CaseMixing)
+			fmt.Fprintf(sum, "server %q %s %q %v %v\n", u.Name, url, u.Bootstrap, u.CaseMixing, u.TrustAD)
 			servers = append(servers, x)
 		}
 		for j := range u.Bootstrap {
@@ -225,7 +225,7 @@ func (b *built) route(faults *faults, sum io.Writer, self []netip.AddrPort, logg
 			continue // said above
 		}
 		g, err := upstream.NewGroup(upstream.GroupConfig{
-			Name: u.Name, Servers: servers, Timeout: u.Timeout, Deadline: b.cfg.Resolver.Deadline,
+			Name: u.Name, Servers: servers, Timeout: u.Timeout, Deadline: b.cfg.Resolver.Deadline, TrustAD: u.TrustAD,
 		})
 		if err != nil {
 			faults.at(u, err.Error())

@@ -227,6 +227,9 @@ func upstreamText(u *Upstream) (string, string) {
 	if u.CaseMixing {
 		text += ", case_mixing"
 	}
+	if u.TrustAD {
+		text += ", trust_ad"
+	}
 	return u.Name, text
 }
 

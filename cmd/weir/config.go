@@ -210,6 +210,8 @@ type Upstream struct {
 	Bootstrap []string `toml:"bootstrap"`
 	// CaseMixing spells questions by UDP in letters of random case, which a forger has to guess.
 	CaseMixing bool `toml:"case_mixing" default:"false"`
+	// TrustAD hands on AD of servers in clear text too; that of encrypted ones always is (RFC 4035 §4.9.3).
+	TrustAD bool `toml:"trust_ad" default:"false"`
 	// Timeout bounds one try at one server.
 	Timeout time.Duration `toml:"timeout" default:"1.5s" min:"10ms" max:"1m"`
 }

@@ -60,13 +60,14 @@ func (e *Entry) Asked() []byte {
 func (e *Entry) Type() uint16 { return binary.BigEndian.Uint16(e.Key[len(e.Key)-wire.KeyExtra:]) }
 
 // Staled returns what is given in place of e when it has expired and no newer
-// answer can be had (RFC 8767): the same records, each with this TTL in seconds.
+// answer can be had (RFC 8767): the same records, each with this TTL in seconds,
+// which nobody vouches for any more.
 func (e *Entry) Staled(ttl uint32) *Entry {
 	old := &Entry{
 		Key: e.Key, Reply: e.Reply, Stored: e.Stored, Expires: e.Expires,
 		Facts: e.Facts, Names: e.Names, Upstream: e.Upstream, Group: e.Group, Stale: true,
 	}
-	old.Reply.Tail, old.Reply.MinTTL = bytes.Clone(e.Reply.Tail), ttl
+	old.Reply.Tail, old.Reply.MinTTL, old.Reply.AD = bytes.Clone(e.Reply.Tail), ttl, false
 	for _, off := range e.Reply.TTLs {
 		binary.BigEndian.PutUint32(old.Reply.Tail[off:], ttl)
 	}

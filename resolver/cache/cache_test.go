@@ -243,7 +243,7 @@ func TestDueOnce(t *testing.T) {
 
 func TestStaled(t *testing.T) {
 	e := entry(key("\x03www\x07example\x00"), 20, 60)
-	e.Reply.TTLs, e.Reply.MinTTL, e.Group = []uint16{2, 12}, 60, "a"
+	e.Reply.TTLs, e.Reply.MinTTL, e.Reply.AD, e.Group = []uint16{2, 12}, 60, true, "a"
 	old := e.Staled(30)
 	for i, b := range old.Reply.Tail {
 		if ttl := i == 5 || i == 15; ttl != (b == 30) || !ttl && b != 0 {
@@ -253,7 +253,7 @@ func TestStaled(t *testing.T) {
 	if !bytes.Equal(e.Reply.Tail, make([]byte, 20)) {
 		t.Errorf("the entry itself was changed: % x", e.Reply.Tail)
 	}
-	if old.Age(1000*second) != 0 || old.Reply.MinTTL != 30 || old.Expires != e.Expires || old.Group != "a" || !old.Stale {
+	if old.Age(1000*second) != 0 || old.Reply.MinTTL != 30 || old.Expires != e.Expires || old.Group != "a" || !old.Stale || old.Reply.AD {
 		t.Errorf("%+v", old)
 	}
 }

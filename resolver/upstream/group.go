@@ -28,6 +28,7 @@ type GroupConfig struct {
 	Servers  []Exchanger      // in order of preference, 1 to MaxServers
 	Timeout  time.Duration    // for a server while another is left to ask; 0 means 1.5 s
 	Deadline time.Duration    // for the whole exchange; 0 means 5 s
+	TrustAD  bool             // the servers were opened with Options.TrustAD
 	Now      func() time.Time // clock of the back-off; nil means time.Now
 }
 
@@ -38,6 +39,7 @@ type Group struct {
 	members  []*member
 	timeout  time.Duration
 	deadline time.Duration
+	trustAD  bool
 	now      func() time.Time
 }
 
@@ -56,7 +58,7 @@ func NewGroup(cfg GroupConfig) (*Group, error) {
 	if cfg.Timeout < 0 || cfg.Deadline < 0 {
 		return nil, fmt.Errorf("upstream %s: a timeout is negative", cfg.Name)
 	}
-	g := &Group{name: cfg.Name, timeout: cfg.Timeout, deadline: cfg.Deadline, now: cfg.Now}
+	g := &Group{name: cfg.Name, timeout: cfg.Timeout, deadline: cfg.Deadline, trustAD: cfg.TrustAD, now: cfg.Now}
 	if g.timeout == 0 {
 		g.timeout = defaultTimeout
 	}
@@ -80,6 +82,9 @@ func NewGroup(cfg GroupConfig) (*Group, error) {
 
 // Name returns the operator's name for the group.
 func (g *Group) Name() string { return g.name }
+
+// TrustAD reports whether AD of servers in clear text is believed.
+func (g *Group) TrustAD() bool { return g.trustAD }
 
 // Exchange asks one server after the other until one gives a usable reply, and
 // returns it with the URL of that server. NOERROR, NXDOMAIN and YXDOMAIN are

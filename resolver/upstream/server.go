@@ -21,6 +21,7 @@ type server struct {
 	names  *bootstrap     // nil if the address is given
 	mixed  bool           // its queries are spelled at random
 	padded bool           // they are padded
+	trusty bool           // AD in a reply is the server's own word
 
 	sent, answered, timeouts, failures, ignored, panics, opened atomic.Uint64
 	rtt, connections                                            atomic.Int64
@@ -89,7 +90,7 @@ func (s *server) exchange(ctx context.Context, m *dns.Msg, by asker) (*dns.Msg, 
 
 	start := time.Now()
 	a.datagrams, a.messages, a.wrong = 0, 0, 0
-	a.mixed, a.padded = s.mixed, s.padded
+	a.mixed, a.padded, a.authentic = s.mixed, s.padded, s.trusty
 	a.deadline = start.Add(defaultDeadline)
 	if d, ok := ctx.Deadline(); ok {
 		a.deadline = d
@@ -104,6 +105,7 @@ func (s *server) exchange(ctx context.Context, m *dns.Msg, by asker) (*dns.Msg, 
 	}
 	s.rtt.Store(int64(time.Since(start)))
 	reply.Id = m.Id
+	reply.AuthenticatedData = reply.AuthenticatedData && s.trusty
 	return reply, nil
 }
 

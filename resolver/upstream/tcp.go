@@ -16,6 +16,7 @@ type tcp struct {
 
 func openTCP(host string, opt Options) (Exchanger, error) {
 	t := new(tcp)
+	t.trusty = opt.TrustAD
 	if err := t.open("tcp", host); err != nil {
 		return nil, err
 	}
