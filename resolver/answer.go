@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"math/rand/v2"
 	"net/netip"
 
 	"weir/audit"
@@ -209,6 +210,9 @@ func (r *Resolver) sink(s *scratch, msg []byte, from *origin, st *State, why *ou
 // instead.
 func (r *Resolver) finish(s *scratch, msg []byte, from *origin, rep *wire.Reply, f wire.Finish) []byte {
 	f.Limit, f.Cookie = wire.MaxTCP, s.cookie
+	if r.cfg.Rotate {
+		f.Turn = rand.Uint32()
+	}
 	if from.over == audit.UDP {
 		f.Limit = s.query.Limit()
 	}

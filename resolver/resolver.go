@@ -36,6 +36,7 @@ type Config struct {
 	StaleTimer  time.Duration // that those wait for a newer one who could have a stale one
 	Prefetch    bool          // ask for popular answers anew before they end
 	DenyBelow   bool          // a name that does not exist has nothing below it
+	Rotate      bool          // begin the addresses of each answer with another one
 
 	Log    *audit.Log
 	Logger *slog.Logger     // nil discards

@@ -163,6 +163,8 @@ type Config struct {
 		Prefetch bool `toml:"prefetch" default:"true"`
 		// DenyBelow takes it that a name which does not exist has nothing below it (RFC 8020).
 		DenyBelow bool `toml:"deny_below" default:"true"`
+		// Rotate begins the addresses of each answer with another one, those of local zones too.
+		Rotate bool `toml:"rotate" default:"true"`
 		// Save keeps the answers over a restart.
 		Save bool `toml:"save" default:"false"`
 		// Path is the file for that, which is there from a stop to the next start.

@@ -20,12 +20,34 @@ type Reply struct {
 	TTLs    []uint16 // where in Tail each TTL stands
 	MinTTL  uint32   // smallest TTL in seconds, 0 without records
 	Partial bool     // the source had to cut it; never kept
+	set     addresses
+}
+
+// addresses says where in Tail a set of address records stands whose order can be
+// changed by moving octets: one behind the other, of one size, with the same
+// owner, into which no other name of the message points.
+type addresses struct{ off, size, n uint16 }
+
+// add takes the record of an answer section at tail[off:end] into the set, if it
+// is of it, or the first of another that may be one. Its owner has so many octets.
+func (a *addresses) add(tail []byte, off, end, owner int) {
+	if typ := binary.BigEndian.Uint16(tail[off+owner:]); typ != TypeA && typ != TypeAAAA {
+		return
+	}
+	head := owner + 2 + 2 // with type and class
+	switch {
+	case a.n > 0 && off == int(a.off)+int(a.n)*int(a.size) && end-off == int(a.size) && string(tail[off:off+head]) == string(tail[a.off:][:head]):
+		a.n++
+	case a.n < 2:
+		*a = addresses{uint16(off), uint16(end - off), 1}
+	}
 }
 
 // Finish is what an asker adds to a [Reply].
 type Finish struct {
 	Age    uint32 // seconds that every TTL has counted down
 	Limit  int    // largest reply in octets
+	Turn   uint32 // by how many places the addresses in an answer are moved on, the last ones to the front
 	Cookie []byte // one encoded COOKIE option, or nil; see Cookie.Append
 	EDE    []byte // one encoded Extended DNS Error option, or nil, left out where there is no room; see AppendEDE
 	Rcode  uint16 // used instead of the reply's own when not zero, up to 12 bits
@@ -71,7 +93,7 @@ func (r *Reply) Append(dst, msg []byte, q *Query, f Finish) []byte {
 		byte(an>>8), byte(an), byte(ns>>8), byte(ns), byte(ar>>8), byte(ar))
 	dst = append(dst, q.Question(msg)...)
 	at := len(dst)
-	dst = append(dst, tail...)
+	dst = r.appendTail(dst, tail, f.Turn)
 	if tail != nil && f.Age > 0 {
 		for _, off := range r.TTLs {
 			ttl := dst[at+int(off):]
@@ -86,6 +108,18 @@ func (r *Reply) Append(dst, msg []byte, q *Query, f Finish) []byte {
 		return dst[:start]
 	}
 	return dst
+}
+
+// appendTail writes the records, of which those of the set begin with another one.
+func (r *Reply) appendTail(dst, tail []byte, turn uint32) []byte {
+	if turn == 0 || r.set.n < 2 || tail == nil {
+		return append(dst, tail...)
+	}
+	first := int(r.set.off)
+	end := first + int(r.set.n)*int(r.set.size)
+	cut := end - int(turn%uint32(r.set.n))*int(r.set.size)
+	dst = append(append(dst, tail[:first]...), tail[cut:end]...)
+	return append(append(dst, tail[first:cut]...), tail[end:]...)
 }
 
 const optSize = 11
@@ -133,6 +167,7 @@ var SelfPointer = []byte{0xc0, headerSize}
 // AddRR appends one record of the Internet class to a reply under construction
 // and counts it in section, which is one of the reply's own counters.
 func (r *Reply) AddRR(section *uint16, owner []byte, typ uint16, ttl uint32, rdata []byte) {
+	off := len(r.Tail)
 	r.Tail = append(r.Tail, owner...)
 	r.Tail = binary.BigEndian.AppendUint16(r.Tail, typ)
 	r.Tail = binary.BigEndian.AppendUint16(r.Tail, ClassINET)
@@ -144,6 +179,9 @@ func (r *Reply) AddRR(section *uint16, owner []byte, typ uint16, ttl uint32, rda
 	r.Tail = binary.BigEndian.AppendUint16(r.Tail, uint16(len(rdata)))
 	r.Tail = append(r.Tail, rdata...)
 	*section++
+	if section == &r.An {
+		r.set.add(r.Tail, off, len(r.Tail), len(owner)) // nothing that is built here points to another record
+	}
 }
 
 var errPacked = errors.New("packed message does not parse")
@@ -175,6 +213,7 @@ func Freeze(msg []byte) (Reply, error) {
 	if n := int(r.An) + int(r.Ns) + int(r.Ar); n > 0 {
 		r.TTLs = make([]uint16, 0, min(n, len(msg)/11))
 		for i := range n {
+			start := off
 			if off, ok = skipName(msg, off); !ok || off+10 > len(msg) {
 				return Reply{}, fmt.Errorf("record %d: %w", i, errPacked)
 			}
@@ -184,6 +223,12 @@ func Freeze(msg []byte) (Reply, error) {
 			}
 			r.TTLs = append(r.TTLs, uint16(off+4-body))
 			off += 10 + int(binary.BigEndian.Uint16(msg[off+8:]))
+			if off > len(msg) {
+				return Reply{}, fmt.Errorf("record %d: %w", i, errPacked)
+			}
+			if i < int(r.An) && msg[start] >= 0xc0 {
+				r.set.add(r.Tail, start-body, off-body, len(SelfPointer))
+			}
 		}
 	}
 	if off != len(msg) {
