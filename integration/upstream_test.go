@@ -17,7 +17,8 @@ import (
 //	answer NAME RECORD a record of the answer section of answers for NAME, which then holds such records alone
 //	authority NAME RECORD, extra NAME RECORD
 //	                   a record that comes in the authority or the additional section of answers for NAME
-//	NAME BEHAVIOUR     silent: no answer. servfail, refused: that. yxdomain: that, with the records.
+//	NAME BEHAVIOUR     silent: no answer. servfail, refused: that; servfail-aaaa: to questions of that type.
+//	                   yxdomain: that, with the records.
 //	                   options: EDNS with a client subnet, a cookie, NSID and an Extended DNS Error.
 //	                   truncated: TC over UDP, whole over TCP.
 //	                   held: the answers wait for the script's release.
@@ -251,7 +252,11 @@ func (u *fakeServer) answer(q *dns.Msg, name string, typ uint16, udp bool) [][]b
 	m.Ns = append(m.Ns, u.given["authority"][name]...)
 	m.Extra = append(m.Extra, u.given["extra"][name]...)
 	var before [][]byte
-	switch u.behaviour[name] {
+	behaviour := u.behaviour[name]
+	if behaviour == "servfail-aaaa" && typ == dns.TypeAAAA {
+		behaviour = "servfail"
+	}
+	switch behaviour {
 	case "silent":
 		return nil
 	case "servfail":

@@ -118,11 +118,13 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 		ev.Source = audit.SourceRefused
 		return r.finish(s, msg, from, rep, wire.Finish{})
 	}
-	if d.Rewrite != 0 {
-		q.Rewritten(d.Rewrite)
+	if rep := st.wellKnown(q, d.PolicyIndex); rep != nil {
+		ev.Source = audit.SourceLocal
+		return r.finish(s, msg, from, rep, wire.Finish{})
 	}
-
-	if got != nil && got.Rewrite() != d.Rewrite {
+	by := detour{d.Rewrite, st.translates(q, d.PolicyIndex)}
+	by.mark(q)
+	if got != nil && !by.made(got) {
 		got = nil // what stands in for the name has changed meanwhile
 	}
 	due := false
@@ -130,7 +132,7 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 		ev.Source, ev.Duration = audit.SourceUpstream, r.mono()-from.mono
 	} else {
 		if got, due = r.cache.Get(q.Key(), from.mono); got == nil {
-			return r.miss(s, msg, from, d.Rewrite)
+			return r.miss(s, msg, from, by)
 		}
 		ev.Source = audit.SourceCache
 	}
@@ -155,7 +157,7 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 		return r.sink(s, msg, from, st, why)
 	}
 	if due {
-		r.refresh(q, from.mono, d.Rewrite)
+		r.refresh(q, from.mono, by)
 	}
 	if d.Remove != 0 {
 		return r.strip(s, msg, from, st, got, &l, d)

@@ -20,7 +20,7 @@ func (r *Resolver) denied(q *wire.Query, now int64) *cache.Entry {
 		return nil
 	}
 	var asked wire.Query
-	msg := append(make([]byte, 12, 300), parent.Key[:len(parent.Key)-1]...) // name, type and class: the question
+	msg := append(make([]byte, 12, 300), parent.Question()...)
 	asked.Set(parent.Name(), len(msg))
 	var m dns.Msg
 	if m.Unpack(parent.Reply.Append(nil, msg, &asked, wire.Finish{Age: parent.Age(now), Limit: wire.MaxTCP})) != nil {

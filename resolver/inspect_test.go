@@ -226,7 +226,7 @@ func inspected(t *testing.T, question string, records ...string) *cache.Entry {
 		t.Fatal(err)
 	}
 	m = unpack(t, b) // as it comes off a socket
-	e, err := inspect(q, m, "", TTL{Max: 60, MaxNegative: 60}, nil)
+	e, err := inspect(q, m, "", nil, TTL{Max: 60, MaxNegative: 60}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

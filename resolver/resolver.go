@@ -77,6 +77,7 @@ type Resolver struct {
 	flightsTo map[string]int     // by name of the upstream
 	waiting   int                // on all flights
 	waitingBy map[netip.Addr]int // by client
+	dns64     map[string]*DNS64  // all that there were, by what they say
 	closing   bool
 	scratches sync.Pool      // *scratch, for flights and TCP
 	inflight  sync.WaitGroup // flights, and replies of theirs that are being written
@@ -123,6 +124,7 @@ func New(cfg Config, st *State) *Resolver {
 		health:    map[string]*health{},
 		flightsTo: map[string]int{},
 		waitingBy: map[netip.Addr]int{},
+		dns64:     map[string]*DNS64{},
 		places:    newPlaces(cfg.TCPConns, cfg.TCPEach),
 		auditFull: wire.AppendEDE(nil, edeOther, "audit store full"),
 		tooMany:   wire.AppendEDE(nil, edeNetwork, "too many questions in flight"),
@@ -133,6 +135,7 @@ func New(cfg Config, st *State) *Resolver {
 	r.secrets.Store(newSecrets(0, newSecrets(0, wire.CookieSecret{}).now))
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	st.Prepare(cfg.Log)
+	r.translate(st)
 	r.state.Store(st)
 	return r
 }
@@ -165,6 +168,7 @@ func (r *Resolver) Swap(next *State) (old *State) {
 	next.Prepare(r.log)
 	r.mu.Lock() // flights begin under this lock, so none can join the old state
 	defer r.mu.Unlock()
+	r.translate(next)
 	return r.state.Swap(next)
 }
 
@@ -174,7 +178,8 @@ func (r *Resolver) SetPolicy(p *blocklist.Policy) { r.Swap(r.State().With(p)) }
 
 // Retire ends the upstreams of a state that is not in force any more. What the
 // cache holds stays, but for names that are asked of another upstream from now
-// on, and what is called authentic by one that is not believed any more. It returns when no question is on its way to the old upstreams any more,
+// on, what is called authentic by one that is not believed any more, and addresses
+// that have turned out to lead to IPv4. It returns when no question is on its way to the old upstreams any more,
 // so after their deadline at the latest.
 func (r *Resolver) Retire(old *State) {
 	old.flights.Wait()
@@ -185,7 +190,7 @@ func (r *Resolver) Retire(old *State) {
 	}
 	r.cache.Prune(func(e *cache.Entry) bool {
 		g := next.Routes.Route(routed(e.Asked(), e.Type()))
-		return g.Name() == e.Group && !(e.Reply.AD && doubted[e.Group] && !g.TrustAD())
+		return g.Name() == e.Group && !(e.Reply.AD && doubted[e.Group] && !g.TrustAD()) && next.knows(&e.Facts)
 	})
 	if err := old.close(); err != nil {
 		r.logger.Warn("an upstream did not close", "error", err)

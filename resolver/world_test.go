@@ -51,7 +51,8 @@ type setup struct {
 	forward   map[string]*server // by zone
 	exchanger upstream.Exchanger // in place of upstream
 	trustAD   bool               // of upstream
-	deadline  time.Duration      // of the upstreams
+	dns64     []*DNS64
+	deadline  time.Duration // of the upstreams
 	config    func(*Config)
 	audit     func(*audit.Config)
 }
@@ -225,7 +226,7 @@ func (w *world) state(revision uint64) *State {
 	for _, p := range append([]string{"127.0.0.0/8", "::1/128", "10.0.0.0/8"}, set.access...) {
 		access = append(access, netip.MustParsePrefix(p))
 	}
-	st.Access, st.Notify = NewAccess(access), set.notify
+	st.Access, st.Notify, st.DNS64 = NewAccess(access), set.notify, set.dns64
 	return st
 }
 

@@ -44,7 +44,7 @@ type site struct {
 // that only show here, in lists, zones and servers, are a *configError with all
 // of them.
 func build(ctx context.Context, cfg *Config, at site) (*built, error) {
-	b := &built{cfg: cfg, state: &resolver.State{Access: resolver.NewAccess(cfg.Access.Allow)}}
+	b := &built{cfg: cfg, state: &resolver.State{Access: resolver.NewAccess(cfg.Access.Allow), DNS64: dns64(cfg)}}
 	if len(cfg.Clients.MACFrom) > 0 {
 		b.state.Tellers = resolver.NewAccess(cfg.Clients.MACFrom)
 	}

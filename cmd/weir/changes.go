@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -145,6 +146,8 @@ func policyText(p *Policy) (string, string) {
 		{"rebinding_allow", "", p.RebindingAllow},
 		{"strip", "", p.Strip},
 		{"safe_search", "off", []string{p.SafeSearch}},
+		{"dns64", "", prefixText(p.DNS64)},
+		{"dns64_exclude", "", texts(p.DNS64Exclude)},
 	} {
 		if words := strings.Join(o.words, " "); words != o.usual {
 			text += ", " + o.key + " " + words
@@ -154,6 +157,14 @@ func policyText(p *Policy) (string, string) {
 		text += fmt.Sprintf(", rule %d %s", i+1, ruleText(&p.Rules[i]))
 	}
 	return p.Name, text
+}
+
+// prefixText is a network as a word, no word if there is none.
+func prefixText(p netip.Prefix) []string {
+	if !p.IsValid() {
+		return nil
+	}
+	return []string{p.String()}
 }
 
 func ruleText(r *Rule) string {

@@ -20,6 +20,7 @@ const (
 const (
 	TypeA     = 1
 	TypeSOA   = 6
+	TypePTR   = 12
 	TypeHINFO = 13
 	TypeAAAA  = 28
 	TypeOPT   = 41
@@ -117,9 +118,11 @@ type Query struct {
 	buf [maxName + KeyExtra + 8]byte
 }
 
-// KeyExtra is how many octets of a key follow the name: type, class and flags,
-// the numbers in network order.
-const KeyExtra = 5
+// KeyExtra is how many octets of a key follow the name: type, class, flags and the
+// number of a translation, the numbers in network order.
+const KeyExtra = 7
+
+const keyFlags = 4 // where the flags are in them
 
 // Name is the wire name asked for. It is valid until the next Parse.
 func (q *Query) Name() []byte { return q.buf[:q.n] }
@@ -130,7 +133,7 @@ func (q *Query) Name() []byte { return q.buf[:q.n] }
 const OptionMAC = 65001
 
 // Key identifies all that an answer from elsewhere depends on: name, type,
-// class, DO and CD. It is valid until the next Parse.
+// class, DO and CD, and what was made of it. It is valid until the next Parse.
 func (q *Query) Key() []byte { return q.buf[:q.n+KeyExtra] }
 
 // Question is the question section as it came, spelling included. A query
@@ -216,22 +219,31 @@ func (q *Query) Set(name []byte, end int) {
 
 // Rewritten makes Key that of an answer in which another name, with this number
 // from 1 to 63, stands in for the one asked for.
-func (q *Query) Rewritten(number uint8) { q.buf[q.n+KeyExtra-1] |= number << 2 }
+func (q *Query) Rewritten(number uint8) { q.buf[q.n+keyFlags] |= number << 2 }
 
 // Rewrite is that number of a key, 0 for none.
-func Rewrite(key []byte) uint8 { return key[len(key)-1] >> 2 }
+func Rewrite(key []byte) uint8 { return key[len(key)-KeyExtra+keyFlags] >> 2 }
+
+// Translated makes Key that of an answer that was translated in the way with this
+// number, from 1.
+func (q *Query) Translated(number uint16) { binary.BigEndian.PutUint16(q.buf[q.n+keyFlags+1:], number) }
+
+// Translation is that number of a key, 0 for none.
+func Translation(key []byte) uint16 {
+	return binary.BigEndian.Uint16(key[len(key)-KeyExtra+keyFlags+1:])
+}
 
 // seal writes the part of the key that follows the name.
 func (q *Query) seal() {
 	k := q.buf[q.n:]
 	binary.BigEndian.PutUint16(k, q.Type)
 	binary.BigEndian.PutUint16(k[2:], q.Class)
-	k[4] = 0
+	clear(k[keyFlags:KeyExtra])
 	if q.DO {
-		k[4] |= 1
+		k[keyFlags] |= 1
 	}
 	if q.CD {
-		k[4] |= 2
+		k[keyFlags] |= 2
 	}
 }
 

@@ -91,7 +91,7 @@ func TestParse(t *testing.T) {
 		!q.EDNS || !q.DO || q.UDPSize != 4096 || q.Version != 0 || q.Limit() != MaxUDP {
 		t.Errorf("parsed %+v", q)
 	}
-	if got, want := string(q.Key()), "\x03www\x07example\x03com\x00\x00\x41\x00\x01\x03"; got != want {
+	if got, want := string(q.Key()), "\x03www\x07example\x03com\x00\x00\x41\x00\x01\x03\x00\x00"; got != want {
 		t.Errorf("key %q, want %q", got, want)
 	}
 	if err := q.Parse(query(t, ".", TypeA, nil)); err != nil || string(q.Name()) != "\x00" || q.EDNS || q.Limit() != 512 {
