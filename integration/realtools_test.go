@@ -34,7 +34,7 @@ import (
 // tools maps each program to the Debian package that brings it.
 var tools = map[string]string{
 	"dig": "bind9-dnsutils", "kdig": "knot-dnsutils", "dnsperf": "dnsperf", "unbound": "unbound", "nsd": "nsd",
-	"dnsdist": "dnsdist",
+	"delv": "bind9-dnsutils", "dnsdist": "dnsdist",
 }
 
 // tool returns the path of a program. The two servers live where an ordinary
