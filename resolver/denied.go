@@ -26,6 +26,7 @@ func (r *Resolver) denied(q *wire.Query, now int64) *cache.Entry {
 	if m.Unpack(parent.Reply.Append(nil, msg, &asked, wire.Finish{Age: parent.Age(now), Limit: wire.MaxTCP})) != nil {
 		return nil
 	}
+	m.AuthenticatedData = parent.Reply.AD // who proves that the parent is not there proves it of all below
 	m.Question[0].Name, m.Question[0].Qtype, m.Compress = presentation(q.Name()), q.Type, true
 	packed, err := m.Pack()
 	if err != nil {

@@ -102,6 +102,28 @@ func TestAuthenticityHasAnEnd(t *testing.T) {
 	}
 }
 
+// TestDenialBelowIsAsAuthentic: the proof that a name does not exist is one for all
+// below it.
+func TestDenialBelowIsAsAuthentic(t *testing.T) {
+	for _, trust := range []bool{true, false} {
+		s := newServer(t, map[string]handler{"gone.example. A": vouching("NXDOMAIN", "/", negativeSOA)})
+		w := newWorld(t, setup{upstream: s, trustAD: trust, config: func(c *Config) { c.DenyBelow = true }})
+		w.ask("gone.example. A")
+		for _, question := range []string{"gone.example. A", "x.gone.example. A", "a.b.gone.example. AAAA"} {
+			m := unpack(t, w.exchange("", query(t, question, wantsAD)))
+			if m.Rcode != dns.RcodeNameError || m.AuthenticatedData != trust {
+				t.Errorf("%s: %v, AD %v, want %v", question, rcodeName(m.Rcode), m.AuthenticatedData, trust)
+			}
+			if m := unpack(t, w.exchange("", query(t, question))); m.AuthenticatedData {
+				t.Errorf("%s: AD without being asked for", question)
+			}
+		}
+		if n := len(s.questions()); n != 1 {
+			t.Errorf("asked %q", s.questions())
+		}
+	}
+}
+
 // TestCheckingDisabledIsApart: what came for CD is never given to who wants
 // checks, nor a failure the other way round (RFC 4035 §3.2.2).
 func TestCheckingDisabledIsApart(t *testing.T) {
