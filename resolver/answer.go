@@ -217,6 +217,8 @@ func (r *Resolver) finish(s *scratch, msg []byte, from *origin, rep *wire.Reply,
 	}
 	if from.over == audit.UDP {
 		f.Limit = s.query.Limit()
+	} else if s.query.Keepalive {
+		f.Alive = r.keepalive
 	}
 	s.event.Rcode = uint16(rep.Rcode)
 	if f.Rcode != 0 {

@@ -362,7 +362,7 @@ func decodeOdd(q *wire.Query, msg []byte) (err error) {
 			return fmt.Errorf("additional record %d: a second or bad OPT", i)
 		}
 		q.EDNS, q.DO, q.UDPSize, q.Version = true, opt.Do(), opt.UDPSize(), opt.Version()
-		told := false
+		told, asked := false, false
 		for _, o := range opt.Option {
 			switch o := o.(type) {
 			case *dns.EDNS0_LOCAL:
@@ -375,6 +375,11 @@ func decodeOdd(q *wire.Query, msg []byte) (err error) {
 				if told = true; len(o.Data) == len(q.MAC) {
 					q.MAC = [6]byte(o.Data)
 				}
+			case *dns.EDNS0_TCP_KEEPALIVE:
+				if asked {
+					return fmt.Errorf("additional record %d: keepalive twice", i)
+				}
+				asked, q.Keepalive = true, o.Timeout == 0
 			case *dns.EDNS0_COOKIE:
 				data, _ := hex.DecodeString(o.Cookie) // the decoder wrote it
 				q.Cookie.Read(data)

@@ -269,6 +269,8 @@ func TestOddQueries(t *testing.T) {
 		{"two hardware addresses", []func(*dns.Msg){edns, mac}, "FORMERR"},
 		{"two hardware addresses and TSIG", []func(*dns.Msg){edns, mac, tsig}, "FORMERR"},
 		{"an unknown option twice", []func(*dns.Msg){edns, twice(&dns.EDNS0_LOCAL{Code: dns.EDNS0LOCALSTART + 9})}, wwwA},
+		{"keepalive twice", []func(*dns.Msg){edns, twice(&dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE})}, "FORMERR"},
+		{"keepalive twice and TSIG", []func(*dns.Msg){edns, twice(&dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE}), tsig}, "FORMERR"},
 		{"NSID twice", []func(*dns.Msg){edns, twice(&dns.EDNS0_NSID{Code: dns.EDNS0NSID})}, wwwA},
 		{"two OPT", []func(*dns.Msg){edns, func(m *dns.Msg) { m.Extra = append(m.Extra, m.Extra[0]) }}, "FORMERR"},
 	} {

@@ -63,6 +63,7 @@ type Resolver struct {
 	tooMany   []byte
 	stale     []byte
 	staleName []byte
+	keepalive []byte // the option for clients that ask how long they may stay
 
 	udp      []*udpListener
 	tcp      []*tcpListener
@@ -130,6 +131,7 @@ func New(cfg Config, st *State) *Resolver {
 		tooMany:   wire.AppendEDE(nil, edeNetwork, "too many questions in flight"),
 		stale:     wire.AppendEDE(nil, edeStale, ""),
 		staleName: wire.AppendEDE(nil, edeStaleName, ""),
+		keepalive: wire.AppendKeepalive(nil, cfg.TCPIdle),
 	}
 	r.limits.seed = maphash.MakeSeed()
 	r.secrets.Store(newSecrets(0, newSecrets(0, wire.CookieSecret{}).now))

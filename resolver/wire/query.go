@@ -113,6 +113,8 @@ type Query struct {
 	MAC     [6]byte // the client's hardware address, as a forwarder told it; zero when none did
 	Cookie  Cookie
 
+	Keepalive bool // the client asks how long it may keep its connection (RFC 7828)
+
 	end int // offset just after the question
 	n   int // length of the name
 	buf [maxName + KeyExtra + 8]byte
@@ -131,6 +133,10 @@ func (q *Query) Name() []byte { return q.buf[:q.n] }
 // client's hardware address, six octets. Its number is of those for local use
 // (RFC 6891 §9).
 const OptionMAC = 65001
+
+// OptionKeepalive is the EDNS option that is empty in a query, and in a reply says
+// for how many tenths of a second a connection may be idle (RFC 7828 §3.1).
+const OptionKeepalive = 11
 
 // Key identifies all that an answer from elsewhere depends on: name, type,
 // class, DO and CD, and what was made of it. It is valid until the next Parse.
@@ -206,6 +212,7 @@ func (q *Query) reset(msg []byte) {
 	q.AD = msg[3]&0x20 != 0
 	q.CD = msg[3]&0x10 != 0
 	q.EDNS, q.DO, q.UDPSize, q.Version, q.MAC, q.Cookie = false, false, 0, 0, [6]byte{}, Cookie{}
+	q.Keepalive = false
 }
 
 // Set fills q from values decoded elsewhere: the way in for packets that are
@@ -248,9 +255,9 @@ func (q *Query) seal() {
 }
 
 // parseOPT reads an OPT record that must fill rest exactly (RFC 6891 §6.1.2).
-// Options are walked, bounded and, but for OptionMAC and OptionCookie, ignored.
-// Of several cookies the first counts (RFC 7873 §5.2); two hardware addresses are
-// a client's that tells its forwarder's lie, and malformed.
+// Options are walked, bounded and, but for those that this package names, ignored.
+// Of several cookies the first counts (RFC 7873 §5.2); any other of these may be
+// there once.
 func (q *Query) parseOPT(rest []byte) bool {
 	if len(rest) < 11 || rest[0] != 0 || binary.BigEndian.Uint16(rest[1:]) != TypeOPT {
 		return false
@@ -262,7 +269,7 @@ func (q *Query) parseOPT(rest []byte) bool {
 	q.UDPSize = binary.BigEndian.Uint16(rest[3:])
 	q.Version = rest[6]
 	q.DO = rest[7]&0x80 != 0
-	opts, told := rest[11:], false
+	opts, told, asked := rest[11:], false, false
 	for n := 0; len(opts) > 0; n++ {
 		if len(opts) < 4 || n == maxOptions {
 			return false
@@ -272,6 +279,11 @@ func (q *Query) parseOPT(rest []byte) bool {
 			return false
 		}
 		switch binary.BigEndian.Uint16(opts) {
+		case OptionKeepalive:
+			if asked {
+				return false
+			}
+			asked, q.Keepalive = true, l == 4
 		case OptionCookie:
 			q.Cookie.Read(opts[4:l])
 		case OptionMAC:

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
+	"time"
 	"unicode/utf8"
 )
 
@@ -49,6 +51,7 @@ type Finish struct {
 	Limit  int    // largest reply in octets
 	Turn   uint32 // by how many places the addresses in an answer are moved on, the last ones to the front
 	Cookie []byte // one encoded COOKIE option, or nil; see Cookie.Append
+	Alive  []byte // one encoded keepalive option, or nil; see AppendKeepalive
 	EDE    []byte // one encoded Extended DNS Error option, or nil, left out where there is no room; see AppendEDE
 	Rcode  uint16 // used instead of the reply's own when not zero, up to 12 bits
 }
@@ -74,7 +77,7 @@ func (r *Reply) Append(dst, msg []byte, q *Query, f Finish) []byte {
 	}
 	opt := 0
 	if q.EDNS {
-		opt = optSize + len(f.Cookie)
+		opt = optSize + len(f.Cookie) + len(f.Alive)
 	}
 	size := q.end + len(r.Tail) + opt
 	ede := f.EDE
@@ -102,7 +105,7 @@ func (r *Reply) Append(dst, msg []byte, q *Query, f Finish) []byte {
 		}
 	}
 	if opt > 0 {
-		dst = appendOPT(dst, rcode, q.DO, f.Cookie, ede)
+		dst = appendOPT(dst, rcode, q.DO, f.Cookie, f.Alive, ede)
 	}
 	if len(dst)-start > f.Limit { // a limit too small for anything
 		return dst[:start]
@@ -124,14 +127,23 @@ func (r *Reply) appendTail(dst, tail []byte, turn uint32) []byte {
 
 const optSize = 11
 
-func appendOPT(dst []byte, rcode uint16, do bool, cookie, ede []byte) []byte {
+func appendOPT(dst []byte, rcode uint16, do bool, cookie, alive, ede []byte) []byte {
 	z := byte(0)
 	if do {
 		z = 0x80
 	}
 	dst = append(dst, 0, 0, TypeOPT, MaxUDP>>8, MaxUDP&0xff,
-		byte(rcode>>4), 0, z, 0, byte((len(cookie)+len(ede))>>8), byte(len(cookie)+len(ede)))
-	return append(append(dst, cookie...), ede...)
+		byte(rcode>>4), 0, z, 0)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(cookie)+len(alive)+len(ede)))
+	return append(append(append(dst, cookie...), alive...), ede...)
+}
+
+// AppendKeepalive encodes the option that tells a client for how long its
+// connection may be idle.
+func AppendKeepalive(dst []byte, idle time.Duration) []byte {
+	const unit = 100 * time.Millisecond
+	dst = append(dst, 0, OptionKeepalive, 0, 2)
+	return binary.BigEndian.AppendUint16(dst, uint16(min(idle/unit, math.MaxUint16)))
 }
 
 // AppendError writes a response to a packet whose question could not be read:
