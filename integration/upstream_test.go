@@ -18,9 +18,9 @@ import (
 //	authority NAME RECORD, extra NAME RECORD
 //	                   a record that comes in the authority or the additional section of answers for NAME
 //	NAME BEHAVIOUR     silent: no answer. servfail, refused: that; servfail-aaaa: to questions of that type.
-//	                   yxdomain: that, with the records.
-//	                   options: EDNS with a client subnet, a cookie, NSID and an Extended DNS Error.
-//	                   truncated: TC over UDP, whole over TCP.
+//	                   nxdomain, yxdomain: that, with the records.
+//	                   options: EDNS with a client subnet, a cookie, NSID, a reporting channel and an Extended DNS Error.
+//	                   truncated: TC over UDP, whole over TCP. cut: TC over both, with the records.
 //	                   held: the answers wait for the script's release.
 //	                   forged: first come datagrams with wrong id, wrong name, wrong type, QR=0 and garbage.
 //
@@ -263,6 +263,8 @@ func (u *fakeServer) answer(q *dns.Msg, name string, typ uint16, udp bool) [][]b
 		m.Rcode, m.Answer, m.Ns = dns.RcodeServerFailure, nil, nil
 	case "refused":
 		m.Rcode, m.Answer, m.Ns = dns.RcodeRefused, nil, nil
+	case "nxdomain":
+		m.Rcode = dns.RcodeNameError
 	case "yxdomain":
 		m.Rcode = dns.RcodeYXDomain
 	case "options":
@@ -271,8 +273,11 @@ func (u *fakeServer) answer(q *dns.Msg, name string, typ uint16, udp bool) [][]b
 			&dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: 1, SourceNetmask: 24, Address: net.IPv4(192, 0, 2, 0)},
 			&dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0123456789abcdef0123456789abcdef"},
 			&dns.EDNS0_NSID{Code: dns.EDNS0NSID, Nsid: "6e73"},
+			&dns.EDNS0_LOCAL{Code: 18, Data: []byte("\x06report\x07example\x00")}, // RFC 9567 §5.1
 			&dns.EDNS0_EDE{InfoCode: dns.ExtendedErrorCodeNotReady, ExtraText: "of the upstream"},
 		}
+	case "cut":
+		m.Truncated = true
 	case "truncated":
 		if udp {
 			m.Truncated, m.Answer = true, nil
