@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"pgregory.net/rapid"
 
 	"weir/blocklist"
 	"weir/resolver/upstream"
@@ -425,4 +426,34 @@ func TestDNS64HitAllocatesNothing(t *testing.T) {
 			t.Errorf("%s: %v allocations, want 0", question, n)
 		}
 	}
+}
+
+// TestEmbedIsReversible for any prefix and address, and no address of another
+// network is taken for one that embed makes.
+func TestEmbedIsReversible(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		bits := rapid.SampledFrom([]int{32, 40, 48, 56, 64, 96}).Draw(t, "bits")
+		var b [16]byte
+		copy(b[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "prefix"))
+		b[8] = 0
+		d := NewDNS64(netip.PrefixFrom(netip.AddrFrom16(b), bits).Masked(), nil)
+		v4 := netip.AddrFrom4([4]byte(rapid.SliceOfN(rapid.Byte(), 4, 4).Draw(t, "address")))
+		v6 := d.embed(v4)
+		if back, ok := d.extract(v6); !ok || back != v4 || !d.prefix.Contains(v6) || v6.As16()[8] != 0 {
+			t.Fatalf("%s in %s is %s, and that %s", v4, d.prefix, v6, back)
+		}
+		name, err := dns.ReverseAddr(v6.String())
+		if err != nil {
+			t.Skip("an address that the library has no name for: ", v6)
+		}
+		want, _ := dns.ReverseAddr(v4.String())
+		if got := d.reverse(mustWire(name)); d.global(v4) && string(got) != string(mustWire(want)) {
+			t.Fatalf("%s leads to %q, want %s", name, got, want)
+		}
+		other := v6.As16()
+		other[rapid.IntRange(0, bits/8-1).Draw(t, "octet")] ^= 1 << rapid.IntRange(0, 7).Draw(t, "bit")
+		if _, ok := d.extract(netip.AddrFrom16(other)); ok {
+			t.Fatalf("%s is taken for one of %s", netip.AddrFrom16(other), d.prefix)
+		}
+	})
 }

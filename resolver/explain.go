@@ -37,7 +37,7 @@ func (s *State) Explain(l *blocklist.Lookup) Account {
 	name, qtype := l.Name, l.Type
 	a := Account{Explanation: s.Policy.Explain(l)}
 	a.Refused = !s.Access.Contains(a.Client)
-	zone := s.Local.find(name)
+	zone := s.Local.asked(name, qtype)
 	a.Blocked = !a.Refused && a.Outcome.Verdict == blocklist.Block && (zone == nil || a.Outcome.By != blocklist.ByDefault)
 	switch {
 	case a.Refused:

@@ -117,12 +117,15 @@ func NewLocal(zones []Zone, special, private bool, forwarded [][]byte) (*Local, 
 // reply returns the local answer to q, or nil when its name is not local.
 func (l *Local) reply(q *wire.Query) *wire.Reply {
 	name := q.Name()
-	z := l.find(name)
+	z := l.asked(name, q.Type)
 	if z == nil || q.Class != wire.ClassINET {
 		return nil
 	}
 	n := z.lookup(name)
 	if n == nil {
+		if _, cut := l.zones[string(name)]; cut {
+			return z.nodata // it exists, if only in the zone below
+		}
 		return z.nxdomain
 	}
 	if rep := unforwardable(q); rep != nil {
@@ -132,6 +135,20 @@ func (l *Local) reply(q *wire.Query) *wire.Reply {
 		return r
 	}
 	return n.rest
+}
+
+// asked returns the zone that answers a question about name: nil is none. DS records
+// of a zone are its parent's (RFC 4035 §3.1.4.1), if that is local too: otherwise a
+// zone has none, for nothing about local names leaves.
+func (l *Local) asked(name []byte, qtype uint16) *localZone {
+	if qtype == dns.TypeDS && len(name) > 1 {
+		if _, cut := l.zones[string(name)]; cut {
+			if parent := l.find(name[1+int(name[0]):]); parent != nil {
+				return parent
+			}
+		}
+	}
+	return l.find(name)
 }
 
 // find returns the longest zone that holds name; nil is none, or a hole.

@@ -189,6 +189,36 @@ func TestForwardedZonesAreHoles(t *testing.T) {
 	}
 }
 
+// TestDSIsTheParents: where a zone is delegated is said above it, if that is here too.
+func TestDSIsTheParents(t *testing.T) {
+	l, err := NewLocal([]Zone{
+		zoneOf(t, "example\nwww 60 A 192.0.2.1\nsub 60 DS 1 13 2 00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"),
+		zoneOf(t, "sub.example\nwww 60 A 192.0.2.2"), zoneOf(t, "deep.other.example\nwww 60 A 192.0.2.3"), zoneOf(t, "home.arpa\nwww 60 A 192.0.2.4"),
+	}, true, true, [][]byte{mustWire("hole.example.")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const none = "NOERROR aa / example. 300 SOA 300;"
+	for question, want := range map[string]string{
+		"example. DS":             none,
+		"home.arpa. DS":           "NOERROR aa / home.arpa. 300 SOA 300;",
+		"sub.example. DS":         "NOERROR aa sub.example. 60 DS 1 13 2 00112233445566778899AABBCCDDEEFF00112233445566778899AABBCCDDEEFF;",
+		"deep.other.example. DS":  none,
+		"hole.example. DS":        none,
+		"www.sub.example. DS":     "NOERROR aa / sub.example. 300 SOA 300;",
+		"nowhere.example. DS":     "NXDOMAIN aa / example. 300 SOA 300;",
+		"x.hole.example. DS":      "elsewhere",
+		"sub.example. NS":         "NOERROR aa / sub.example. 300 SOA 300;",
+		"test. DS":                "NOERROR aa / test. 300 SOA 300;",
+		"10.in-addr.arpa. DS":     "NOERROR aa / 10.in-addr.arpa. 300 SOA 300;",
+		"168.192.in-addr.arpa. A": "NOERROR aa / 168.192.in-addr.arpa. 300 SOA 300;",
+	} {
+		if got := l.says(t, question); got != want {
+			t.Errorf("%s: %s, want %s", question, got, want)
+		}
+	}
+}
+
 // TestSpecialNames never leave (RFC 6303 §4, RFC 6761 §6, RFC 6762 §22.1, RFC
 // 7686, RFC 7793, RFC 8375, RFC 9462 §6.4).
 func TestSpecialNames(t *testing.T) {
