@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
@@ -184,6 +185,7 @@ func TestEstateAllocatesNothing(t *testing.T) {
 		if turn%4 == 0 {
 			l.Name = excepted
 		}
+		f.sight.Store(nil)
 		f.Aliases, f.Targets, f.Addrs, f.ECH, f.Hints = append(f.Aliases[:0], l.Name, l.Name), append(f.Targets[:0], l.Name), e.addrs[:2], true, true
 		switch turn % 5 {
 		case 0:
@@ -217,57 +219,94 @@ func TestEstateAllocatesNothing(t *testing.T) {
 	}
 }
 
-// BenchmarkDecide50x40 is a decision under 50 policies of 40 rules, over a million listed names.
+// popular returns listed names as they are asked for: few of them most often (Zipf).
+func (e *estate) popular() queries {
+	var begins []int
+	for at := 0; len(begins) == 0 || at > 0; {
+		begins = append(begins, at)
+		_, at = e.hits.next(at)
+	}
+	var q queries
+	zipf := rand.NewZipf(rand.New(rand.NewPCG(6, 6)), 1.3, 1, uint64(len(begins)-1))
+	for range estateAsked {
+		name, _ := e.hits.next(begins[zipf.Uint64()])
+		q.add(name)
+	}
+	return q
+}
+
+// BenchmarkDecide50x40 is a decision under 50 policies of 40 rules, over ten thousand and a million listed names, beside
+// one under two policies of two rules: of names that are not listed, of listed ones that are all asked for equally often,
+// and of listed ones as clients ask for them.
 func BenchmarkDecide50x40(b *testing.B) {
-	e := newEstate(b, 1_000_000, 0, 1000, 20)
-	p := e.policy(b)
-	exceptions := p.known.Exceptions
-	for _, n := range []int{0, len(exceptions)} {
-		p.known.Exceptions = exceptions[:n]
-		p := p.With(p.known)
-		for _, c := range []struct {
-			what  string
-			names queries
-			want  Verdict
-		}{{"miss", e.misses, Allow}, {"hit", e.hits, Block}} {
-			b.Run(fmt.Sprintf("%s/exceptions=%d", c.what, n), func(b *testing.B) {
-				b.ReportAllocs()
-				l := Lookup{Type: 1, Client: e.client}
-				at := 0
-				for b.Loop() {
-					l.Name, at = c.names.next(at)
-					if p.Decide(&l).Verdict != c.want {
-						b.Fatalf("wrong verdict on %s", NameString(l.Name))
-					}
+	for _, size := range []int{10_000, 1_000_000} {
+		e := newEstate(b, size, 0, 1000, 20)
+		popular := e.popular()
+		all := e.configs
+		for _, few := range []bool{false, true} {
+			what := "50x40"
+			if few {
+				what = "2x2"
+				e.configs = slices.Clone(all[:2])
+				for i := range e.configs {
+					e.configs[i].Rules = e.configs[i].Rules[2:4]
 				}
-			})
+				e.client.Addr = netip.MustParseAddr("10.1.3.4")
+			}
+			p := e.policy(b)
+			for _, c := range []struct {
+				what  string
+				names queries
+			}{{"miss", e.misses}, {"hit", e.hits}, {"popular", popular}} {
+				b.Run(fmt.Sprintf("names=%d/policies=%s/%s", size, what, c.what), func(b *testing.B) {
+					b.ReportAllocs()
+					l := Lookup{Type: 1, Client: e.client}
+					at := 0
+					for b.Loop() {
+						l.Name, at = c.names.next(at)
+						if d := p.Decide(&l); !few && (d.Verdict == Block) != (c.what != "miss") {
+							b.Fatalf("wrong verdict on %s", NameString(l.Name))
+						}
+					}
+				})
+			}
 		}
 	}
 }
 
-// BenchmarkDecideFacts is a decision on an answer with four aliases and eight addresses, none of which is on any list.
+// BenchmarkDecideFacts is a decision on an answer with four aliases and eight addresses, none of which is on any list:
+// the first on facts by these tables, and one on facts in memory.
 func BenchmarkDecideFacts(b *testing.B) {
 	e := newEstate(b, 1_000_000, 20_000, 1000, 20)
 	p := e.policy(b)
+	l := Lookup{Type: 1, Client: e.client}
+	l.Name, _ = e.misses.next(0)
+	d := p.Decide(&l)
 	for _, c := range []struct{ aliases, addrs int }{{4, 8}, {1, 2}, {4, 0}, {0, 8}} {
-		b.Run(fmt.Sprintf("aliases=%d/addresses=%d", c.aliases, c.addrs), func(b *testing.B) {
-			b.ReportAllocs()
-			l := Lookup{Type: 1, Client: e.client}
-			l.Name, _ = e.misses.next(0)
-			d := p.Decide(&l)
-			f := Facts{Aliases: make([][]byte, c.aliases)}
-			at := 0
-			for i := 0; b.Loop(); i++ {
-				for j := range f.Aliases {
-					f.Aliases[j], at = e.misses.next(at)
-				}
-				j := i * 8 & 1023
-				f.Addrs = e.addrs[j : j+c.addrs]
-				if p.DecideFacts(&l, d, &f).Verdict != Allow {
-					b.Fatal("wrong verdict")
-				}
+		all := make([]Facts, 4096)
+		at := 0
+		for i := range all {
+			all[i].Aliases = make([][]byte, c.aliases)
+			for j := range all[i].Aliases {
+				all[i].Aliases[j], at = e.misses.next(at)
 			}
-		})
+			j := i * 8 & 1023
+			all[i].Addrs = e.addrs[j : j+c.addrs]
+		}
+		for _, first := range []bool{true, false} {
+			b.Run(fmt.Sprintf("aliases=%d/addresses=%d/first=%v", c.aliases, c.addrs, first), func(b *testing.B) {
+				b.ReportAllocs()
+				for i := 0; b.Loop(); i++ {
+					f := &all[i&4095]
+					if first {
+						f.sight.Store(nil)
+					}
+					if p.DecideFacts(&l, d, f).Verdict != Allow {
+						b.Fatal("wrong verdict")
+					}
+				}
+			})
+		}
 	}
 }
 

@@ -84,6 +84,8 @@ func Compile(cfg []PolicyConfig, lists *Lists, at time.Time) (*Policy, error) {
 			policies: make([]policy, len(cfg)),
 			compiled: make([]Outcome, 1),
 			listOf:   make([]uint32, 1),
+			none:     new(sight),
+			some:     new(sight),
 		},
 		at:      at,
 		builder: newBuilder(lists.matcher.seed),

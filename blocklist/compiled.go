@@ -228,6 +228,7 @@ func readCompiled(file *os.File) (*Lists, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.recent = newRecent(m.names)
 	return x, m.mapped(file, int64(nodes), int64(places))
 }
 

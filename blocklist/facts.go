@@ -1,14 +1,25 @@
 package blocklist
 
-import "net/netip"
+import (
+	"net/netip"
+	"sync/atomic"
+)
 
-// Facts are what policies judge in an answer, beside the name that was asked for. They are the same for everybody.
+// Facts are what policies judge in an answer, beside the name that was asked for. They are the same for everybody, and
+// must not be changed after the first decision on them.
 type Facts struct {
 	Aliases [][]byte     // wire names: CNAME, DNAME and SVCB/HTTPS targets
 	Targets [][]byte     // wire names that records of the type asked for lead to, if it is one of TargetTypes
 	Addrs   []netip.Addr // A, AAAA, and hints in SVCB and HTTPS records; after an IPv6 address the IPv4 one that it carries
 	ECH     bool         // a record has "ech" (RFC 9848)
 	Hints   bool         // a record has address hints (RFC 9460 §7.3)
+
+	sight atomic.Pointer[sight] // what the tables asked last know of them
+}
+
+// Same returns the same facts, for an answer that is made of another.
+func (f *Facts) Same() Facts {
+	return Facts{Aliases: f.Aliases, Targets: f.Targets, Addrs: f.Addrs, ECH: f.ECH, Hints: f.Hints}
 }
 
 // Empty says whether there is nothing to judge.
@@ -36,41 +47,11 @@ func (p *Policy) DecideFacts(l *Lookup, d Decision, f *Facts) Decision {
 		return d
 	}
 	pol := &p.policies[d.PolicyIndex]
-	excepted := p.outcomes[d.Outcome].By == ByException
-	trusted := pol.cfg.TrustAllowed && d.On == OnName && !excepted
 	if pol.cfg.Observe && d.Observed != 0 && d.Outcome == pol.watching {
 		return d // it would not have come this far
 	}
-	if !trusted {
-		for i, alias := range f.Aliases {
-			if p.judge(pol, l, &d, alias, i, excepted) {
-				return pol.enforce(d)
-			}
-		}
-		for _, t := range pol.targets {
-			if t.qtype != l.Type {
-				continue
-			}
-			for i, target := range f.Targets {
-				if p.judge(&p.policies[t.policy], l, &d, target, len(f.Aliases)+i, excepted) {
-					return pol.enforce(d)
-				}
-			}
-		}
-	}
-	for i, addr := range f.Addrs {
-		o, bits := p.offence(pol, l, &d, addr, i, excepted, trusted)
-		if o == 0 {
-			continue
-		}
-		strips := pol.cfg.Strip && !pol.cfg.Observe
-		d.Outcome, d.Alias, d.On, d.Off, d.Scope = o, uint16(i), OnAddress, bits, Self
-		if !strips {
-			d.Verdict = Block
-			return pol.enforce(d)
-		}
-		d.Remove |= RemoveAddresses
-		break
+	if !p.unlisted(f) && p.judgeAll(pol, l, &d, f) {
+		return pol.enforce(d)
 	}
 	if pol.cfg.StripECH && f.ECH && !pol.cfg.Observe {
 		d.Remove |= RemoveECH
@@ -79,6 +60,45 @@ func (p *Policy) DecideFacts(l *Lookup, d Decision, f *Facts) Decision {
 		d.Remove |= RemoveHints
 	}
 	return d
+}
+
+// judgeAll says whether pol blocks the answer for a name or an address in it, and writes that, or what is to be removed
+// or was observed, into d.
+func (p *Policy) judgeAll(pol *policy, l *Lookup, d *Decision, f *Facts) bool {
+	excepted := p.outcomes[d.Outcome].By == ByException
+	trusted := pol.cfg.TrustAllowed && d.On == OnName && !excepted
+	if !trusted {
+		for i, alias := range f.Aliases {
+			if p.judge(pol, l, d, alias, i, excepted) {
+				return true
+			}
+		}
+		for _, t := range pol.targets {
+			if t.qtype != l.Type {
+				continue
+			}
+			for i, target := range f.Targets {
+				if p.judge(&p.policies[t.policy], l, d, target, len(f.Aliases)+i, excepted) {
+					return true
+				}
+			}
+		}
+	}
+	for i, addr := range f.Addrs {
+		o, bits := p.offence(pol, l, d, addr, i, excepted, trusted)
+		if o == 0 {
+			continue
+		}
+		strips := pol.cfg.Strip && !pol.cfg.Observe
+		d.Outcome, d.Alias, d.On, d.Off, d.Scope = o, uint16(i), OnAddress, bits, Self
+		if !strips {
+			d.Verdict = Block
+			return true
+		}
+		d.Remove |= RemoveAddresses
+		break
+	}
+	return false
 }
 
 // judge says whether a rule of pol blocks a name that the answer leads to, number i of them, and writes that into d.

@@ -14,7 +14,7 @@ func layOut(m *merge, seed seed, out io.Writer) (*Matcher, error) {
 		seed: seed, code: m.sample.code(),
 		values: m.values, named: m.named, sets: m.interner.sets(),
 		names: m.names, groups: uint64(m.names)*100/(8*slotsFilled) + 1,
-		depths: m.depths, deep: m.deep,
+		depths: m.depths, deep: m.deep, recent: newRecent(m.names),
 	}
 	for len(x.named) < len(x.values) {
 		x.named = append(x.named, 0)

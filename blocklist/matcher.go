@@ -35,6 +35,7 @@ type Matcher struct {
 	groups uint64    // that hashes are spread over; tags has more, for what overflows
 	depths [2]uint64 // bit by bit the numbers of labels that nodes have
 	deep   int       // the greatest of them
+	recent recent    // what was found lately
 	keep   *mapping  // the file that places and nodes are mapped from; nil when they are in memory
 }
 
@@ -127,10 +128,20 @@ func (m *Matcher) find(h uint64, name []byte) uint32 {
 		a, b = (a-tagOnes)&^a&tagUsed, (b-tagOnes)&^b&tagUsed
 		c, d = (c-tagOnes)&^c&tagUsed, (d-tagOnes)&^d&tagUsed
 		if a|b|c|d != 0 {
-			if v := m.confirm(g, slots(a)|slots(b)<<4, name); v != 0 {
-				return v
+			recent := m.recent.at(h, name)
+			if recent != nil {
+				if v := recent.get(name); v != 0 {
+					return v
+				}
 			}
-			if v := m.confirm(g+1, slots(c)|slots(d)<<4, name); v != 0 {
+			v := m.confirm(g, slots(a)|slots(b)<<4, name)
+			if v == 0 {
+				v = m.confirm(g+1, slots(c)|slots(d)<<4, name)
+			}
+			if v != 0 {
+				if recent != nil {
+					recent.put(h, name, v)
+				}
 				return v
 			}
 		}
@@ -284,7 +295,7 @@ func (m *Matcher) Names() int { return m.names }
 
 // Bytes returns the memory that the matcher always takes, in octets: all but what of it is mapped.
 func (m *Matcher) Bytes() int {
-	n := 8*cap(m.tags) + 8*cap(m.values) + 8*cap(m.named) + 4*cap(m.sets.start) + 4*cap(m.sets.members) + m.code.bytes()
+	n := 8*cap(m.tags) + 8*cap(m.values) + 8*cap(m.named) + 4*cap(m.sets.start) + 4*cap(m.sets.members) + m.code.bytes() + m.recent.bytes()
 	if m.keep == nil {
 		n += cap(m.places) + cap(m.nodes)
 	}

@@ -143,6 +143,8 @@ type tables struct {
 	compiled  []Outcome
 	listOf    []uint32 // per outcome the list that leads to it, in the matcher that it comes from
 	until     time.Time
+	none      *sight // that facts are given of which all this knows nothing
+	some      *sight // and those of which it does
 }
 
 // Outcomes returns the outcomes that a Decision's numbers refer to. Outcome 0 is "no policy" and no decision's own.

@@ -82,11 +82,11 @@ func TestAuthenticityHasAnEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	whole := w.State().Policy
-	w.SetPolicy(p)
+	w.SetPolicy(p, w.State().Local)
 	if got := w.ask(www, wantsAD); got != wwwA {
 		t.Errorf("stripped: %s", got)
 	}
-	w.SetPolicy(whole)
+	w.SetPolicy(whole, w.State().Local)
 	turned.turn(says("SERVFAIL"))
 	w.clock.advance(2 * time.Minute)
 	if got, want := w.ask(www, wantsAD), strings.ReplaceAll(strings.Replace(both, " ad", "", 1), "60", "30"); got != want {
@@ -190,7 +190,7 @@ func TestValidatorFits(t *testing.T) {
 		"bad.example. A": says("bad.example. 60 A 192.0.2.66", "bad.example. 60 RRSIG A 8 2 60 20300101000000 20200101000000 1 evil. aaaa"),
 		"old.example. A": says("old.example. 60 A 192.0.2.3"),
 	})
-	w := newWorld(t, setup{upstream: s, exchanger: checker{s.exchanger(t)}})
+	w := newWorld(t, setup{upstream: s, exchanger: checker{s.open(t, upstream.Options{})}})
 	for range 2 {
 		for _, c := range []struct {
 			question string

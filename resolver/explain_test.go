@@ -176,8 +176,8 @@ func TestFactsOf(t *testing.T) {
 		for _, addr := range c.addrs {
 			addrs = append(addrs, netip.MustParseAddr(addr))
 		}
-		if got := FactsOf(c.qtype, names, addrs); !reflect.DeepEqual(*got, e.Facts) {
-			t.Errorf("%q: %+v, want %+v", c.records, *got, e.Facts)
+		if got := FactsOf(c.qtype, names, addrs); !reflect.DeepEqual(got, &e.Facts) {
+			t.Errorf("%q: %+v, want %+v", c.records, got, &e.Facts)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"log/slog"
 	"net"
 	"slices"
 	"strings"
@@ -156,8 +157,11 @@ func (s *server) answer(q *dns.Msg, limit int) []byte {
 	return b
 }
 
-// exchanger returns a way to ask s, which sends nothing twice.
-func (s *server) exchanger(t testing.TB) upstream.Exchanger { return s.open(t, upstream.Options{}) }
+// exchanger returns a way to ask s, which sends nothing twice and tells logger of
+// panics.
+func (s *server) exchanger(t testing.TB, logger *slog.Logger) upstream.Exchanger {
+	return s.open(t, upstream.Options{Logger: logger})
+}
 
 func (s *server) open(t testing.TB, opt upstream.Options) upstream.Exchanger {
 	t.Helper()

@@ -73,7 +73,7 @@ func (e *Entry) Type() uint16 { return binary.BigEndian.Uint16(e.Key[len(e.Key)-
 func (e *Entry) Staled(ttl uint32) *Entry {
 	old := &Entry{
 		Key: e.Key, Reply: e.Reply, Stored: e.Stored, Expires: e.Expires,
-		Facts: e.Facts, Names: e.Names, Upstream: e.Upstream, Group: e.Group, Instead: e.Instead, Stale: true,
+		Facts: e.Facts.Same(), Names: e.Names, Upstream: e.Upstream, Group: e.Group, Instead: e.Instead, Stale: true,
 	}
 	old.Reply.Tail, old.Reply.MinTTL, old.Reply.AD = bytes.Clone(e.Reply.Tail), ttl, false
 	for _, off := range e.Reply.TTLs {
