@@ -192,7 +192,7 @@ func BenchmarkSearch(b *testing.B) {
 	}
 	b.Run("verify", func(b *testing.B) {
 		for b.Loop() {
-			if rep, err := r.Verify(context.Background(), nil); err != nil || rep.Problems != nil {
+			if rep, err := r.Verify(context.Background(), Verification{}, nil); err != nil || rep.Problems != nil {
 				b.Fatal(err, rep.Problems)
 			}
 		}

@@ -27,6 +27,9 @@ type block struct {
 
 	columns [columns]cursor
 	shown   []string // presentation form of names, made when first asked for
+
+	decided, observed [][]byte // reasons as fields of canonical rows, likewise
+	event             Event    // room for one
 }
 
 // A reason holds numbers of strings, counted from one; 0 is the empty text.
@@ -179,6 +182,7 @@ func (b *block) dictionaries(h header, payload []byte) error {
 	}
 	b.shown = slices.Grow(b.shown[:0], len(b.names))[:len(b.names)]
 	clear(b.shown)
+	b.decided, b.observed = b.decided[:0], b.observed[:0]
 	return nil
 }
 
@@ -411,7 +415,7 @@ func (b *block) record(i int) *Record {
 	if n := int(r.aliasCount) + int(r.addrCount); n > 0 {
 		out.Answers = make([]string, 0, n)
 		for _, a := range b.aliases(r) {
-			out.Answers = append(out.Answers, b.name(a))
+			out.Answers = append(out.Answers, aliasString(b.name(a)))
 		}
 		for _, a := range b.answers(r) {
 			out.Answers = append(out.Answers, b.addrs[a].String())

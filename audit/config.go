@@ -45,6 +45,8 @@ type Config struct {
 	OnFull  OnFull
 	OnError OnError
 
+	Witnesses []Witness // get each checkpoint
+
 	Now    func() time.Time // default time.Now
 	Logger *slog.Logger     // default discards
 }

@@ -25,10 +25,20 @@ func stopped(t testing.TB) string {
 	return dir
 }
 
-// copyStore returns a folder with that content as its store, and no head file.
-func copyStore(t testing.TB, content []byte) string {
+// copyStore returns a folder with that content as its store and the keys of another
+// folder's, and no head file.
+func copyStore(t testing.TB, content []byte, keysOf string) string {
 	t.Helper()
 	dir := t.TempDir()
+	for _, name := range []string{keyFile, publicFile} {
+		key, err := os.ReadFile(filepath.Join(keysOf, name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), key, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := os.WriteFile(filepath.Join(dir, storeFile), content, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +67,7 @@ func verify(t *testing.T, dir string) Report {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	report, err := r.Verify(context.Background(), nil)
+	report, err := r.Verify(context.Background(), Verification{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +103,7 @@ func TestVerifyFindsEveryDamagedOctet(t *testing.T) {
 	if at < 0 {
 		t.Fatal("the segment is not in the file")
 	}
-	file := filepath.Join(copyStore(t, content), storeFile)
+	file := filepath.Join(copyStore(t, content, dir), storeFile)
 	f, err := os.OpenFile(file, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -108,7 +118,7 @@ func TestVerifyFindsEveryDamagedOctet(t *testing.T) {
 		if _, err := f.WriteAt([]byte{segment[i] ^ 0x10}, int64(at+i)); err != nil {
 			t.Fatal(err)
 		}
-		report, err := damagedReader.Verify(context.Background(), nil)
+		report, err := damagedReader.Verify(context.Background(), Verification{}, nil)
 		if err != nil || len(report.Problems) == 0 {
 			t.Fatalf("octet %d of %d: %v, no problem found", i, len(segment), err)
 		}
@@ -116,7 +126,7 @@ func TestVerifyFindsEveryDamagedOctet(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if report, err := damagedReader.Verify(context.Background(), nil); err != nil || report.Problems != nil {
+	if report, err := damagedReader.Verify(context.Background(), Verification{}, nil); err != nil || report.Problems != nil {
 		t.Fatalf("whole again: %v %q", err, report.Problems)
 	}
 }
@@ -133,11 +143,11 @@ func TestVerifyNamesTheDamage(t *testing.T) {
 			x, y := bytes.Clone(b.Get(keys[3])), bytes.Clone(b.Get(keys[4]))
 			return errors.Join(b.Put(keys[3], y), b.Put(keys[4], x))
 		}, "it holds the segment of key"},
-		{"cut", func(keys [][]byte, b *bbolt.Bucket) error { return b.Put(keys[3], b.Get(keys[3])[:150]) }, "its checksum does not match"},
+		{"cut", func(keys [][]byte, b *bbolt.Bucket) error { return b.Put(keys[3], b.Get(keys[3])[:150]) }, "150 octets are too few"},
 		{"empty", func(keys [][]byte, b *bbolt.Bucket) error { return b.Put(keys[3], nil) }, "are too few for a segment"},
 		{"foreign key", func(keys [][]byte, b *bbolt.Bucket) error { return b.Put([]byte("x"), []byte("y")) }, "it cannot be a segment's"},
 		{"forged", func(keys [][]byte, b *bbolt.Bucket) error { // well made, but by somebody else
-			s, err := newSealer()
+			s, err := newSealer(testKey(t))
 			if err != nil {
 				return err
 			}
@@ -203,7 +213,7 @@ func TestATruncatedStoreNeverCrashes(t *testing.T) {
 	}
 	replaced := 0
 	for _, cut := range cuts {
-		dir := copyStore(t, whole[:cut])
+		dir := copyStore(t, whole[:cut], dir)
 		openAndUse(t, dir, fmt.Sprintf("cut to %d", cut), &replaced)
 	}
 	if replaced < 5 {
@@ -217,7 +227,7 @@ func openAndUse(t *testing.T, dir, what string, replaced *int) {
 	t.Helper()
 	if r, err := OpenReader(dir); err == nil {
 		r.Search(context.Background(), Query{}, func(*Record) error { return nil })
-		r.Verify(context.Background(), nil)
+		r.Verify(context.Background(), Verification{}, nil)
 		r.Close()
 	}
 	l, err := Open(Config{Dir: dir, OnError: Fail})
@@ -272,7 +282,7 @@ func TestAFlippedPageNeverCrashes(t *testing.T) {
 			}
 			content := append(bytes.Clone(whole), make([]byte, 8192)...)
 			content[at] ^= 0x41
-			openAndUse(t, copyStore(t, content), fmt.Sprintf("page %d octet %d", page, off), &replaced)
+			openAndUse(t, copyStore(t, content, dir), fmt.Sprintf("page %d octet %d", page, off), &replaced)
 		}
 	}
 }
@@ -326,7 +336,8 @@ func TestAnOlderStoreIsNoticed(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, storeFile), old, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if p := verify(t, dir).Problems; len(p) != 1 || p[0] != "the store ends at record 10, its head file at record 20" {
+	if p := verify(t, dir).Problems; len(p) != 2 || p[0] != "the store ends at record 10, its head file at record 20" ||
+		p[1] != "the store ends at record 10, a checkpoint has signed record 20" {
 		t.Errorf("before: %q", p)
 	}
 	run()
@@ -339,7 +350,7 @@ func TestAnOlderStoreIsNoticed(t *testing.T) {
 	}
 	run()
 	records := all(t, dir)
-	if records[0].Seq != 32 || !strings.HasPrefix(records[len(records)-1].Text, "the store was gone") {
+	if records[0].Seq != 33 || !strings.HasPrefix(records[len(records)-1].Text, "the store was gone") {
 		t.Errorf("a store that was removed begins again with %+v", records[0])
 	}
 }

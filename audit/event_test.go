@@ -68,3 +68,12 @@ func TestGroupOfAnEvent(t *testing.T) {
 		t.Errorf("the list decided and observed %+v whatever the group, want 7 and 1", got)
 	}
 }
+
+// testKey is a key that is the same each time.
+func testKey(t interface{ Fatal(...any) }) *signingKey {
+	key, err := parseKey("PRIVATE+KEY+weir-audit-00000001+091f421c+AQcDAQkHAwEJBwMBCQcDAQkHAwEJBwMBCQcDAQkHAwEJ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}

@@ -188,7 +188,7 @@ func TestHitsSurviveAKillAsSegmentsDo(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		left := copyStore(t, content)
+		left := copyStore(t, content, b.dir)
 		kept, naive := stoppedHits(t, left, b.now)
 		same(t, "in what is left", kept, naive)
 		after := newBench(t, left)

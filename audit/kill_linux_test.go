@@ -136,7 +136,7 @@ func TestKilledAtAnyInstant(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer reader.Close()
-	report, err := reader.Verify(context.Background(), nil)
+	report, err := reader.Verify(context.Background(), Verification{}, nil)
 	if err != nil || report.Problems != nil {
 		t.Fatalf("%v %q", err, report.Problems)
 	}

@@ -49,7 +49,10 @@ type Log struct {
 
 	store    atomic.Pointer[store] // nil after damage, until a new one could be made
 	unpacker *unpacker
-	sealer   *sealer // used by the writer only
+	sealer   *sealer            // used by the writer only, but for its counts
+	notary   *notary            // used by the writer only
+	signing  chan chan struct{} // of those who wait for a checkpoint
+	over     chan struct{}      // closed when the log ends
 
 	status struct {
 		sync.Mutex
@@ -112,6 +115,8 @@ func Open(cfg Config) (*Log, error) {
 		shards:    make([]shard, shardCount(cfg.Slabs)),
 		wake:      make(chan struct{}, 1),
 		kick:      make(chan struct{}, 1),
+		signing:   make(chan chan struct{}),
+		over:      make(chan struct{}),
 		reasonIDs: make(map[Reason]uint32),
 		labelIDs:  make(map[string]uint32),
 	}
@@ -122,14 +127,20 @@ func Open(cfg Config) (*Log, error) {
 	if l.unpacker, err = newUnpacker(); err != nil {
 		return nil, err
 	}
-	if l.sealer, err = newSealer(); err != nil {
+	if l.notary, err = openNotary(l); err != nil {
+		return nil, err
+	}
+	if l.sealer, err = newSealer(l.notary.key); err != nil {
 		return nil, err
 	}
 	if err := l.openStore(); err != nil {
 		return nil, err
 	}
 	if err := l.begin(); err != nil {
-		return nil, errors.Join(err, l.store.Load().close())
+		return nil, errors.Join(err, l.store.Load().close(), l.notary.close())
+	}
+	if err := l.notary.adopt(l.sealer.last.number); err != nil {
+		return nil, errors.Join(err, l.end(false))
 	}
 	return l, nil
 }
@@ -239,7 +250,7 @@ func (l *Log) RecordChange(c Change) bool {
 		if cap(s.slab.b)-len(s.slab.b) < size && !l.nextSlab(s, at, &l.missed) {
 			return false
 		}
-		s.slab.b = appendChange(s.slab.b, at, &c)
+		s.slab.b = slabChange(s.slab.b, at, &c)
 		s.changes++
 		return true
 	}

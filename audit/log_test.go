@@ -114,7 +114,7 @@ func all(t testing.TB, dir string) []*Record {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	report, err := r.Verify(context.Background(), nil)
+	report, err := r.Verify(context.Background(), Verification{}, nil)
 	if err != nil || report.Problems != nil {
 		t.Fatalf("Verify: %v %q", err, report.Problems)
 	}

@@ -25,7 +25,7 @@ func (l *Log) openStore() error {
 
 // begin commits what a run that did not end has left, and begins a run.
 func (l *Log) begin() error {
-	s, err := newSealer() // one of its own, for the numbers in what is left are not ours
+	s, err := newSealer(l.sealer.key) // one of its own, for the numbers in what is left are not ours
 	if err != nil {
 		return err
 	}

@@ -56,7 +56,7 @@ func TestByTimeAtTheEndsOfTime(t *testing.T) {
 
 // What happened to the log itself comes before the queries of the same time.
 func TestRecordsOfOneTimeAreInOrderOfKind(t *testing.T) {
-	s, err := newSealer()
+	s, err := newSealer(testKey(t))
 	if err != nil {
 		t.Fatal(err)
 	}

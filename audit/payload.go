@@ -65,7 +65,8 @@ type builder struct {
 	reasons    []byte // laid out: five string numbers each
 	reasonN    uint32
 	reasonOf   map[grouped]uint32 // number in this segment + 1
-	upstreamOf []uint32           // number in this segment + 1 by number in the log
+	why        []why              // by number in this segment
+	upstreamOf []labelled         // by number in the log
 
 	cols     [columns][]byte
 	rows     uint32
@@ -77,6 +78,18 @@ type builder struct {
 	lost     uint64
 	revision uint64
 	scratch  []byte
+
+	rowTree rowTree
+}
+
+// why is a reason as fields of a row: as what decided, and as what was observed.
+type why struct{ decided, observed []byte }
+
+// labelled is a label: its number in this segment plus one, 0 when it has none yet, and
+// its printable form.
+type labelled struct {
+	number uint32
+	text   string
 }
 
 // grouped is a reason and the label of the client's group, by their numbers in the log.
@@ -92,9 +105,10 @@ func (b *builder) reset() {
 	b.names.reset()
 	b.addrs.reset()
 	b.strings.reset()
-	b.reasons, b.reasonN = b.reasons[:0], 0
+	b.reasons, b.reasonN, b.why = b.reasons[:0], 0, b.why[:0]
 	clear(b.reasonOf)
 	clear(b.upstreamOf)
+	b.rowTree.reset()
 	for i := range b.cols {
 		b.cols[i] = b.cols[i][:0]
 	}
@@ -149,12 +163,14 @@ func (b *builder) query(e *Event, reasons []Reason, labels []string) {
 	b.put(colType, uint64(e.Type))
 	b.put(colClass, uint64(e.Class))
 	b.put(colFlags, uint64(e.flags()))
-	b.put(colReason, b.reason(grouped{e.Reason, e.Group}, reasons, labels))
+	decided := b.reason(grouped{e.Reason, e.Group}, reasons, labels)
+	b.put(colReason, decided)
 	var observed grouped // a group alone would look like something observed
 	if e.Observed != 0 && int(e.Observed) <= len(reasons) {
 		observed = grouped{e.Observed, e.Group}
 	}
-	b.put(colObserved, b.reason(observed, reasons, labels))
+	would := b.reason(observed, reasons, labels)
+	b.put(colObserved, would)
 	b.put(colOn, uint64(e.On))
 	b.put(colEntryOff, uint64(e.EntryOff))
 	b.put(colEntryScope, uint64(e.EntryScope))
@@ -171,11 +187,22 @@ func (b *builder) query(e *Event, reasons []Reason, labels []string) {
 		b.put(colAddr, b.addr(a))
 	}
 	b.answers = len(b.cols[colAlias]) + len(b.cols[colAddr])
-	b.put(colUpstream, b.label(e.Upstream, labels))
-	b.put(colDuration, (uint64(max(e.Duration, 0))+999)/1000)
+	upstream := b.label(e.Upstream, labels)
+	b.put(colUpstream, uint64(upstream.number))
+	micros := (uint64(max(e.Duration, 0)) + 999) / 1000
+	b.put(colDuration, micros)
 	b.put(colRevision, zigzag(int64(e.Revision-b.revision)))
 	b.revision = e.Revision
 	b.packet(e)
+	b.rowTree.add(appendQuery(b.rowTree.begin(), e, b.reasonFields(decided).decided, b.reasonFields(would).observed, upstream.text, micros))
+}
+
+// reasonFields returns the fields of a row for the reason that a column refers to so.
+func (b *builder) reasonFields(column uint64) why {
+	if column == 0 {
+		return why{}
+	}
+	return b.why[column-1]
 }
 
 func (b *builder) packet(e *Event) {
@@ -205,6 +232,7 @@ func (b *builder) change(at int64, c Change) {
 	b.put(colText, b.text(c.Text))
 	b.put(colAction, b.text(c.Action))
 	b.put(colActor, b.text(c.Actor))
+	b.rowTree.add(appendChange(b.rowTree.begin(), at, Change{Action: printable([]byte(c.Action)), Actor: printable([]byte(c.Actor)), Text: printable([]byte(c.Text))}))
 }
 
 func (b *builder) gap(g gap) {
@@ -213,6 +241,7 @@ func (b *builder) gap(g gap) {
 	b.put(colFrom, zigzag(g.to-g.from))
 	b.put(colCause, uint64(g.cause))
 	b.lost += g.lost
+	b.rowTree.add(appendGap(b.rowTree.begin(), g))
 	b.gaps++
 }
 
@@ -252,9 +281,12 @@ func (b *builder) reason(k grouped, reasons []Reason, labels []string) uint64 {
 		if k.group != 0 {
 			r.Group = labels[k.group-1]
 		}
-		for _, s := range [...]string{r.Group, r.Policy, r.Rule, r.Category, r.List} {
+		parts := [5]string{r.Group, r.Policy, r.Rule, r.Category, r.List}
+		for i, s := range parts {
 			b.reasons = binary.AppendUvarint(b.reasons, b.text(s))
+			parts[i] = printable([]byte(s))
 		}
+		b.why = append(b.why, why{appendWhy(nil, tagReason, parts), appendWhy(nil, tagObserved, parts)})
 		b.reasonN++
 		n = b.reasonN
 		b.reasonOf[k] = n
@@ -262,17 +294,17 @@ func (b *builder) reason(k grouped, reasons []Reason, labels []string) uint64 {
 	return uint64(n)
 }
 
-func (b *builder) label(n uint32, all []string) uint64 {
+func (b *builder) label(n uint32, all []string) labelled {
 	if n == 0 || int(n) > len(all) {
-		return 0
+		return labelled{}
 	}
 	if int(n) >= len(b.upstreamOf) {
-		b.upstreamOf = append(b.upstreamOf, make([]uint32, len(all)+1-len(b.upstreamOf))...)
+		b.upstreamOf = append(b.upstreamOf, make([]labelled, len(all)+1-len(b.upstreamOf))...)
 	}
-	if b.upstreamOf[n] == 0 {
-		b.upstreamOf[n] = uint32(b.text(all[n-1]))
+	if l := &b.upstreamOf[n]; l.number == 0 {
+		*l = labelled{uint32(b.text(all[n-1])), printable([]byte(all[n-1]))}
 	}
-	return uint64(b.upstreamOf[n])
+	return b.upstreamOf[n]
 }
 
 // payload appends the dictionaries and the columns.

@@ -57,6 +57,7 @@ func fill(t testing.TB, dir string, n, per int) []*Record {
 			}
 		}
 	}
+	l.notary.checkpoint(l.cfg.Now())
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -293,7 +294,7 @@ func TestReadersBesideTheWriter(t *testing.T) {
 			if err != nil {
 				t.Error("Search:", err)
 			}
-			if report, err := r.Verify(ctx, nil); err != nil || report.Problems != nil {
+			if report, err := r.Verify(ctx, Verification{}, nil); err != nil || report.Problems != nil {
 				t.Error("Verify:", err, report.Problems)
 			}
 		}
@@ -372,7 +373,7 @@ func TestFollow(t *testing.T) {
 }
 
 func TestEncodingsAreNamed(t *testing.T) {
-	if _, err := NewEncoder("xml", nil); err == nil || err.Error() != `unknown export format "xml", known are csv, jsonl` {
+	if _, err := NewEncoder("xml", nil); err == nil || err.Error() != `unknown export format "xml", known are cof, csv, dnstap, ecs, jsonl, ocsf, zeek` {
 		t.Error(err)
 	}
 }

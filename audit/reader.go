@@ -48,7 +48,7 @@ func leftBehind(dir string, st *store) ([]view, error) {
 	if err != nil {
 		return nil, nil // whoever reads the store will find it
 	}
-	s, err := newSealer()
+	s, err := newSealer(nil)
 	if err != nil {
 		return nil, err
 	}

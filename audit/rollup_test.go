@@ -185,7 +185,7 @@ func useDamaged(t *testing.T, dir, what string) {
 	if moved, err := filepath.Glob(filepath.Join(dir, storeFile+".damaged-*")); err != nil || len(moved) > 0 {
 		t.Errorf("%s: %q moved aside, %v", what, moved, err)
 	}
-	report, err := b.log.Reader().Verify(t.Context(), nil)
+	report, err := b.log.Reader().Verify(t.Context(), Verification{}, nil)
 	if err != nil || report.Problems != nil || report.Lost != 0 {
 		t.Errorf("%s: %v, %+v", what, err, report)
 	}
@@ -226,7 +226,7 @@ func TestDamagedHitsCostNothingElse(t *testing.T) {
 		"counted too far":  put([]byte(countedKey), counted{0, 1 << 40}.append(nil)),
 		"counted too long": put([]byte(countedKey), sealHits(append(beginHits(nil, 0), make([]byte, 9)...))),
 	} {
-		dir := copyStore(t, content)
+		dir := copyStore(t, content, whole)
 		if err := os.WriteFile(filepath.Join(dir, headFile), head, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -252,9 +252,9 @@ func TestDamagedHitsCostNothingElse(t *testing.T) {
 }
 
 // hitsPages returns where the pages of the roll-up are in a store.
-func hitsPages(t *testing.T, content []byte) (offsets []int) {
+func hitsPages(t *testing.T, content []byte, whole string) (offsets []int) {
 	t.Helper()
-	db, err := bbolt.Open(filepath.Join(copyStore(t, content), storeFile), 0o600, &bbolt.Options{ReadOnly: true})
+	db, err := bbolt.Open(filepath.Join(copyStore(t, content, whole), storeFile), 0o600, &bbolt.Options{ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -283,16 +283,17 @@ func hitsPages(t *testing.T, content []byte) (offsets []int) {
 
 // Octets flipped in bbolt's own pages of the roll-up harm no segment either.
 func TestDamagedPagesOfHitsCostNothingElse(t *testing.T) {
-	content, err := os.ReadFile(filepath.Join(manyHours(t, 40), storeFile))
+	whole := manyHours(t, 40)
+	content, err := os.ReadFile(filepath.Join(whole, storeFile))
 	if err != nil {
 		t.Fatal(err)
 	}
-	pages := hitsPages(t, content)
+	pages := hitsPages(t, content, whole)
 	for _, page := range []int{pages[0], pages[1], pages[len(pages)-1]} { // the branch, the oldest and the newest leaf
 		for _, off := range []int{0, 8, 10, 12, 15, 16, 20, 23, 24, 28, 31, 40} {
 			for _, flip := range []byte{1, 0x40} {
 				content[page+off] ^= flip
-				useDamaged(t, copyStore(t, content), fmt.Sprintf("page at %d, octet %d", page, off))
+				useDamaged(t, copyStore(t, content, whole), fmt.Sprintf("page at %d, octet %d", page, off))
 				content[page+off] ^= flip
 			}
 		}
@@ -353,7 +354,7 @@ func TestEveryFlippedOctetOfHitsPagesIsFound(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	pages := hitsPages(t, content)
+	pages := hitsPages(t, content, dir)
 	size := os.Getpagesize()
 	for _, page := range []int{pages[0], pages[1], pages[len(pages)-1]} {
 		for off := range size {
@@ -430,7 +431,7 @@ func TestHitsDamagedWhileRunning(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	for _, page := range hitsPages(t, content) {
+	for _, page := range hitsPages(t, content, dir) {
 		if _, err := file.WriteAt(make([]byte, 100), int64(page)); err != nil {
 			t.Fatal(err)
 		}
@@ -447,7 +448,7 @@ func TestHitsDamagedWhileRunning(t *testing.T) {
 	b.recountAll()
 	since := epoch.Add(-time.Hour)
 	same(t, "hours later", b.hits(since), naiveHits(t, b.log.Reader(), since))
-	if report, err := b.log.Reader().Verify(t.Context(), nil); err != nil || report.Problems != nil {
+	if report, err := b.log.Reader().Verify(t.Context(), Verification{}, nil); err != nil || report.Problems != nil {
 		t.Error(err, report.Problems)
 	}
 }

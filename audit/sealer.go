@@ -16,6 +16,7 @@ func (b *batch) empty() bool { return len(b.slabs)+len(b.changes)+len(b.gaps) ==
 type sealed struct {
 	header header
 	digest [digestSize]byte
+	leaf   hash // in the log's tree
 	bytes  []byte
 	hits   []hourHits // of the lists that its records name
 }
@@ -30,6 +31,8 @@ type sealer struct {
 	spare    []place // what byTime works in
 	event    Event
 	payload  []byte
+	key      *signingKey
+	counts   counts // which others read
 
 	last   header // of the newest segment, sealed or in the store
 	digest [digestSize]byte
@@ -60,12 +63,12 @@ const (
 	inGaps    = -2
 )
 
-func newSealer() (*sealer, error) {
+func newSealer(key *signingKey) (*sealer, error) {
 	a, err := newAppender()
 	if err != nil {
 		return nil, err
 	}
-	return &sealer{appender: a, builder: newBuilder(), tally: newTally(), next: 1}, nil
+	return &sealer{appender: a, builder: newBuilder(), tally: newTally(), next: 1, key: key}, nil
 }
 
 // follow makes the sealer go on behind a store's newest segment, which may be
@@ -130,6 +133,7 @@ func (s *sealer) add(b *batch, skip int, reasons []Reason, labels []string) {
 			readEvent(&s.event, e)
 			s.builder.query(&s.event, reasons, labels)
 			s.tally.add(p.time, s.event.Reason, s.event.Observed)
+			s.counts.add(&s.event)
 		}
 	}
 }
@@ -162,11 +166,12 @@ func (s *sealer) close() {
 func (s *sealer) finish() {
 	h := s.header()
 	s.payload = s.builder.payload(s.payload[:0])
+	root := s.builder.rowTree.root()
 	s.builder.reset()
 	s.shown = nil
-	segment, digest := s.appender.append(&h, s.payload)
+	segment, digest, leaf := s.appender.append(&h, s.payload, root, s.key)
 	s.last, s.digest, s.next = h, digest, h.last()+1
-	s.closed = append(s.closed, sealed{h, digest, segment, s.tally.take()})
+	s.closed = append(s.closed, sealed{h, digest, leaf, segment, s.tally.take()})
 }
 
 // committed forgets the closed blocks, which are in the store now.

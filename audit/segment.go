@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -13,15 +14,19 @@ const (
 	segmentMagic   = "WEIR"
 	segmentVersion = 2 // that is written; those from 1 are read
 
-	headerSize = 96
-	digestSize = sha256.Size
+	headerSize    = 96
+	digestSize    = sha256.Size
+	signatureSize = ed25519.SignatureSize
 
 	maxRows    = 1 << 16   // records in one segment
 	blockBytes = 512 << 10 // of payload, for which a block is committed before it is due: some 200 KiB when compressed
 	sealBytes  = 8 << 20   // a segment is closed when its payload passes this
 	maxPayload = 32 << 20  // what one more record beyond sealBytes can never reach
-	maxSegment = maxPayload + headerSize + digestSize
+	maxSegment = maxPayload + headerSize + 2*digestSize + signatureSize
 )
+
+// flagProven says that a segment has the root of its rows' tree and a signature.
+const flagProven = 1
 
 // A header is the fixed front of a segment; doc.go has its layout.
 type header struct {
@@ -35,6 +40,7 @@ type header struct {
 	max     int64
 	high    int64 // latest time of a record in this or any earlier segment
 	prev    [digestSize]byte
+	proven  bool // it has a root of its rows and a signature
 }
 
 // last returns the sequence number of the segment's last record.
@@ -44,7 +50,7 @@ func (h *header) append(b []byte) []byte {
 	be := binary.BigEndian
 	b = append(b, segmentMagic...)
 	b = be.AppendUint16(b, h.version)
-	b = be.AppendUint16(b, 0)
+	b = be.AppendUint16(b, h.flags())
 	b = be.AppendUint64(b, h.number)
 	b = be.AppendUint64(b, h.first)
 	b = be.AppendUint32(b, h.count)
@@ -54,6 +60,13 @@ func (h *header) append(b []byte) []byte {
 	b = be.AppendUint64(b, uint64(h.max))
 	b = be.AppendUint64(b, uint64(h.high))
 	return append(b, h.prev[:]...)
+}
+
+func (h *header) flags() uint16 {
+	if h.proven {
+		return flagProven
+	}
+	return 0
 }
 
 // readHeader reads the front of a segment. It does not look at the checksum.
@@ -69,8 +82,9 @@ func readHeader(b []byte) (h header, err error) {
 	if version == 0 || version > segmentVersion {
 		return h, fmt.Errorf("its format version is %d, this program reads those up to %d", version, segmentVersion)
 	}
-	if f := be.Uint16(b[6:]); f != 0 {
-		return h, fmt.Errorf("it has unknown flags %#x", f)
+	flags := be.Uint16(b[6:])
+	if flags&^flagProven != 0 {
+		return h, fmt.Errorf("it has unknown flags %#x", flags)
 	}
 	h = header{
 		version: version,
@@ -83,8 +97,11 @@ func readHeader(b []byte) (h header, err error) {
 		max:     int64(be.Uint64(b[48:])),
 		high:    int64(be.Uint64(b[56:])),
 		prev:    [digestSize]byte(b[64:]),
+		proven:  flags&flagProven != 0,
 	}
 	switch {
+	case h.proven && len(b) < headerSize+2*digestSize+signatureSize:
+		return h, fmt.Errorf("%d octets are too few for a segment with proofs", len(b))
 	case h.number == 0 || h.first == 0 || h.last() < h.first:
 		return h, errors.New("its numbers are out of range")
 	case h.count == 0 || h.count > maxRows:
@@ -97,14 +114,50 @@ func readHeader(b []byte) (h header, err error) {
 	return h, nil
 }
 
+// A tail is what stands behind a segment's payload. root and signature are those of a
+// proven segment only.
+type tail struct {
+	root      []byte // of the tree of its rows
+	digest    [digestSize]byte
+	signature []byte // of its leaf in the log's tree
+	begin     int    // where in the segment the tail begins
+}
+
+func readTail(h *header, b []byte) (t tail) {
+	end := len(b)
+	if h.proven {
+		end -= signatureSize
+		t.signature = b[end:]
+	}
+	end -= digestSize
+	t.digest = [digestSize]byte(b[end:])
+	if h.proven {
+		end -= digestSize
+		t.root = b[end:][:digestSize]
+	}
+	t.begin = end
+	return t
+}
+
+// leaf returns the segment's leaf in the log's tree: header, root of the rows, digest;
+// of a segment that is not proven, without that root.
+func (t *tail) leaf(b []byte) []byte {
+	leaf := append(make([]byte, 0, headerSize+2*digestSize), b[:headerSize]...)
+	leaf = append(leaf, t.root...)
+	return append(leaf, t.digest[:]...)
+}
+
+// leafHash returns the hash of a leaf (RFC 6962 §2.1).
+func leafHash(leaf []byte) hash { return sha256.Sum256(append([]byte{leafPrefix}, leaf...)) }
+
 // checkSegment reads the header and proves the checksum, which it returns.
 func checkSegment(b []byte) (h header, digest [digestSize]byte, err error) {
 	if h, err = readHeader(b); err != nil {
 		return h, digest, err
 	}
-	body, trailer := b[:len(b)-digestSize], b[len(b)-digestSize:]
-	digest = sha256.Sum256(body)
-	if [digestSize]byte(trailer) != digest {
+	t := readTail(&h, b)
+	digest = sha256.Sum256(b[:t.begin+len(t.root)])
+	if t.digest != digest {
 		return h, digest, errors.New("its checksum does not match its content")
 	}
 	return h, digest, nil
@@ -123,13 +176,26 @@ func newAppender() (*appender, error) {
 	return &appender{z}, nil
 }
 
-// append returns a new segment and its digest.
-func (a *appender) append(h *header, payload []byte) (segment []byte, digest [digestSize]byte) {
-	h.size = uint32(len(payload))
-	segment = h.append(make([]byte, 0, headerSize+digestSize+len(payload)/2+64))
+// append returns a new segment, its digest and the hash of its leaf in the log's tree.
+// root is that of the tree of its rows; without a key, as for who only reads, the
+// segment has neither that nor a signature.
+func (a *appender) append(h *header, payload []byte, root hash, key *signingKey) (segment []byte, digest [digestSize]byte, leaf hash) {
+	h.size, h.proven = uint32(len(payload)), key != nil
+	segment = h.append(make([]byte, 0, headerSize+2*digestSize+signatureSize+len(payload)/2+64))
 	segment = a.z.EncodeAll(payload, segment)
+	t := tail{}
+	if h.proven {
+		segment = append(segment, root[:]...)
+		t.root = root[:]
+	}
 	digest = sha256.Sum256(segment)
-	return append(segment, digest[:]...), digest
+	t.digest = digest
+	leaf = leafHash(t.leaf(segment))
+	segment = append(segment, digest[:]...)
+	if h.proven {
+		segment = append(segment, key.signSegment(leaf)...)
+	}
+	return segment, digest, leaf
 }
 
 // An unpacker reads segments. It is safe for concurrent use.
@@ -153,7 +219,8 @@ func (u *unpacker) open(segment, buf []byte) (h header, digest [digestSize]byte,
 	if cap(buf) < int(h.size) {
 		buf = make([]byte, 0, h.size)
 	}
-	payload, err = u.z.DecodeAll(segment[headerSize:len(segment)-digestSize], buf[:0:h.size])
+	t := readTail(&h, segment)
+	payload, err = u.z.DecodeAll(segment[headerSize:t.begin], buf[:0:h.size])
 	if err != nil {
 		return h, digest, nil, fmt.Errorf("its payload: %w", err)
 	}

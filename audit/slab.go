@@ -113,14 +113,14 @@ const (
 	eventChange = 1
 )
 
-// changeSize returns how many octets appendChange will append for c.
+// changeSize returns how many octets slabChange will append for c.
 func changeSize(c *Change) int {
 	return (slabFixed + 6 + len(c.Action) + len(c.Actor) + len(c.Text) + 3) &^ 3
 }
 
-// appendChange is appendEvent for a change of that time: behind the fixed part,
+// slabChange is appendEvent for a change of that time: behind the fixed part,
 // which is 0 but for the time, come the lengths of action, actor and text and then these.
-func appendChange(b []byte, at int64, c *Change) []byte {
+func slabChange(b []byte, at int64, c *Change) []byte {
 	start := len(b)
 	b = b[:start+slabFixed]
 	p := b[start:]
@@ -139,7 +139,7 @@ func appendChange(b []byte, at int64, c *Change) []byte {
 	return b
 }
 
-// readChange reads what appendChange has written.
+// readChange reads what slabChange has written.
 func readChange(p []byte) (c Change) {
 	le, rest := binary.LittleEndian, p[slabFixed+6:]
 	for i, s := range [...]*string{&c.Action, &c.Actor, &c.Text} {

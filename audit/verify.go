@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"time"
 
 	"go.etcd.io/bbolt"
 )
@@ -16,22 +18,37 @@ const maxProblems = 1000
 // from First to Last exactly as it was committed; Lost of the events before
 // them were never taken, which gap records say.
 type Report struct {
-	Segments uint64   `json:"segments"`
-	Records  uint64   `json:"records"`        // in segments that are whole, and those not sealed
-	Open     uint64   `json:"open,omitempty"` // of them, those that are in no segment yet but in the write-ahead file
-	Lost     uint64   `json:"lost"`           // sum of the gap records
-	First    uint64   `json:"first"`          // sequence number of the first record, 0 in an empty store
-	Last     uint64   `json:"last"`
-	Digest   string   `json:"digest"`             // SHA-256 of the last segment, in hexadecimal: it stands for all before it
-	Problems []string `json:"problems,omitempty"` // the place, by segment key, and what is wrong there
+	Segments uint64    `json:"segments"`
+	Records  uint64    `json:"records"`        // in segments that are whole, and those not sealed
+	Open     uint64    `json:"open,omitempty"` // of them, those that are in no segment yet but in the write-ahead file
+	Lost     uint64    `json:"lost"`           // sum of the gap records
+	First    uint64    `json:"first"`          // sequence number of the first record, 0 in an empty store
+	Last     uint64    `json:"last"`
+	Digest   string    `json:"digest"`             // SHA-256 of the last segment, in hexadecimal: it stands for all before it
+	Keys     []string  `json:"keys,omitempty"`     // that the segments and checkpoints were checked by
+	Signed   uint64    `json:"signed"`             // number of the last segment that a checkpoint has signed
+	Until    time.Time `json:"until,omitzero"`     // when it did
+	Problems []string  `json:"problems,omitempty"` // the place, by segment key, and what is wrong there
 }
 
-// Verify reads every segment and checks its checksum, its content, its link to
-// the segment before and that no sequence number is missing. After each segment
+// Verify reads every segment and checks its checksum, its content, its signature,
+// its link to the segment before, its place in the log's tree and that no sequence
+// number is missing; and the tree by the signed checkpoints. After each segment
 // it calls progress, if not nil, with the report so far. Damage is told in the
 // report; the error is that of ctx or of a store that cannot be read at all.
-func (r *Reader) Verify(ctx context.Context, progress func(Report)) (Report, error) {
-	v := verifier{unpacker: r.unpacker}
+func (r *Reader) Verify(ctx context.Context, how Verification, progress func(Report)) (Report, error) {
+	v := verifier{unpacker: r.unpacker, quick: how.Quick}
+	var err error
+	if v.proof, err = readProof(r.dir, how, v.problem); err != nil {
+		return v.report, err
+	}
+	v.report.Signed = v.proof.signed
+	if v.proof.last != nil {
+		v.report.Until = v.proof.last.Time
+	}
+	for _, key := range v.proof.keys {
+		v.report.Keys = append(v.report.Keys, key.String())
+	}
 	known := readHead(r.dir) // before the segments: a running log writes it after them
 	var key, value []byte
 	for {
@@ -71,8 +88,12 @@ func (r *Reader) Verify(ctx context.Context, progress func(Report)) (Report, err
 				key = from
 				continue
 			}
+			v.tellUnsigned()
 			if known.seq > v.report.Last {
 				v.problem("the store ends at record %d, its head file at record %d", v.report.Last, known.seq)
+			}
+			if c := v.proof.last; c != nil && c.Sequence > v.report.Last {
+				v.problem("the store ends at record %d, a checkpoint has signed record %d", v.report.Last, c.Sequence)
 			}
 			return v.report, nil
 		}
@@ -97,6 +118,9 @@ func keyPlace(key []byte) string {
 // A verifier checks segments one after the other.
 type verifier struct {
 	unpacker *unpacker
+	proof    *proof
+	quick    bool
+	unsigned [2]uint64 // first and last record of segments that were not signed
 	report   Report
 	buf      []byte
 	block    block
@@ -124,17 +148,15 @@ func (v *verifier) segment(key, value []byte) {
 	}
 	before := v.before
 	v.before = header{}
-	h, digest, payload, err := v.unpacker.open(value, v.buf)
-	if err == nil {
-		v.buf = payload
-		if err = v.block.dictionaries(h, payload); err == nil {
-			err = v.block.decode(true)
-		}
-	}
+	h, digest, err := v.read(value)
 	if err != nil {
 		v.problem("%s: %v", place, err)
 		return
 	}
+	if err := v.prove(&h, value); err != nil {
+		v.problem("%s: %v", place, err)
+	}
+	v.countUnsigned(&h, value)
 	if h.first != binary.BigEndian.Uint64(key) {
 		v.problem("%s: it holds the segment of key %d", place, h.first)
 		return
@@ -160,6 +182,67 @@ func (v *verifier) segment(key, value []byte) {
 	v.report.Last = h.last()
 	v.report.Digest = hex.EncodeToString(digest[:])
 	v.before, v.digest, v.high = h, digest, h.high
+}
+
+// read checks what a segment says of itself.
+func (v *verifier) read(value []byte) (h header, digest [digestSize]byte, err error) {
+	if v.quick {
+		return checkSegment(value)
+	}
+	h, digest, payload, err := v.unpacker.open(value, v.buf)
+	if err != nil {
+		return h, digest, err
+	}
+	v.buf = payload
+	if err = v.block.dictionaries(h, payload); err == nil {
+		err = v.block.decode(true)
+	}
+	if err != nil || !h.proven {
+		return h, digest, err
+	}
+	var tree rowTree
+	for i := range v.block.rows {
+		tree.add(v.block.appendRow(tree.begin(), i))
+	}
+	if root := tree.root(); string(root[:]) != string(readTail(&h, value).root) {
+		err = errors.New("its records are not those that it was signed for")
+	}
+	return h, digest, err
+}
+
+// prove checks the segment's place in the log's tree.
+func (v *verifier) prove(h *header, value []byte) error {
+	t := readTail(h, value)
+	if known, ok := v.proof.leaf(h.number); ok && known != leafHash(t.leaf(value)) {
+		return fmt.Errorf("it is not the segment number %d of the log's tree", h.number)
+	}
+	return nil
+}
+
+// countUnsigned checks the segment's signature. Those without a good one that lie one
+// behind the other are one problem: they may be a whole log of another key.
+func (v *verifier) countUnsigned(h *header, value []byte) {
+	t := readTail(h, value)
+	signed := !h.proven || len(v.proof.keys) == 0
+	for i := len(v.proof.keys) - 1; i >= 0 && !signed; i-- {
+		signed = v.proof.keys[i].signed(leafHash(t.leaf(value)), t.signature)
+	}
+	if signed {
+		v.tellUnsigned()
+		return
+	}
+	if v.unsigned[0] == 0 {
+		v.unsigned[0] = h.first
+	}
+	v.unsigned[1] = h.last()
+}
+
+// tellUnsigned reports the segments that were not signed.
+func (v *verifier) tellUnsigned() {
+	if v.unsigned[0] != 0 {
+		v.problem("segment %d: no key of this log has signed it, nor what follows up to record %d", v.unsigned[0], v.unsigned[1])
+	}
+	v.unsigned = [2]uint64{}
 }
 
 // open checks what is behind the store. more says that it does not follow, for the

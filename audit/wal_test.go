@@ -88,7 +88,7 @@ func TestWhatIsOpenCanBeRead(t *testing.T) {
 		if err != nil || len(top.Rows) != 2 || top.Rows[0].Count != uint64(i+1) {
 			t.Fatalf("round %d: %+v, %v", i, top, err)
 		}
-		report, err := r.Verify(context.Background(), nil)
+		report, err := r.Verify(context.Background(), Verification{}, nil)
 		if err != nil || report.Problems != nil || report.Records != uint64(n) || report.Last != uint64(n) {
 			t.Fatalf("round %d: %+v, %v", i, report, err)
 		}
@@ -220,7 +220,7 @@ func TestWhatWasWrittenOutlivesTheProcess(t *testing.T) {
 				if lost != changes {
 					rt.Fatalf("%d changes are gone, gaps say %d", changes, lost)
 				}
-				if report, err := r.Verify(context.Background(), nil); err != nil || report.Problems != nil || report.Records != uint64(want) {
+				if report, err := r.Verify(context.Background(), Verification{}, nil); err != nil || report.Problems != nil || report.Records != uint64(want) {
 					rt.Fatalf("%+v, %v", report, err)
 				}
 				if err := r.Close(); err != nil {
@@ -283,7 +283,7 @@ func TestTheEndOfFramesIsRecognised(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer r.Close()
-		if report, err = r.Verify(context.Background(), nil); err != nil {
+		if report, err = r.Verify(context.Background(), Verification{}, nil); err != nil {
 			t.Fatal(err)
 		}
 		return len(search(t, r, Query{})), report
@@ -335,7 +335,7 @@ func FuzzFrame(f *testing.F) {
 		if again := got.append(nil); hex.EncodeToString(again) != hex.EncodeToString(b[:n]) {
 			t.Skip("laid out with longer numbers") // a varint may be written in more octets than it needs
 		}
-		s, err := newSealer()
+		s, err := newSealer(nil)
 		if err != nil {
 			t.Fatal(err)
 		}

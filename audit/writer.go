@@ -16,6 +16,9 @@ const slowCommit = time.Second
 // before a change record says so.
 const clockStep = 2 * time.Second
 
+// witnessPatience is how long the end of the log waits for witnesses.
+const witnessPatience = 2 * time.Second
+
 // lossTold is how often at most the operator hears of losses.
 const lossTold = time.Minute
 
@@ -26,9 +29,24 @@ const lossTold = time.Minute
 // if the store is damaged and Config.OnError is Fail.
 func (l *Log) Run(ctx context.Context) error {
 	w := &writer{log: l, seen: l.cfg.Now()}
+	witnesses, stop := context.WithCancel(context.WithoutCancel(ctx))
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		l.notary.watch(witnesses)
+	}()
 	err := w.run(ctx)
 	if err != nil {
 		w.abandon()
+	}
+	if _, ok := l.notary.due(time.Now()); ok {
+		l.notary.checkpoint(l.cfg.Now())
+	}
+	stop()
+	select {
+	case <-watched:
+	case <-time.After(witnessPatience):
+		l.cfg.Logger.Error("a witness did not take the last audit checkpoint in time")
 	}
 	return errors.Join(err, l.end(err == nil))
 }
@@ -48,6 +66,7 @@ func (l *Log) end(whole bool) error {
 	ended := l.follow.ended
 	if !ended {
 		l.follow.ended = true
+		close(l.over)
 		close(l.follow.sealed)
 	}
 	l.follow.Unlock()
@@ -55,7 +74,7 @@ func (l *Log) end(whole bool) error {
 		return nil
 	}
 	l.tables.Lock()
-	errs := []error{l.wal.file.Close(), l.texts.file.Close()}
+	errs := []error{l.wal.file.Close(), l.texts.file.Close(), l.notary.close()}
 	l.tables.Unlock()
 	if whole {
 		errs = append(errs, removeAhead(l.cfg.Dir)) // while the store's lock is held
@@ -98,7 +117,7 @@ func (w *writer) run(ctx context.Context) error {
 	if s := l.store.Load(); s != nil {
 		w.roll(s) // finds out whether there is something to be counted again
 	}
-	var recount <-chan time.Time
+	var recount, sign <-chan time.Time
 	// The last quarter of the interval is left to the commit.
 	wait := l.cfg.Interval - l.cfg.Interval/4
 	failed := false
@@ -110,9 +129,22 @@ func (w *writer) run(ctx context.Context) error {
 		if recount == nil && w.recounting() {
 			recount = time.After(w.rest)
 		}
+		if wait, ok := l.notary.due(time.Now()); ok && sign == nil {
+			sign = time.After(wait)
+		}
 		select {
 		case <-ctx.Done():
 			return w.step(true)
+		case <-sign:
+			sign = nil
+			l.notary.checkpoint(l.cfg.Now())
+			continue
+		case done := <-l.signing:
+			if _, ok := l.notary.due(time.Now()); ok {
+				l.notary.checkpoint(l.cfg.Now())
+			}
+			close(done)
+			continue
 		case <-recount:
 			recount = nil
 			w.recount()
@@ -390,6 +422,7 @@ func (w *writer) commit() error {
 	}
 	l.status.Unlock()
 	w.writeHead()
+	l.notary.committed(closed)
 	l.sealer.committed()
 	l.wal.reset()
 	w.publish()

@@ -108,6 +108,9 @@ func besides(q *dns.Msg) string {
 	}
 	for _, rr := range slices.Concat(q.Answer, q.Ns, q.Extra) {
 		opt, ok := rr.(*dns.OPT)
+		if ok && len(opt.Option) == 1 && opt.Option[0].Option() == dns.EDNS0TCPKEEPALIVE {
+			opt.Option = nil // it is about the connection
+		}
 		if !ok || len(opt.Option) > 0 || opt.Hdr.Ttl&^0x8000 != 0 || opt != q.IsEdns0() {
 			out = append(out, rr.String())
 		}

@@ -2,10 +2,20 @@ package integration
 
 import (
 	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"net"
+	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/miekg/dns"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -22,6 +32,10 @@ import (
 //	                   truncated: TC over UDP, whole over TCP.
 //	                   held: the answers wait for the script's release.
 //	                   forged: first come datagrams with wrong id, wrong name, wrong type, QR=0 and garbage.
+//	                   captive ADDRESS: that address, whatever there is.
+//	* BEHAVIOUR        so for all other names
+//	tls NAME FILE      over TLS as well, at the address in $UPSTREAM_TLS, or $VAR_TLS, under a certificate for NAME
+//	                   by an issuer whose own is written to FILE
 //
 // Names without records get NXDOMAIN.
 type fakeServer struct {
@@ -32,6 +46,7 @@ type fakeServer struct {
 
 	udp net.PacketConn
 	tcp net.Listener
+	tls net.Listener // nil: not over TLS
 	wg  sync.WaitGroup
 
 	mu      sync.Mutex
@@ -70,8 +85,11 @@ func cmdUpstream(ts *testscript.TestScript, neg bool, args []string) {
 	if u := w.upstreams[key]; u != nil {
 		u.close()
 	}
-	u, err := newFakeServer(ts.ReadFile(args[0]), ts.Getenv(key))
+	u, err := newFakeServer(ts.ReadFile(args[0]), ts.Getenv(key), ts.MkAbs)
 	ts.Check(err)
+	if u.tls != nil {
+		ts.Setenv(key+"_TLS", u.tls.Addr().String())
+	}
 	w.upstreams[key] = u
 	ts.Setenv(key, u.addr)
 }
@@ -92,8 +110,9 @@ func cmdRelease(ts *testscript.TestScript, neg bool, args []string) {
 	delete(u.behaviour, name)
 }
 
-// newFakeServer serves script on addr, or on a free port of 127.0.0.1.
-func newFakeServer(script, addr string) (*fakeServer, error) {
+// newFakeServer serves script on addr, or on a free port of 127.0.0.1. It finds
+// files by path.
+func newFakeServer(script, addr string, path func(string) string) (*fakeServer, error) {
 	u := &fakeServer{
 		given:     map[string]map[string][]dns.RR{"answer": {}, "authority": {}, "extra": {}},
 		behaviour: map[string]string{}, count: map[string]int{}, more: map[string]string{},
@@ -111,6 +130,15 @@ func newFakeServer(script, addr string) (*fakeServer, error) {
 				return nil, err
 			}
 			u.records = append(u.records, rr)
+		case verb == "tls":
+			name, file, _ := strings.Cut(rest, " ")
+			config, err := issue(name, path(file))
+			if err != nil {
+				return nil, err
+			}
+			if u.tls, err = tls.Listen("tcp", "127.0.0.1:0", config); err != nil {
+				return nil, err
+			}
 		case u.given[verb] != nil:
 			name, text, _ := strings.Cut(rest, " ")
 			rr, err := record(text)
@@ -119,7 +147,10 @@ func newFakeServer(script, addr string) (*fakeServer, error) {
 			}
 			u.given[verb][dns.Fqdn(name)] = append(u.given[verb][dns.Fqdn(name)], rr)
 		default:
-			u.behaviour[dns.Fqdn(verb)] = rest
+			if verb != "*" {
+				verb = dns.Fqdn(verb)
+			}
+			u.behaviour[verb] = rest
 		}
 	}
 	var err error
@@ -128,7 +159,10 @@ func newFakeServer(script, addr string) (*fakeServer, error) {
 	}
 	u.addr = u.udp.LocalAddr().String()
 	u.wg.Go(u.serveUDP)
-	u.wg.Go(u.serveTCP)
+	u.wg.Go(func() { u.serveTCP(u.tcp) })
+	if u.tls != nil {
+		u.wg.Go(func() { u.serveTCP(u.tls) })
+	}
 	return u, nil
 }
 
@@ -159,9 +193,40 @@ func listenBoth(addr string) (udp net.PacketConn, tcp net.Listener, err error) {
 	return nil, nil, err
 }
 
+// issue makes an issuer, whose certificate goes into a file, and returns what a
+// server for name needs.
+func issue(name, file string) (*tls.Config, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	from, until := time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	root := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "issuer"}, NotBefore: from, NotAfter: until,
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	rootDER, err := x509.CreateCertificate(rand.Reader, root, root, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), DNSNames: []string{name}, NotBefore: from, NotAfter: until}
+	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, root, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: rootDER})
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		return nil, err
+	}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{leafDER}, PrivateKey: key}}, NextProtos: []string{"dot"}}, nil
+}
+
 func (u *fakeServer) close() {
 	u.udp.Close()
 	u.tcp.Close()
+	if u.tls != nil {
+		u.tls.Close()
+	}
 	u.mu.Lock()
 	u.gone = true
 	for c := range u.conns {
@@ -189,9 +254,9 @@ func (u *fakeServer) serveUDP() {
 	}
 }
 
-func (u *fakeServer) serveTCP() {
+func (u *fakeServer) serveTCP(l net.Listener) {
 	for {
-		conn, err := u.tcp.Accept()
+		conn, err := l.Accept()
 		if err != nil {
 			return
 		}
@@ -251,7 +316,12 @@ func (u *fakeServer) answer(q *dns.Msg, name string, typ uint16, udp bool) [][]b
 	m.Ns = append(m.Ns, u.given["authority"][name]...)
 	m.Extra = append(m.Extra, u.given["extra"][name]...)
 	var before [][]byte
-	switch u.behaviour[name] {
+	behaviour, ok := u.behaviour[name]
+	if !ok {
+		behaviour = u.behaviour["*"]
+	}
+	behaviour, address, _ := strings.Cut(behaviour, " ")
+	switch behaviour {
 	case "silent":
 		return nil
 	case "servfail":
@@ -267,6 +337,11 @@ func (u *fakeServer) answer(q *dns.Msg, name string, typ uint16, udp bool) [][]b
 			&dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0123456789abcdef0123456789abcdef"},
 			&dns.EDNS0_NSID{Code: dns.EDNS0NSID, Nsid: "6e73"},
 			&dns.EDNS0_EDE{InfoCode: dns.ExtendedErrorCodeNotReady, ExtraText: "of the upstream"},
+		}
+	case "captive":
+		m.Rcode, m.Answer, m.Ns = dns.RcodeSuccess, nil, nil
+		if typ == dns.TypeA {
+			m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: typ, Class: dns.ClassINET, Ttl: 300}, A: net.ParseIP(address)}}
 		}
 	case "truncated":
 		if udp {

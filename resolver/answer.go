@@ -92,14 +92,17 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 	if d.Verdict == blocklist.Block && !why.byDefault {
 		return r.sink(s, msg, from, st, why)
 	}
-	if rep := st.Local.reply(q); rep != nil {
+	if rep, ede := st.Local.reply(q); rep != nil {
 		// What a local zone answers does not leave the network, so a default of
 		// "block" does not concern it.
 		ev.Blocked, ev.Source = false, audit.SourceLocal
 		if st.outcomes[d.Observed].byDefault {
 			ev.Observed = 0
 		}
-		return r.finish(s, msg, from, rep, wire.Finish{})
+		if ede != nil {
+			ev.EDE = edeOther
+		}
+		return r.finish(s, msg, from, rep, wire.Finish{EDE: ede})
 	}
 	if d.Verdict == blocklist.Block {
 		return r.sink(s, msg, from, st, why)
@@ -119,7 +122,7 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 	if got != nil {
 		ev.Source, ev.Duration = audit.SourceUpstream, r.mono()-from.mono
 	} else {
-		if got, due = r.cache.Get(q.Key(), from.mono); got == nil {
+		if got, due = r.cache.Get(q.Key(), from.mono); got == nil || got.Outage != 0 && st.outlived(q, got, d.Rewrite) {
 			return r.miss(s, msg, from, d.Rewrite)
 		}
 		ev.Source = audit.SourceCache
@@ -145,7 +148,7 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 		return r.sink(s, msg, from, st, why)
 	}
 	if due {
-		r.refresh(q, from.mono, d.Rewrite)
+		r.refresh(q, d.Rewrite)
 	}
 	if d.Remove != 0 {
 		return r.strip(s, msg, from, st, got, &l, d)

@@ -23,7 +23,6 @@ type flight struct {
 	key     string
 	state   *State // that sent it; its upstreams stay open until the flight has landed
 	group   *upstream.Group
-	began   int64  // monotonic nanoseconds
 	flushes uint64 // of the cache until then
 	waiters []waiter
 	replied bool // a server has, be it with nonsense
@@ -102,14 +101,9 @@ func (r *Resolver) board(q *wire.Query, name, msg []byte, from *origin) (f *flig
 	}
 	wait := true
 	if old != nil {
-		switch now := from.mono; {
-		case now < old.Recheck, f != nil && f.late:
+		switch {
+		case from.mono < old.Recheck, f != nil && f.late, group.Down():
 			return nil, false, old
-		case r.health[group.Name()].failing(now):
-			if f != nil || !r.health[group.Name()].probe(now) {
-				return nil, false, old
-			}
-			wait = false
 		case r.cfg.StaleTimer <= 0:
 			wait = false
 		}
@@ -126,7 +120,7 @@ func (r *Resolver) board(q *wire.Query, name, msg []byte, from *origin) (f *flig
 		if r.flightsTo[group.Name()] >= r.share(st) {
 			return nil, false, old
 		}
-		f, began = r.begin(key, st, group, from.mono), true
+		f, began = r.begin(key, st, group), true
 	}
 	if !wait {
 		return f, began, old
@@ -158,8 +152,8 @@ func (r *Resolver) way(q *wire.Query, name, room []byte) (*State, *upstream.Grou
 }
 
 // begin makes a flight, with r.mu held.
-func (r *Resolver) begin(key []byte, st *State, group *upstream.Group, now int64) *flight {
-	f := &flight{key: string(key), state: st, group: group, began: now, flushes: r.flushes.Load()}
+func (r *Resolver) begin(key []byte, st *State, group *upstream.Group) *flight {
+	f := &flight{key: string(key), state: st, group: group, flushes: r.flushes.Load()}
 	f.waiters = f.room1[:0]
 	r.flights[f.key] = f
 	r.flightsTo[group.Name()]++
@@ -243,11 +237,7 @@ func (r *Resolver) fly(f *flight, key []byte) {
 	f.state.flights.Done()
 	r.mu.Lock()
 	r.landed(f)
-	back := r.notice(f, e.Stored)
 	r.mu.Unlock() // nobody can join any more
-	if back {
-		r.cache.Prune(func(e *cache.Entry) bool { return !e.Failed || e.Refresh == 0 })
-	}
 	if f.old != nil {
 		f.stop()
 		if e.Failed {
@@ -280,10 +270,12 @@ func (r *Resolver) land(s *scratch, w *waiter, e *cache.Entry) {
 // entry. It may use room.
 func (r *Resolver) fetch(f *flight, key, room []byte) (e *cache.Entry) {
 	group, q := f.group, &f.ask
+	var m *dns.Msg
 	defer func() {
 		if v := recover(); v != nil {
 			r.panics.Add(1)
-			r.logger.Error("a reply could not be read", "question", q.Question[0].String(), "panic", v, "stack", string(debug.Stack()))
+			r.logger.Error("a reply could not be read", "question", q.Question[0].String(), "panic", v,
+				"packet", repacked(m), "stack", string(debug.Stack()))
 			e = r.failure(f, key, edeOther, "reply could not be read")
 		}
 	}()
@@ -309,12 +301,30 @@ func (r *Resolver) fetch(f *flight, key, room []byte) (e *cache.Entry) {
 	return e
 }
 
-// failure is an entry that says SERVFAIL. If no server has replied it may be
-// over for all questions at once, so that is looked for meanwhile.
+// repacked is a reply that caused a panic in hexadecimal digits, as far as it can
+// be had once more.
+func repacked(m *dns.Msg) (digits string) {
+	defer func() {
+		if v := recover(); v != nil {
+			digits = fmt.Sprintf("panics again: %v", v)
+		}
+	}()
+	if m == nil {
+		return ""
+	}
+	packet, err := m.Pack()
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%x", packet[:min(len(packet), maxQuery)])
+}
+
+// failure is an entry that says SERVFAIL. In an outage of the upstream it stands
+// until that is over at most.
 func (r *Resolver) failure(f *flight, key []byte, code int32, text string) *cache.Entry {
 	now := r.mono()
 	life := int64(firstFailure)
-	if last := r.cache.Held(key); last != nil && last.Failed && now < last.Expires+lastFailure {
+	if last := r.cache.Held(key); last != nil && last.Failed && now < last.Expires+lastFailure && (last.Outage == 0 || last.Outage > f.group.Over()) {
 		life = min(2*(last.Expires-last.Stored), lastFailure)
 	}
 	e := &cache.Entry{
@@ -323,7 +333,7 @@ func (r *Resolver) failure(f *flight, key []byte, code int32, text string) *cach
 		Stored: now, Expires: now + life,
 	}
 	if !f.replied {
-		e.Refresh = now + probeEvery
+		e.Outage = f.group.Outage()
 	}
 	return e
 }

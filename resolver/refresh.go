@@ -7,8 +7,7 @@ import (
 
 // An answer that is in demand is asked for anew shortly before it ends, so that
 // nobody waits for it: in the last tenth of its life, which is two seconds at
-// least, behind the first hit that finds it so. A failure to reach any server is
-// in demand as well.
+// least, behind the first hit that finds it so.
 
 const lastSeconds = 2e9 // nanoseconds
 
@@ -20,19 +19,18 @@ func (r *Resolver) schedule(e *cache.Entry) {
 }
 
 // refresh sends q out with nobody waiting for it. It yields to queries that wait:
-// it takes no more than half of the room for flights, and asks an upstream that
-// is known to fail only to see whether it still does.
-func (r *Resolver) refresh(q *wire.Query, now int64, rewrite uint8) {
+// it takes no more than half of the room for flights, and asks no
+// upstream that is down.
+func (r *Resolver) refresh(q *wire.Query, rewrite uint8) {
 	name := askedFor(q, rewrite)
 	var room [512]byte
 	r.mu.Lock()
 	st, group, key := r.way(q, name, room[:0])
-	h := r.health[group.Name()]
-	if r.closing || len(r.flights) >= (r.cfg.MaxInflight+1)/2 || r.flights[string(key)] != nil || r.flightsTo[group.Name()] >= r.share(st) || h.failing(now) && !h.probe(now) {
+	if r.closing || len(r.flights) >= (r.cfg.MaxInflight+1)/2 || r.flights[string(key)] != nil || r.flightsTo[group.Name()] >= r.share(st) || group.Down() {
 		r.mu.Unlock()
 		return
 	}
-	f := r.begin(key, st, group, now)
+	f := r.begin(key, st, group)
 	r.mu.Unlock()
 	r.refreshed.Add(1)
 	r.depart(f, q, name, rewrite)

@@ -72,7 +72,6 @@ type Resolver struct {
 	cancel    context.CancelFunc
 	mu        sync.Mutex // guards what follows, and the step from one state to the next
 	flights   map[string]*flight
-	health    map[string]*health // by the name of the group
 	flightsTo map[string]int     // by name of the upstream
 	waiting   int                // on all flights
 	waitingBy map[netip.Addr]int // by client
@@ -119,7 +118,6 @@ func New(cfg Config, st *State) *Resolver {
 		cfg: cfg, log: cfg.Log, logger: cfg.Logger, now: cfg.Now, base: cfg.Now(),
 		cache:     cache.New(cfg.CacheSize),
 		flights:   map[string]*flight{},
-		health:    map[string]*health{},
 		flightsTo: map[string]int{},
 		waitingBy: map[netip.Addr]int{},
 		places:    newPlaces(cfg.TCPConns, cfg.TCPEach),
@@ -167,9 +165,13 @@ func (r *Resolver) Swap(next *State) (old *State) {
 	return r.state.Swap(next)
 }
 
-// SetPolicy puts p in force in place of the policy of the state in force, all
-// else staying as it is.
-func (r *Resolver) SetPolicy(p *blocklist.Policy) { r.Swap(r.State().With(p)) }
+// SetPolicy puts p and l in force in place of the policy and the local data of
+// the state in force, all else staying as it is.
+func (r *Resolver) SetPolicy(p *blocklist.Policy, l *Local) {
+	next := r.State().With(p)
+	next.Local = l
+	r.Swap(next)
+}
 
 // Retire ends the upstreams of a state that is not in force any more. What the
 // cache holds stays, but for names that are asked of another upstream from now

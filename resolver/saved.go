@@ -22,7 +22,7 @@ func (r *Resolver) SaveCache(path string) (n int, err error) {
 	wall := now.UnixNano()
 	servers := map[uint32]string{}
 	for _, g := range r.State().Groups {
-		for _, s := range g.Stats() {
+		for _, s := range g.Stats().Servers {
 			servers[r.log.Label(s.Server)] = s.Server
 		}
 	}

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"log/slog"
 	"net"
 	"slices"
 	"strings"
@@ -103,6 +104,9 @@ func questionOf(q *dns.Msg) string {
 }
 
 func (s *server) note(q *dns.Msg) {
+	if questionOf(q) == ". NS" {
+		return // a probe
+	}
 	var flags []string
 	if o := q.IsEdns0(); o != nil && o.Do() {
 		flags = append(flags, "do")
@@ -156,10 +160,11 @@ func (s *server) answer(q *dns.Msg, limit int) []byte {
 	return b
 }
 
-// exchanger returns a way to ask s, which sends nothing twice.
-func (s *server) exchanger(t testing.TB) upstream.Exchanger {
+// exchanger returns a way to ask s, which sends nothing twice and tells logger of
+// panics.
+func (s *server) exchanger(t testing.TB, logger *slog.Logger) upstream.Exchanger {
 	t.Helper()
-	x, err := upstream.Open("udp://"+s.addr, upstream.Options{Resend: patience})
+	x, err := upstream.Open("udp://"+s.addr, upstream.Options{Resend: patience, Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,9 @@
 package resolver
 
 import (
+	"fmt"
+	"runtime/debug"
+
 	"weir/resolver/cache"
 	"weir/resolver/wire"
 )
@@ -11,9 +14,8 @@ import (
 // query path like any other, so what is blocked by now is blocked.
 
 const (
-	staleTTL   = 30   // seconds, of the records in a stale answer (RFC 8767 §4)
-	recheck    = 30e9 // nanoseconds that a failure stands for those that would follow (RFC 8767 §5)
-	probeEvery = 1e9  // nanoseconds between questions that see whether a failing upstream works again
+	staleTTL = 30   // seconds, of the records in a stale answer (RFC 8767 §4)
+	recheck  = 30e9 // nanoseconds that a failure stands for those that would follow (RFC 8767 §5)
 )
 
 // old returns an answer to the question with this key that has expired but may
@@ -48,8 +50,14 @@ func (r *Resolver) staled(e *cache.Entry, recheck int64) *cache.Entry {
 
 // keep puts what a flight has brought into the cache. A failure takes the place
 // of no answer that may still be given; if that has expired, the question is
-// not asked again for a while.
+// not asked again for a while. A panic costs the cache this answer.
 func (r *Resolver) keep(f *flight, e *cache.Entry) {
+	defer func() {
+		if v := recover(); v != nil {
+			r.panics.Add(1)
+			r.logger.Error("an answer could not be kept", "question", fmt.Sprintf("%x", f.key), "panic", v, "stack", string(debug.Stack()))
+		}
+	}()
 	if r.flushes.Load() != f.flushes {
 		return // it may have been asked for before what the flush is about
 	}
@@ -86,43 +94,8 @@ func (r *Resolver) late(f *flight) {
 	r.scratches.Put(s)
 }
 
-// health is how a group of upstream servers does, by what became of flights.
-// Times are monotonic nanoseconds. Resolver.mu guards it.
-type health struct {
-	worked int64 // when a server last replied
-	failed int64 // when none did
-	next   int64 // when a question may see whether that is still so
-}
-
-// failing says that no server of the group has replied to the last question, and
-// that not long ago. A nil health is good.
-func (h *health) failing(now int64) bool {
-	return h != nil && h.failed > h.worked && now < h.failed+recheck
-}
-
-// probe says that the caller is to ask the failing group again.
-func (h *health) probe(now int64) bool {
-	if now < h.next {
-		return false
-	}
-	h.next = now + probeEvery
-	return true
-}
-
-// notice draws from f what it tells of its group, with r.mu held, and says that
-// the group has begun to reply again. Silence tells nothing if another question
-// that was asked after f had a reply.
-func (r *Resolver) notice(f *flight, now int64) (back bool) {
-	h := r.health[f.group.Name()]
-	if h == nil {
-		h = new(health)
-		r.health[f.group.Name()] = h
-	}
-	switch {
-	case f.replied:
-		back, h.worked = h.failed > h.worked, now
-	case h.worked < f.began:
-		h.failed, h.next = now, now+probeEvery
-	}
-	return back
+// outlived says that e, a failure in an outage of the upstream that is asked for q,
+// stands for it no more: the outage is over.
+func (st *State) outlived(q *wire.Query, e *cache.Entry, rewrite uint8) bool {
+	return st.Routes.Route(routed(askedFor(q, rewrite), q.Type)).Over() >= e.Outage
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -21,7 +20,8 @@ import (
 type records interface {
 	Search(ctx context.Context, q audit.Query, emit func(*audit.Record) error) error
 	Top(ctx context.Context, q audit.Query, by audit.Dimension, limit int) (audit.Top, error)
-	Verify(ctx context.Context, progress func(audit.Report)) (audit.Report, error)
+	Verify(ctx context.Context, how audit.Verification, progress func(audit.Report)) (audit.Report, error)
+	Prove(ctx context.Context, q audit.Query, out io.Writer) (int, error)
 	Close() error
 }
 
@@ -52,7 +52,7 @@ func auditCommand(g *global) *cobra.Command {
 		Use:   "audit",
 		Short: "Search, watch, count, export and verify the record of all queries",
 	}
-	c.AddCommand(searchCommand(g), tailCommand(g), topCommand(g), exportCommand(g), verifyCommand(g))
+	c.AddCommand(searchCommand(g), tailCommand(g), topCommand(g), exportCommand(g), verifyCommand(g), keyCommand(g))
 	return c
 }
 
@@ -141,116 +141,6 @@ func tailCommand(g *global) *cobra.Command {
 	c.Flags().Uint64Var(&from, "from", 0, "begin with this `SEQ` instead of now")
 	jsonFlag(c, &asJSON)
 	return c
-}
-
-func exportCommand(g *global) *cobra.Command {
-	var cond conditions
-	var format, file string
-	c := &cobra.Command{
-		Use:   "export",
-		Short: "Write records to a file or to standard output, oldest first",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			q, err := cond.query(time.Now())
-			if err != nil {
-				return err
-			}
-			q.Oldest = true
-			if _, err := audit.NewEncoder(format, io.Discard); err != nil {
-				return &exitError{exitUsage, fmt.Errorf("--format: %w", err)}
-			}
-			r, err := g.records(cmd)
-			if err != nil {
-				return err
-			}
-			defer r.Close()
-			w := cmd.OutOrStdout()
-			if file != "" {
-				f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-				if err != nil {
-					return fmt.Errorf("export: %w", err)
-				}
-				defer func() { err = errors.Join(err, f.Close()) }()
-				w = f
-			}
-			ctx, stop := interruptible(cmd)
-			defer stop()
-			out := bufio.NewWriterSize(w, 64<<10)
-			enc, err := audit.NewEncoder(format, out)
-			if err != nil {
-				return err
-			}
-			n := 0
-			err = r.Search(ctx, q, func(rec *audit.Record) error {
-				n++
-				return enc.Write(rec)
-			})
-			err = errors.Join(err, enc.Close(), out.Flush())
-			if err == nil && file != "" {
-				fmt.Fprintf(cmd.ErrOrStderr(), "%s in %s\n", plural(n, "record"), shown(file))
-			}
-			return err
-		},
-	}
-	cond.flags(c)
-	cond.kindFlag(c)
-	cond.seqFlag(c)
-	c.Flags().StringVar(&format, "format", "jsonl", "`FORMAT`: jsonl or csv")
-	c.Flags().StringVarP(&file, "output", "o", "", "`FILE` to write, readable by its owner only (default standard output)")
-	return c
-}
-
-func verifyCommand(g *global) *cobra.Command {
-	var asJSON bool
-	c := &cobra.Command{
-		Use:   "verify",
-		Short: "Prove that no record was lost, changed or taken out since it was written",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			r, err := g.records(cmd)
-			if err != nil {
-				return err
-			}
-			defer r.Close()
-			ctx, stop := interruptible(cmd)
-			defer stop()
-			rep, err := r.Verify(ctx, nil)
-			if err != nil {
-				return err
-			}
-			out := cmd.OutOrStdout()
-			if asJSON {
-				err = json.NewEncoder(out).Encode(rep)
-			} else {
-				err = printReport(out, rep)
-			}
-			if err == nil && len(rep.Problems) > 0 {
-				return &exitError{exitFailure, nil}
-			}
-			return err
-		},
-	}
-	jsonFlag(c, &asJSON)
-	return c
-}
-
-func printReport(out io.Writer, r audit.Report) error {
-	word := "intact"
-	if len(r.Problems) > 0 {
-		word = "DAMAGED"
-	}
-	_, err := fmt.Fprintf(out, "%s: %s in %s, sequence %d to %d, %s recorded as lost\n",
-		word, plural(int(r.Records), "record"), plural(int(r.Segments), "segment"), r.First, r.Last, plural(int(r.Lost), "event"))
-	if r.Open > 0 {
-		fmt.Fprintf(out, "%s of them not sealed yet\n", plural(int(r.Open), "record"))
-	}
-	if r.Digest != "" {
-		fmt.Fprintf(out, "last segment sha256 %s\n", r.Digest)
-	}
-	for _, p := range r.Problems {
-		fmt.Fprintf(out, "  %s\n", shown(p))
-	}
-	return err
 }
 
 // printer returns a function that writes one record as a line.

@@ -3,13 +3,14 @@ package main
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
-	"errors"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
-	"strings"
+	"os"
 	"time"
 
 	"weir/blocklist"
@@ -25,7 +26,8 @@ type built struct {
 	policies []blocklist.PolicyConfig
 	moment   time.Time // that the policies were compiled for, by the wall clock alone; changed under server.deciding
 	lists    *blocklist.Lists
-	state    *resolver.State
+	state    *resolver.State // its local names are those of the start, without the leases of today
+	names    localNames
 	digest   [sha256.Size]byte // of all that went in
 }
 
@@ -36,6 +38,7 @@ type site struct {
 	clock   func() time.Time // nil is time.Now
 	keeper  *keeper          // of the running server; nil looks and writes nothing
 	old     *blocklist.Lists // in force
+	names   *localNames      // in force, to stay if the files of today cannot be used; nil refuses these
 	workers int              // lists read at a time
 }
 
@@ -56,7 +59,7 @@ func build(ctx context.Context, cfg *Config, at site) (*built, error) {
 	b.sink()
 	b.limit()
 	b.route(faults, sum, at.self, at.logger)
-	b.local(faults, sum)
+	b.local(faults, sum, at.names)
 
 	if problems := faults.report.sorted(); len(problems) > 0 {
 		b.close()
@@ -186,8 +189,15 @@ func (b *built) route(faults *faults, sum io.Writer, self []netip.AddrPort, logg
 	for i := range b.cfg.Upstreams {
 		u := &b.cfg.Upstreams[i]
 		var servers []upstream.Exchanger
+		opt := upstream.Options{Bootstrap: u.Bootstrap, CaseMixing: u.CaseMixing, Logger: logger}
+		if u.CA != "" {
+			var err error
+			if opt.Roots, err = issuers(b.cfg.Resolve(u.CA), sum); err != nil {
+				faults.at(&u.CA, err.Error(), "a file of certificates in PEM, as openssl writes them, is wanted")
+			}
+		}
 		open := func(field any, url string) {
-			x, err := upstream.Open(url, upstream.Options{Bootstrap: u.Bootstrap, CaseMixing: u.CaseMixing})
+			x, err := upstream.Open(url, opt)
 			if err != nil {
 				faults.at(field, err.Error())
 				return
@@ -196,7 +206,7 @@ func (b *built) route(faults *faults, sum io.Writer, self []netip.AddrPort, logg
 				faults.at(field, fmt.Sprintf("upstream %q is this resolver: a query would come back for ever", url))
 				return
 			}
-			fmt.Fprintf(sum, "server %q %s %q %v\n", u.Name, url, u.Bootstrap, u.CaseMixing)
+			fmt.Fprintf(sum, "server %q %s %q %v %s\n", u.Name, url, u.Bootstrap, u.CaseMixing, u.Strategy)
 			servers = append(servers, x)
 		}
 		for j := range u.Bootstrap {
@@ -225,7 +235,8 @@ func (b *built) route(faults *faults, sum io.Writer, self []netip.AddrPort, logg
 			continue // said above
 		}
 		g, err := upstream.NewGroup(upstream.GroupConfig{
-			Name: u.Name, Servers: servers, Timeout: u.Timeout, Deadline: b.cfg.Resolver.Deadline,
+			Name: u.Name, Servers: servers, Strategy: upstream.Strategy(u.Strategy), Timeout: u.Timeout, Deadline: b.cfg.Resolver.Deadline,
+			Probe: b.cfg.zoneOf(u.Name),
 		})
 		if err != nil {
 			faults.at(u, err.Error())
@@ -258,55 +269,46 @@ func (b *built) route(faults *faults, sum io.Writer, self []netip.AddrPort, logg
 	b.state.Routes = router
 }
 
-// local reads the zones that are answered here.
-func (b *built) local(faults *faults, sum io.Writer) {
-	var zones []resolver.Zone
-	for i := range b.cfg.Zones {
-		z := &b.cfg.Zones[i]
-		var zone resolver.Zone
-		var err error
-		if z.File != "" {
-			zone, err = resolver.ParseZoneFile(z.Name, b.cfg.Resolve(z.File))
-			if err != nil {
-				faults.at(&z.File, err.Error())
-			}
-		} else {
-			zone, err = resolver.ParseRecords(z.Name, z.Records)
-			for _, err := range split(err) {
-				var field any = &z.Records
-				var re *resolver.RecordError
-				if errors.As(err, &re) {
-					field = &z.Records[re.Record]
-				}
-				faults.at(field, fmt.Sprintf("zone %s: %v", z.Name, err))
-			}
-		}
-		if err == nil {
-			zones = append(zones, zone)
-			for _, rr := range zone.Records {
-				fmt.Fprintf(sum, "record %q %s\n", z.Name, rr)
-			}
+// zoneOf is a zone whose servers an upstream's are: the first that is forwarded to
+// it, or the root for what answers anything.
+func (c *Config) zoneOf(upstream string) string {
+	for _, f := range c.Forwards {
+		if f.Upstream == upstream && upstream != "default" && len(f.Zones) > 0 {
+			zone, _ := blocklist.AppendWireName(nil, f.Zones[0]) // a mistake in it is said elsewhere
+			return blocklist.NameString(zone)
 		}
 	}
-	var forwarded [][]byte
-	for _, f := range b.cfg.Forwards {
-		for _, text := range f.Zones {
-			if zone, err := blocklist.AppendWireName(nil, text); err == nil {
-				forwarded = append(forwarded, zone)
-			}
-		}
+	return "."
+}
+
+// issuers reads certificates in PEM, and writes them into sum.
+func issuers(path string, sum io.Writer) (*x509.CertPool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
 	}
-	l, err := resolver.NewLocal(zones, b.cfg.Local.SpecialNames, b.cfg.Local.PrivateReverse, forwarded)
-	for _, err := range split(err) {
-		var field any = &b.cfg.Zones
-		for i := range b.cfg.Zones {
-			if strings.HasPrefix(err.Error(), "zone "+strings.TrimSuffix(b.cfg.Zones[i].Name, ".")+".:") {
-				field = &b.cfg.Zones[i]
-			}
-		}
-		faults.at(field, err.Error())
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxConfigBytes))
+	if err != nil {
+		return nil, err
 	}
-	b.state.Local = l
+	fmt.Fprintf(sum, "issuers %x\n", sha256.Sum256(text))
+	pool, n := x509.NewCertPool(), 0
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("%s holds a %q, which is not a certificate", path, block.Type)
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("%s, certificate %d: %w", path, n+1, err)
+		}
+		pool.AddCert(cert)
+		n++
+	}
+	if n == 0 {
+		return nil, fmt.Errorf("%s holds no certificate", path)
+	}
+	return pool, nil
 }
 
 // answer turns the configuration's word, which was checked when the file was

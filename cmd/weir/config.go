@@ -89,7 +89,7 @@ type Config struct {
 		// MaxInflight is how many questions may wait for upstreams at once.
 		MaxInflight int `toml:"max_inflight" default:"4096" min:"1" max:"1000000"`
 		// Deadline bounds one question, all tries at all of its upstream's servers together.
-		Deadline time.Duration `toml:"deadline" default:"5s" min:"10ms" max:"1m"`
+		Deadline time.Duration `toml:"deadline" default:"4.5s" min:"10ms" max:"1m"`
 		// ResolvConf is the file that holds the servers meant by the upstream "system" (resolv.conf(5)).
 		ResolvConf string `toml:"resolv_conf" default:"/etc/resolv.conf"`
 	} `toml:"resolver"`
@@ -107,7 +107,27 @@ type Config struct {
 		SpecialNames bool `toml:"special_names" default:"true"`
 		// PrivateReverse answers the reverse zones of private addresses here (RFC 6303).
 		PrivateReverse bool `toml:"private_reverse" default:"true"`
+		// Except holds what of these is not answered here after all: zones, or networks whose reverse zones are meant.
+		Except []string `toml:"except"`
 	} `toml:"local"`
+
+	// Hosts is what files in the format of hosts(5) say.
+	Hosts struct {
+		// Files are paths, as written; see Resolve. What is told first stands first.
+		Files []string `toml:"files"`
+		// Domain is what names without a dot are below too; empty for none.
+		Domain string `toml:"domain"`
+		// TTL of their answers, in whole seconds.
+		TTL time.Duration `toml:"ttl" default:"60s" min:"0s" max:"168h"`
+	} `toml:"hosts"`
+
+	// Leases gives the hosts of Clients.Leases names.
+	Leases struct {
+		// Domain is what these names are below; empty for none.
+		Domain string `toml:"domain"`
+		// TTL of their answers, in whole seconds.
+		TTL time.Duration `toml:"ttl" default:"60s" min:"0s" max:"168h"`
+	} `toml:"leases"`
 
 	// Lists says how lists are kept, and kept up to date.
 	Lists Lists `toml:"lists"`
@@ -181,6 +201,8 @@ type Config struct {
 		Block time.Duration `toml:"block" default:"10s" min:"0s" max:"10m"`
 		// OnFull says what happens to queries that cannot be recorded: "serve" answers and records the gap, "refuse" refuses.
 		OnFull string `toml:"on_full" default:"serve" oneof:"serve refuse"`
+		// Witnesses get each signed checkpoint: file:PATH, syslog, syslog://HOST:PORT.
+		Witnesses []string `toml:"witnesses"`
 		// OnError says what happens when the store is damaged: "start-fresh" keeps it aside and begins a new one, "fail" does not start.
 		OnError string `toml:"on_error" default:"start-fresh" oneof:"start-fresh fail"`
 	} `toml:"audit"`
@@ -212,8 +234,12 @@ type Upstream struct {
 	Bootstrap []string `toml:"bootstrap"`
 	// CaseMixing spells questions by UDP in letters of random case, which a forger has to guess.
 	CaseMixing bool `toml:"case_mixing" default:"false"`
+	// Strategy says which server is asked, and when another.
+	Strategy string `toml:"strategy" default:"ordered" oneof:"ordered fastest hedge race"`
+	// CA is the path of a file with the certificates that alone may vouch for the encrypted servers; empty are the system's.
+	CA string `toml:"ca"`
 	// Timeout bounds one try at one server.
-	Timeout time.Duration `toml:"timeout" default:"1.5s" min:"10ms" max:"1m"`
+	Timeout time.Duration `toml:"timeout" default:"1s" min:"10ms" max:"1m"`
 }
 
 // Forward is one [[forward]]: zones, with all names below them, that Upstream is asked for. The longest zone wins.

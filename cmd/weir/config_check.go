@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"weir/audit"
 	"weir/resolver/upstream"
 )
 
@@ -32,6 +34,7 @@ func checkConfig(r *report, cfg *Config) {
 	c.upstreams()
 	c.forwards()
 	c.zones()
+	c.localNames()
 	c.lists()
 	c.categories()
 	c.tsigs()
@@ -40,6 +43,7 @@ func checkConfig(r *report, cfg *Config) {
 	c.policies()
 	c.sinkhole()
 	c.ttls()
+	c.witnesses()
 	c.paths()
 }
 
@@ -66,6 +70,23 @@ func (c *checker) version() {
 	case !c.broken(&c.Version) && c.Version != 1:
 		c.errorAt(c.At(&c.Version), fmt.Sprintf("unknown version %d", c.Version), "only version 1 exists")
 	}
+}
+
+func (c *checker) witnesses() {
+	for i := range c.Audit.Witnesses {
+		at := &c.Audit.Witnesses[i]
+		if _, err := audit.NewWitness(c.witness(*at)); err != nil {
+			c.errorAt(c.At(at), fmt.Sprintf("unknown witness %q", *at), "write file:PATH, syslog or syslog://HOST:PORT")
+		}
+	}
+}
+
+// witness returns a witness with its path, if it has one, made absolute.
+func (c *Config) witness(text string) string {
+	if path, ok := strings.CutPrefix(text, "file:"); ok && path != "" {
+		return "file:" + c.Resolve(path)
+	}
+	return text
 }
 
 func (c *checker) listen() {
@@ -150,6 +171,7 @@ func (c *checker) declares(upstream string) bool { return slices.Contains(c.upst
 // servers checks the servers of an upstream, and whether they need what stands beside them.
 func (c *checker) servers(u *Upstream) {
 	var byName, byUDP bool
+	var plain, private *string
 	for i := range u.Servers {
 		url := &u.Servers[i]
 		name := c.server(url, "an upstream")
@@ -159,6 +181,22 @@ func (c *checker) servers(u *Upstream) {
 		}
 		byName = byName || name != ""
 		byUDP = byUDP || *url == "system" || strings.HasPrefix(*url, "udp://")
+		switch scheme, _, _ := strings.Cut(*url, "://"); {
+		case upstream.Encrypted(*url):
+			private = cmp.Or(private, url)
+		case *url == "system" || slices.Contains(upstreamSchemes, scheme):
+			plain = cmp.Or(plain, url)
+		}
+	}
+	if plain != nil && private != nil {
+		c.clash(fmt.Sprintf("upstream %q has encrypted servers and others", u.Name), plain, "this one is asked in clear text", private, "this one is encrypted",
+			"write two upstreams: servers of one stand in for each other, and no question is to go out in clear text when an encrypted server fails")
+	}
+	if len(u.Servers) == 1 && u.Servers[0] != "system" && u.Strategy != string(upstream.Ordered) && !c.broken(&u.Strategy) {
+		c.warnAt(c.At(&u.Strategy), fmt.Sprintf("the strategy of upstream %q has no effect", u.Name), "it has one server")
+	}
+	if u.CA != "" && private == nil && !c.broken(&u.Servers) {
+		c.warnAt(c.At(&u.CA), fmt.Sprintf("the certificates of upstream %q are not used", u.Name), "none of its servers is encrypted")
 	}
 	for i := range u.Bootstrap {
 		url := &u.Bootstrap[i]
@@ -415,7 +453,7 @@ func (c *checker) sinkhole() {
 
 // ttls checks the durations that go into answers, which count in seconds.
 func (c *checker) ttls() {
-	for _, ttl := range []*time.Duration{&c.Sinkhole.TTL, &c.Cache.MinTTL, &c.Cache.MaxTTL, &c.Cache.MaxNegativeTTL} {
+	for _, ttl := range []*time.Duration{&c.Hosts.TTL, &c.Leases.TTL, &c.Sinkhole.TTL, &c.Cache.MinTTL, &c.Cache.MaxTTL, &c.Cache.MaxNegativeTTL} {
 		if *ttl%time.Second != 0 && !c.broken(ttl) {
 			c.errorAt(c.At(ttl), fmt.Sprintf("%v is not a whole number of seconds", ttl), "a TTL counts seconds",
 				"write "+strconv.Quote(strconv.Itoa(int(*ttl/time.Second)+1)+"s"))

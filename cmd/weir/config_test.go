@@ -71,7 +71,7 @@ func TestShippedConfig(t *testing.T) {
 	if diff := cmp.Diff(want, cfg, named, cmpopts.IgnoreUnexported(Config{}), cmp.Comparer(equalAddrPort), cmp.Comparer(equalPrefix)); diff != "" {
 		t.Errorf("the shipped values differ from the defaults (-default +shipped):\n%s", diff)
 	}
-	if diff := cmp.Diff([]Upstream{{Name: "default", Servers: []string{"system"}, Timeout: 1500 * time.Millisecond}}, cfg.Upstreams); diff != "" {
+	if diff := cmp.Diff([]Upstream{{Name: "default", Servers: []string{"system"}, Strategy: "ordered", Timeout: time.Second}}, cfg.Upstreams); diff != "" {
 		t.Errorf("upstreams (-want +got):\n%s", diff)
 	}
 	for _, f := range fieldsOf(reflect.TypeFor[Config]()) {

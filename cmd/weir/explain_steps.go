@@ -68,14 +68,23 @@ func (b *built) steps(e *admin.Explanation, l *blocklist.Lookup, a *resolver.Acc
 		if a.Outcome.Verdict == blocklist.Block {
 			detail += "; a default of \"block\" is about names that leave"
 		}
-		step("zone", a.Zone, b.zonePos(a.Zone), "%s", detail)
+		switch {
+		case a.Hosts != "":
+			step("hosts", e.Name, b.shortPath(a.Hosts), "%s", detail)
+		case a.Lease != "":
+			step("lease", e.Name, b.cfg.Where(&b.cfg.Leases.Domain), "%s: the lease of %s", detail, a.Lease)
+		case a.Registry != "":
+			step("zone", a.Zone, "built in", "%s, %s", detail, a.Registry)
+		default:
+			step("zone", a.Zone, b.zonePos(a.Zone), "%s", detail)
+		}
 	case a.Upstream == "":
 		step("answer", a.Answer, "built in", "no upstream is asked for this type")
 	default:
 		if a.Safe != "" {
 			step("safe search", a.Safe, b.safePos(a.Policy), "stands in for %s", e.Name)
 		}
-		step("upstream", a.Upstream, b.upstreamPos(a.Upstream), "asks %s when memory has no answer", strings.Join(a.Servers, ", then "))
+		step("upstream", a.Upstream, b.upstreamPos(a.Upstream), "asks %s when memory has no answer", b.asked(a.Upstream, a.Servers))
 	}
 }
 

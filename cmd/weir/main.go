@@ -101,7 +101,7 @@ func rootCommand() *cobra.Command {
 	flags.StringVar(&g.socket, "socket", "", "admin socket `FILE` of the server (default: as configured)")
 	flags.StringVar(&g.color, "color", "auto", "`WHEN` to colour: auto, always or never")
 	verbs := []*cobra.Command{
-		serveCommand(g), checkCommand(g), explainCommand(g), listsCommand(g), statusCommand(g), reloadCommand(g),
+		serveCommand(g), checkCommand(g), explainCommand(g), listsCommand(g), statusCommand(g), metricsCommand(g), reloadCommand(g),
 		exceptionCommand(g), policyCommand(g), cacheCommand(g), auditCommand(g), versionCommand(),
 	}
 	root.AddCommand(verbs...)

@@ -10,7 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"weir/audit"
 	"weir/cmd/internal/admin"
+	"weir/resolver/upstream"
 )
 
 // dial connects to the running server.
@@ -61,6 +63,22 @@ func statusCommand(g *global) *cobra.Command {
 	return askCommand(g, "status", "Say how the running server is doing", (*admin.Client).Status, printStatus)
 }
 
+func metricsCommand(g *global) *cobra.Command {
+	return &cobra.Command{
+		Use:   "metrics",
+		Short: "Print the running server's metrics as Prometheus reads them",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cl, err := g.dial(cmd)
+			if err != nil {
+				return err
+			}
+			defer cl.Close()
+			return cl.Metrics(cmd.Context(), cmd.OutOrStdout())
+		},
+	}
+}
+
 func printStatus(out io.Writer, st admin.Status) error {
 	rows := [][]string{
 		{"server", fmt.Sprintf("weir %s, process %d, up %s", st.Version, st.PID, time.Since(st.Started).Round(time.Second))},
@@ -88,37 +106,81 @@ func printStatus(out io.Writer, st admin.Status) error {
 	if !st.NextSwitch.IsZero() {
 		rows = append(rows, []string{"schedules", "next change " + local(st.NextSwitch)})
 	}
-	r, ca, a := st.Resolver, st.Resolver.Cache, st.Audit
+	r, ca, a, p := st.Resolver, st.Resolver.Cache, st.Audit, st.Process
+	panics := r.Panics
 	rows = append(rows,
 		[]string{"queries", fmt.Sprintf("%d packets received, %d queries answered, %d waiting for upstreams, %d turned away for want of room", r.Received, r.Answered, r.Inflight, r.Overload)},
+		[]string{"answers", sourcesText(st.Sources)},
 		[]string{"limits", fmt.Sprintf("%d queries beyond their client's rate, %d answers too alike, %d too late", r.Limited, r.Alike, r.Late)},
 		[]string{"tcp", fmt.Sprintf("%d open, %d idle ones closed for others, %d of outsiders turned away", r.TCP, r.Evicted, r.Outsider)},
 		[]string{"cache", fmt.Sprintf("%d answers in %d KiB, %d hits, %d misses, %d evicted", ca.Entries, ca.Bytes>>10, ca.Hits, ca.Misses, ca.Evicted)})
 	for _, u := range st.Upstreams {
-		for _, s := range u.Servers {
-			text := fmt.Sprintf("%s: %d sent, %d answered, %d silent, %d failed, %d foreign packets, last answer in %s",
-				s.Server, s.Sent, s.Answered, s.Timeouts, s.Failures, s.Ignored, s.RTT.Round(10*time.Microsecond))
-			if s.Connections > 0 {
-				text += ", " + plural(s.Connections, "open connection")
-			}
-			if s.Failing {
-				text += ", failing"
-				if s.LastError != "" {
-					text += ": " + shown(s.LastError)
-				}
-			}
-			rows = append(rows, []string{"upstream", u.Name + " " + text})
+		rows = append(rows, []string{"upstream", upstreamState(&u)})
+		for i := range u.Servers {
+			panics += u.Servers[i].Panics
+			rows = append(rows, []string{"upstream", u.Name + " " + serverState(&u.Servers[i], time.Now())})
 		}
 	}
 	rows = append(rows, []string{"audit", fmt.Sprintf("last record %d, %d taken, %d lost, %d waiting, %s, %d KiB", a.LastSeq, a.Recorded, a.Lost, a.Pending, plural(int(a.Segments), "segment"), a.Bytes>>10)})
 	if a.LastError != "" {
 		rows = append(rows, []string{"", "cannot write: " + shown(a.LastError)})
 	}
-	if r.Panics > 0 {
-		rows = append(rows, []string{"panics", fmt.Sprint(r.Panics) + "; the log has the packets"})
+	rows = append(rows, []string{"process", fmt.Sprintf("%d goroutines, %d KiB of memory in use, %s", p.Goroutines, p.Heap>>10, plural(p.Descriptors, "open file"))})
+	if panics > 0 {
+		rows = append(rows, []string{"panics", fmt.Sprint(panics) + "; the log has the packets"})
 	}
 	_, err := io.WriteString(out, table(rows, ""))
 	return err
+}
+
+// sourcesText says where answers came from.
+func sourcesText(counts []audit.SourceCount) string {
+	var parts []string
+	for _, c := range counts {
+		text := fmt.Sprintf("%d from %s", c.Queries, c.Source)
+		if c.Source == "sinkhole" {
+			text = fmt.Sprintf("%d blocked", c.Queries)
+		} else if c.Blocked {
+			text += ", blocked"
+		}
+		parts = append(parts, text)
+	}
+	if parts == nil {
+		return "none yet"
+	}
+	return strings.Join(parts, ", ")
+}
+
+func upstreamState(u *admin.Upstream) string {
+	text := fmt.Sprintf("%s: %s, %s", u.Name, u.Strategy, plural(int(u.Asked), "question"))
+	if u.Strategy == upstream.Hedge {
+		text += fmt.Sprintf(", %d asked of a second server early, %d not because that would be too many", u.Hedges, u.Refused)
+	}
+	if u.Down {
+		text += ", no server answers"
+	}
+	return text
+}
+
+func serverState(s *upstream.ServerStats, now time.Time) string {
+	text := fmt.Sprintf("%s: %d sent, %d answered, %d silent, %d failed, %d foreign packets", s.Server, s.Sent, s.Answered, s.Timeouts, s.Failures, s.Ignored)
+	if s.RTT > 0 {
+		text += fmt.Sprintf(", mean %v", s.RTT.Round(10*time.Microsecond))
+	}
+	if s.P95 > 0 {
+		text += fmt.Sprintf(", 95 of 100 in %v", s.P95.Round(10*time.Microsecond))
+	}
+	if s.Connections > 0 {
+		text += ", " + plural(s.Connections, "open connection")
+	}
+	if s.Failing {
+		text += fmt.Sprintf(", failing for %v, %s, the next in %v", now.Sub(s.FailingSince).Round(time.Second), plural(s.Probes, "probe"),
+			max(s.NextProbe.Sub(now), 0).Round(time.Millisecond))
+		if s.LastError != "" {
+			text += ": " + shown(s.LastError)
+		}
+	}
+	return text
 }
 
 // observing says which policies block nothing.

@@ -23,7 +23,7 @@ type Entry struct {
 	Reply   wire.Reply
 	Stored  int64 // monotonic nanoseconds
 	Expires int64 // monotonic nanoseconds
-	Refresh int64 // monotonic nanoseconds, from when on it may be asked for anew; 0 is never; Get's own after Put
+	Refresh int64 // monotonic nanoseconds, from when on it may be asked for anew; 0 is never
 
 	Facts    blocklist.Facts
 	Names    [][]byte // Facts.Aliases, then Facts.Targets
@@ -31,6 +31,7 @@ type Entry struct {
 	Group    string   // name of the upstream that it belongs to
 
 	Failed  bool   // stands for a failure to get an answer (RFC 9520)
+	Outage  uint32 // with Failed: of the upstream's outages, by upstream.Group, the one in which that was; 0 is none
 	Stale   bool   // has expired, and was made by Staled
 	Implied bool   // was made of an entry for another name
 	EDECode int32  // with Failed or Stale: why (RFC 8914)
@@ -144,14 +145,10 @@ func (s *shard) get(h uint64) (e *Entry, ok bool) {
 	return e, ok
 }
 
-const (
-	popular        = 2   // hits that make an entry worth asking for anew before it ends
-	failureRefresh = 1e9 // nanoseconds from one time that a failure is due to the next
-)
+const popular = 2 // hits that make an entry worth asking for anew before it ends
 
 // Get returns the entry for key that has not expired at now, or nil. It says of
-// a popular one, once, that it is due to be asked for anew, and of a failure
-// that may be over any time, once a second.
+// a popular one, once, that it is due to be asked for anew.
 func (c *Cache) Get(key []byte, now int64) (e *Entry, due bool) {
 	h := maphash.Bytes(c.seed, key)
 	s := &c.shard[h%shards]
@@ -159,12 +156,8 @@ func (c *Cache) Get(key []byte, now int64) (e *Entry, due bool) {
 	e, ok := s.get(h)
 	if ok = ok && now < e.Expires && bytes.Equal(e.Key, key); ok {
 		e.hits++
-		switch {
-		case e.Refresh == 0 || now < e.Refresh:
-		case e.Failed:
-			due, e.Refresh = true, now+failureRefresh
-		case e.hits >= popular && !e.due:
-			due, e.due = true, true
+		if due = e.Refresh != 0 && now >= e.Refresh && e.hits >= popular && !e.due; due {
+			e.due = true
 		}
 	}
 	s.mu.Unlock()

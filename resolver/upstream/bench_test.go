@@ -87,14 +87,54 @@ func BenchmarkUDP(b *testing.B) {
 	}
 }
 
+// BenchmarkGroup asks the one server of a group, and one of three by each strategy.
 func BenchmarkGroup(b *testing.B) {
-	g := quietGroup(b)
-	q := ask("www.example.test.")
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, _, err := g.Exchange(context.Background(), q); err != nil {
+	run := func(name string, g *Group) {
+		q := ask("www.example.test.")
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, _, err := g.Exchange(context.Background(), q); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	run("one", quietGroup(b))
+	for _, strategy := range Strategies {
+		cfg := GroupConfig{Name: "default", Strategy: strategy}
+		for range 3 {
+			x, err := Open(quiet(b), Options{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			cfg.Servers = append(cfg.Servers, x)
+		}
+		g, err := NewGroup(cfg)
+		if err != nil {
 			b.Fatal(err)
 		}
+		run(string(strategy), g)
+	}
+}
+
+// BenchmarkPlan is what a group adds to an exchange before it, with three servers.
+func BenchmarkPlan(b *testing.B) {
+	for _, strategy := range Strategies {
+		g := &Group{strategy: strategy, timeout: time.Second}
+		for range 3 {
+			m := new(member)
+			for i := range 1000 {
+				m.rtt.add(time.Duration(i) * time.Millisecond)
+			}
+			g.members = append(g.members, m)
+		}
+		b.Run(string(strategy), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				g.plan()
+			}
+		})
 	}
 }
 

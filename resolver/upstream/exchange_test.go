@@ -78,7 +78,7 @@ func TestLiesAreReadPast(t *testing.T) {
 				m, err := x.Exchange(within(t, patient), ask("www.example.test."))
 				checkAnswer(t, m, err)
 				got := x.Stats()
-				got.RTT, got.Connections, got.Opened = 0, 0, 0
+				got.Connections, got.Opened = 0, 0
 				if want := (Stats{Sent: 1, Answered: 1, Ignored: 1}); got != want {
 					t.Errorf("stats %+v, want %+v", got, want)
 				}

@@ -1,9 +1,11 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,39 +15,78 @@ import (
 // MaxServers is how many servers a group may have.
 const MaxServers = 16
 
-const (
-	defaultTimeout = 1500 * time.Millisecond
-
-	// A server that failed is asked last for a while, which doubles with each
-	// failure from the first of these to the second.
-	firstBackOff = time.Second
-	lastBackOff  = 30 * time.Second
-)
+const defaultTimeout = time.Second
 
 // GroupConfig says how a group asks. Timeouts must not be negative.
 type GroupConfig struct {
-	Name     string           // the operator's name for the group
-	Servers  []Exchanger      // in order of preference, 1 to MaxServers
-	Timeout  time.Duration    // for a server while another is left to ask; 0 means 1.5 s
-	Deadline time.Duration    // for the whole exchange; 0 means 5 s
-	Now      func() time.Time // clock of the back-off; nil means time.Now
+	Name     string        // the operator's name for the group
+	Servers  []Exchanger   // in order of preference, 1 to MaxServers
+	Strategy Strategy      // "" means Ordered
+	Timeout  time.Duration // for a server while another is left to ask; 0 means 1 s
+	Deadline time.Duration // for the whole exchange; 0 means 5 s
+	Probe    string        // whose NS records a server is asked for to see whether it works; "" means the root's
+
+	Now func() time.Time // clock of all but what sockets are told; nil means time.Now
+
+	// After calls f in a goroutine of its own when so much time has passed, unless
+	// stop is called before; nil means time.AfterFunc.
+	After func(d time.Duration, f func()) (stop func() bool)
 }
 
 // A Group is a list of servers that stand in for each other. It owns them.
 // It is safe for concurrent use.
 type Group struct {
 	name     string
+	strategy Strategy
 	members  []*member
 	timeout  time.Duration
 	deadline time.Duration
+	look     time.Duration // that a probe may take
+	question *dns.Msg      // of probes; never changed
 	now      func() time.Time
+	after    func(d time.Duration, f func()) (stop func() bool)
+
+	ctx    context.Context // of probes
+	cancel func()
+	probes sync.WaitGroup // those to come and those on their way
+
+	mu      sync.Mutex // guards what follows, and each member's standing
+	health             // of them all
+	turns   uint64     // exchanges so far
+	tenths  int        // of a query that may go out early
+	hedges  uint64
+	refused uint64
+	closed  bool
 }
 
-// ServerStats is what one server of a group did, and whether it is set back.
+// A member is a server of a group and what the group knows of it.
+type member struct {
+	Exchanger
+	url string
+	standing
+}
+
+// GroupStats is how a group does.
+type GroupStats struct {
+	Strategy Strategy      `json:"strategy"`
+	Down     bool          `json:"down"`    // no server works, as far as is known
+	Asked    uint64        `json:"asked"`   // exchanges begun
+	Hedges   uint64        `json:"hedges"`  // of these, with a second server asked because the first took long
+	Refused  uint64        `json:"refused"` // and not asked because that would have been more than one in ten
+	Servers  []ServerStats `json:"servers"` // in the order of the configuration
+}
+
+// ServerStats is what one server of a group did, probes included, and how it does.
 type ServerStats struct {
 	Server string // its URL
 	Stats
-	Failing bool // it failed when last asked; now and then one query tries it again
+	RTT     time.Duration // mean of its replies, the last ones weighing most; 0 before the first
+	P95     time.Duration // within which 95 of 100 replies came; 0 while that cannot be told
+	Failing bool          // it is not asked while another server works
+
+	FailingSince time.Time `json:",omitzero"`
+	NextProbe    time.Time `json:",omitzero"` // when it is looked at again
+	Probes       int       `json:",omitzero"` // since it fails
 }
 
 // NewGroup returns the group that cfg describes and starts nothing.
@@ -56,114 +97,133 @@ func NewGroup(cfg GroupConfig) (*Group, error) {
 	if cfg.Timeout < 0 || cfg.Deadline < 0 {
 		return nil, fmt.Errorf("upstream %s: a timeout is negative", cfg.Name)
 	}
-	g := &Group{name: cfg.Name, timeout: cfg.Timeout, deadline: cfg.Deadline, now: cfg.Now}
-	if g.timeout == 0 {
-		g.timeout = defaultTimeout
+	if !slices.Contains(Strategies, cmp.Or(cfg.Strategy, Ordered)) {
+		return nil, fmt.Errorf("upstream %s: no strategy is called %q", cfg.Name, cfg.Strategy)
 	}
-	if g.deadline == 0 {
-		g.deadline = defaultDeadline
+	g := &Group{
+		name: cfg.Name, strategy: cmp.Or(cfg.Strategy, Ordered), now: cfg.Now, after: cfg.After,
+		timeout: cmp.Or(cfg.Timeout, defaultTimeout), deadline: cmp.Or(cfg.Deadline, defaultDeadline),
+		question: new(dns.Msg).SetQuestion(dns.Fqdn(cfg.Probe), dns.TypeNS),
 	}
-	g.timeout = min(g.timeout, g.deadline)
+	g.timeout, g.look = min(g.timeout, g.deadline), min(probeTimeout, g.deadline)
 	if g.now == nil {
 		g.now = time.Now
 	}
+	if g.after == nil {
+		g.after = func(d time.Duration, f func()) func() bool { return time.AfterFunc(d, f).Stop }
+	}
+	g.ctx, g.cancel = context.WithCancel(context.Background())
 	for i, s := range cfg.Servers {
 		for _, m := range g.members[:i] {
 			if m.url == s.String() {
 				return nil, fmt.Errorf("upstream %s: server %s is given twice", cfg.Name, m.url)
 			}
 		}
+		if i > 0 && Encrypted(s.String()) != Encrypted(cfg.Servers[0].String()) {
+			return nil, fmt.Errorf("upstream %s: %s and %s: one is encrypted and the other is not", cfg.Name, cfg.Servers[0], s)
+		}
 		g.members = append(g.members, &member{Exchanger: s, url: s.String()})
 	}
+	g.servers = len(g.members)
 	return g, nil
 }
 
 // Name returns the operator's name for the group.
 func (g *Group) Name() string { return g.name }
 
-// Exchange asks one server after the other until one gives a usable reply, and
+// Exchange asks servers as the strategy says until one gives a usable reply, and
 // returns it with the URL of that server. NOERROR, NXDOMAIN and YXDOMAIN are
 // usable; any other rcode says that this server will not or cannot tell, and the
 // next is asked. If none does better the reply is returned all the same,
 // SERVFAIL before others, for it may tell why. Without any reply, err holds what
 // each server did; context.DeadlineExceeded is among it if one was silent.
 //
-// The last server left is given all the time that remains. A server is set back
-// for an error of its own, and for silence only if it had its full timeout.
+// A server that failed is not asked while another works. The last server left is
+// given all the time that remains. Each is asked once at most.
 func (g *Group) Exchange(ctx context.Context, q *dns.Msg) (reply *dns.Msg, server string, err error) {
 	began := g.now()
+	p := g.plan()
+	var r round
+	if p.width > 1 || p.hedge > 0 {
+		r = g.sideBySide(ctx, q, p, began)
+	} else {
+		r = g.inTurn(ctx, q, p, began)
+	}
+	if r.reply != nil {
+		return r.reply, r.server, nil
+	}
+	return nil, "", fmt.Errorf("upstream %s: %w", g.name, r.failed)
+}
+
+// inTurn asks one server after the other.
+func (g *Group) inTurn(ctx context.Context, q *dns.Msg, p plan, began time.Time) (r round) {
 	at := time.Now()
 	end := at.Add(g.deadline)
-	order, n := g.order(began)
-	var failed error
-	for i, index := range order[:n] {
+	for i := range p.n {
 		if i > 0 {
-			if at = time.Now(); !at.Before(end) {
+			if at = time.Now(); !at.Before(end) || !p.goesOn(i, &r) {
 				break
 			}
 		}
-		until := end
-		if i+1 < n {
-			until = earlier(end, at.Add(g.timeout))
-		}
-		m := g.members[index]
-		r, err := m.exchange(ctx, q, until)
-		if err != nil {
-			failed = join(failed, err)
-			if errors.Is(err, errQuery) {
-				break // so would all others say
-			}
-			silent := ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded)
-			if !silent || time.Since(at) >= g.timeout {
-				m.failed(began, g.now())
-			}
-			if ctx.Err() != nil {
-				break
-			}
-			continue
-		}
-		m.succeeded()
-		if usable(r) {
-			return r, m.url, nil
-		}
-		if reply == nil || r.Rcode == dns.RcodeServerFailure && reply.Rcode != dns.RcodeServerFailure {
-			reply, server = r, m.url
+		m := g.members[p.order[i]]
+		reply, err := m.exchange(ctx, q, p.until(i+1, at, end, g.timeout))
+		done := r.take(m, reply, err)
+		g.judge(ctx, m, began, at, reply, err)
+		if done || ctx.Err() != nil {
+			break
 		}
 	}
-	if reply != nil {
-		return reply, server, nil
-	}
-	return nil, "", fmt.Errorf("upstream %s: %w", g.name, failed)
+	return r
 }
 
-// order returns the indexes of the members as they are to be asked: as
-// configured, but those that failed lately last.
-func (g *Group) order(now time.Time) (order [MaxServers]uint8, n int) {
-	var late [MaxServers]uint8
-	l := 0
-	for i, m := range g.members {
-		if m.ready(now, g.timeout) {
-			order[n] = uint8(i)
-			n++
-		} else {
-			late[l] = uint8(i)
-			l++
+// A round is what the servers have said to one question.
+type round struct {
+	reply  *dns.Msg // the best so far
+	server string
+	failed error
+}
+
+// take takes in what a server has said, and says that there is no need to ask
+// another.
+func (r *round) take(m *member, reply *dns.Msg, err error) (done bool) {
+	switch {
+	case err != nil:
+		r.failed = join(r.failed, err)
+		return errors.Is(err, errQuery) // so would all others say
+	case usable(reply):
+		r.reply, r.server = reply, m.url
+		return true
+	case r.reply == nil || reply.Rcode == dns.RcodeServerFailure && r.reply.Rcode != dns.RcodeServerFailure:
+		r.reply, r.server = reply, m.url
+	}
+	return false
+}
+
+// Stats returns what the group did and how it does.
+func (g *Group) Stats() GroupStats {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := GroupStats{Strategy: g.strategy, Down: g.down(), Asked: g.turns, Hedges: g.hedges, Refused: g.refused}
+	for _, m := range g.members {
+		of := ServerStats{Server: m.url, Stats: m.Stats(), RTT: m.rtt.mean, P95: m.rtt.p95(), Failing: m.dead}
+		if m.dead {
+			of.FailingSince, of.NextProbe, of.Probes = m.since, m.next, m.probes
 		}
+		s.Servers = append(s.Servers, of)
 	}
-	return order, n + copy(order[n:], late[:l])
+	return s
 }
 
-// Stats returns what each server did, in the order of the configuration.
-func (g *Group) Stats() []ServerStats {
-	all := make([]ServerStats, len(g.members))
-	for i, m := range g.members {
-		all[i] = ServerStats{Server: m.url, Stats: m.Stats(), Failing: m.failing()}
-	}
-	return all
-}
-
-// Close closes all servers.
+// Close ends the probes, waits for them, and closes all servers.
 func (g *Group) Close() error {
+	g.mu.Lock()
+	g.closed = true
+	for _, m := range g.members {
+		g.unschedule(m)
+	}
+	g.mu.Unlock()
+	g.cancel()
+	g.probes.Wait()
 	var errs []error
 	for _, m := range g.members {
 		errs = append(errs, m.Close())
@@ -195,17 +255,6 @@ func join(before, err error) error {
 	return fmt.Errorf("%w; %w", before, err)
 }
 
-// A member is a server of a group and what the group remembers of it.
-type member struct {
-	Exchanger
-	url string
-
-	mu       sync.Mutex
-	failures int       // in a row; 0 means healthy
-	since    time.Time // when the last of them was noted, or a query took it on to try again
-	until    time.Time // asked last before this time
-}
-
 func (m *member) exchange(ctx context.Context, q *dns.Msg, until time.Time) (*dns.Msg, error) {
 	return m.Exchange(bounded{ctx, until}, q)
 }
@@ -224,46 +273,4 @@ func (b bounded) Deadline() (time.Time, bool) {
 		return earlier(d, b.until), true
 	}
 	return b.until, true
-}
-
-// ready reports whether the server may be asked in its turn. When its back-off is
-// over, one query alone is told so and tries it; the others go on asking it last
-// until that one has come back or its timeout has passed.
-func (m *member) ready(now time.Time, timeout time.Duration) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.failures == 0 {
-		return true
-	}
-	if now.Before(m.until) {
-		return false
-	}
-	m.since, m.until = now, now.Add(timeout)
-	return true
-}
-
-func (m *member) succeeded() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.failures = 0
-}
-
-// failed notes that an exchange, which began at the given time, failed. One that
-// began before the last noted failure tells nothing new: a hundred queries in
-// flight when a server dies count as one failure.
-func (m *member) failed(began, now time.Time) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.failures > 0 && began.Before(m.since) {
-		return
-	}
-	pause := min(firstBackOff<<min(m.failures, 10), lastBackOff)
-	m.failures++
-	m.since, m.until = now, now.Add(pause)
-}
-
-func (m *member) failing() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.failures > 0
 }

@@ -5,25 +5,74 @@ import (
 	"errors"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
 )
 
-// A world is a group of rogues with a clock that stands still.
+// A world is a group of rogues with a clock that stands still unless it is
+// advanced.
 type world struct {
 	*Group
 	rogues []*rogue
+	clock  *clock
+}
+
+// A clock calls what is to be called when it is advanced, in goroutines that the
+// test waits for.
+type clock struct {
+	mu     sync.Mutex
 	time   time.Time
+	timers map[*timer]bool
+	calls  sync.WaitGroup
+}
+
+type timer struct {
+	at time.Time
+	f  func()
+}
+
+func newClock() *clock { return &clock{time: time.Unix(1_000_000, 0), timers: map[*timer]bool{}} }
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.time
+}
+
+func (c *clock) after(d time.Duration, f func()) (stop func() bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := &timer{c.time.Add(d), f}
+	c.timers[t] = true
+	return func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		was := c.timers[t]
+		delete(c.timers, t)
+		return was
+	}
+}
+
+// advance calls what is due by then and returns when all of it has ended.
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	c.time = c.time.Add(d)
+	for t := range c.timers {
+		if !t.at.After(c.time) {
+			delete(c.timers, t)
+			c.calls.Go(t.f)
+		}
+	}
+	c.mu.Unlock()
+	c.calls.Wait()
 }
 
 func newWorld(t testing.TB, cfg GroupConfig, rogues ...*rogue) *world {
 	t.Helper()
-	w := &world{rogues: rogues, time: time.Unix(1_000_000, 0)}
-	cfg.Name = "default"
-	cfg.Now = func() time.Time { return w.time }
+	w := &world{rogues: rogues, clock: newClock()}
+	cfg.Name, cfg.Now, cfg.After = "default", w.clock.now, w.clock.after
 	for _, r := range rogues {
 		cfg.Servers = append(cfg.Servers, r.start(t).open(t, "udp", Options{Resend: time.Millisecond}))
 	}
@@ -31,6 +80,7 @@ func newWorld(t testing.TB, cfg GroupConfig, rogues ...*rogue) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	g.look = impatient
 	w.Group = g
 	return w
 }
@@ -53,7 +103,7 @@ func (w *world) ask(t testing.TB) (server int, rcode string) {
 
 // sent returns how many queries each server got.
 func (w *world) sent() (counts []int) {
-	for _, s := range w.Stats() {
+	for _, s := range w.Stats().Servers {
 		counts = append(counts, int(s.Sent))
 	}
 	return counts
@@ -104,81 +154,6 @@ func cutting() *rogue {
 	}}
 }
 
-func TestFailedServerIsAskedLastForAWhile(t *testing.T) {
-	var alive atomic.Bool
-	first := &rogue{udp: func(_ int, query []byte, send func([]byte)) {
-		if alive.Load() {
-			send(answer(query))
-		}
-	}}
-	w := newWorld(t, quick, first, honest())
-	check := func(when string, server int, failing bool) {
-		t.Helper()
-		if got, _ := w.ask(t); got != server {
-			t.Errorf("%s: server %d answered, want %d", when, got, server)
-		}
-		if got := w.Stats()[0].Failing; got != failing {
-			t.Errorf("%s: failing is %v, want %v", when, got, failing)
-		}
-	}
-	check("dead", 1, true)
-	before := w.sent()[0]
-	w.time = w.time.Add(firstBackOff - 1)
-	check("set back", 1, true)
-	if w.sent()[0] != before {
-		t.Error("the failed server was asked before its back-off was over")
-	}
-
-	w.time = w.time.Add(1)
-	check("tried again", 1, true)
-	if w.sent()[0] == before {
-		t.Error("the failed server was not tried again")
-	}
-	w.time = w.time.Add(2*firstBackOff - 1)
-	before = w.sent()[0]
-	check("set back for twice as long", 1, true)
-	if w.sent()[0] != before {
-		t.Error("the back-off did not double")
-	}
-
-	alive.Store(true)
-	w.time = w.time.Add(1)
-	check("alive again", 0, false)
-	check("and asked first", 0, false)
-}
-
-func TestOnlyOneQueryTriesAFailedServerAgain(t *testing.T) {
-	m := new(member)
-	at := time.Unix(1_000_000, 0)
-	if !m.ready(at, time.Second) {
-		t.Error("a new server is not ready")
-	}
-	m.failed(at, at)
-	m.failed(at.Add(-1), at) // was in flight already
-	if at = at.Add(firstBackOff); !m.ready(at, time.Second) {
-		t.Fatal("two failures at a time counted twice")
-	}
-	if m.ready(at, time.Second) {
-		t.Error("a second query tries the server at the same time")
-	}
-	if !m.ready(at.Add(time.Second), time.Second) {
-		t.Error("the server is not tried again although the first who tried never came back")
-	}
-	for range 100 {
-		m.failed(at, at)
-		at = at.Add(lastBackOff)
-		if !m.ready(at, time.Second) {
-			t.Fatal("back-off is longer than its limit")
-		}
-	}
-	m.succeeded()
-	for range 2 { // a probe during the back-off is allowed once; this is no back-off
-		if !m.ready(at, time.Second) || m.failing() {
-			t.Error("success does not end the back-off")
-		}
-	}
-}
-
 func TestAllDeadAreAskedStill(t *testing.T) {
 	w := newWorld(t, GroupConfig{Timeout: impatient / 4, Deadline: impatient}, silent(), silent())
 	for range 2 {
@@ -214,12 +189,28 @@ func TestLastServerGetsTheTimeThatIsLeft(t *testing.T) {
 	}
 }
 
+// TestLastThatWorksGetsTheTimeThatIsLeft, for a dead one could do no better.
+func TestLastThatWorksGetsTheTimeThatIsLeft(t *testing.T) {
+	slow := &rogue{udp: func(n int, query []byte, send func([]byte)) {
+		if n == maxDatagrams-1 {
+			send(answer(query))
+		}
+	}}
+	w := newWorld(t, GroupConfig{Timeout: time.Millisecond, Deadline: patient}, slow, silent())
+	w.mu.Lock()
+	w.lost(w.members[1], w.clock.now())
+	w.mu.Unlock()
+	if server, _ := w.ask(t); server != 0 || w.sent()[1] != 0 {
+		t.Errorf("server %d answered, sent %v", server, w.sent())
+	}
+}
+
 func TestDeadlineEndsTheRound(t *testing.T) {
 	w := newWorld(t, GroupConfig{Timeout: patient, Deadline: impatient / 4}, silent(), honest())
 	if _, _, err := w.Exchange(within(t, patient), ask("www.example.test.")); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("error %v, want deadline exceeded", err)
 	}
-	if w.sent()[1] != 0 || w.Stats()[1].Failing {
+	if w.sent()[1] != 0 || w.Stats().Servers[1].Failing {
 		t.Error("the second server was asked, or blamed, after the deadline")
 	}
 }
@@ -235,7 +226,7 @@ func TestNobodyIsBlamedForTheCaller(t *testing.T) {
 	if _, _, err := w.Exchange(within(t, patient), new(dns.Msg)); !errors.Is(err, errQuery) {
 		t.Fatalf("error %v, want %v", err, errQuery)
 	}
-	for i, s := range w.Stats() {
+	for i, s := range w.Stats().Servers {
 		if s.Failing {
 			t.Errorf("server %d is set back", i)
 		}
@@ -254,7 +245,7 @@ func TestSilenceIsBlamedAfterTheFullTimeoutOnly(t *testing.T) {
 		if _, _, err := w.Exchange(within(t, tc.caller), ask("www.example.test.")); !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("error %v, want deadline exceeded", err)
 		}
-		if got := w.Stats()[0].Failing; got != tc.failing {
+		if got := w.Stats().Servers[0].Failing; got != tc.failing {
 			t.Errorf("timeout %v, caller's deadline %v: failing is %v", tc.timeout, tc.caller, got)
 		}
 	}
@@ -276,6 +267,7 @@ func TestGroupIsSafeForConcurrentUse(t *testing.T) {
 
 func TestNewGroup(t *testing.T) {
 	x := honest().start(t).open(t, "udp", Options{})
+	private := openURL(t, "tls://127.0.0.1#dns.example.test", Options{})
 	many := make([]Exchanger, MaxServers+1)
 	for name, cfg := range map[string]GroupConfig{
 		"no server":         {Name: "corp"},
@@ -283,6 +275,8 @@ func TestNewGroup(t *testing.T) {
 		"one twice":         {Name: "corp", Servers: []Exchanger{x, x}},
 		"negative timeout":  {Name: "corp", Servers: []Exchanger{x}, Timeout: -1},
 		"negative deadline": {Name: "corp", Servers: []Exchanger{x}, Deadline: -1},
+		"no such strategy":  {Name: "corp", Servers: []Exchanger{x}, Strategy: "slowest"},
+		"mixed":             {Name: "corp", Servers: []Exchanger{x, private}},
 	} {
 		if _, err := NewGroup(cfg); err == nil || !strings.HasPrefix(err.Error(), "upstream corp: ") {
 			t.Errorf("%s: error %v, want one that names the group", name, err)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 )
 
 // webConns are the HTTP/2 connections to one server, opened as they are needed
@@ -23,14 +24,15 @@ type webConns struct {
 
 	mu    sync.Mutex
 	open  []*http.ClientConn
-	next  *dialling // in progress, or nil
+	dials []*dialling // in progress, the youngest last
 	ended bool
 }
 
 // dialling is a connection to be. err is set when done is closed.
 type dialling struct {
-	done chan struct{}
-	err  error
+	began time.Time
+	done  chan struct{}
+	err   error
 }
 
 func newWebConns(s *server, host string, target *Target, opt Options) *webConns {
@@ -59,7 +61,7 @@ func newWebConns(s *server, host string, target *Target, opt Options) *webConns 
 }
 
 // reserve returns a connection for one request, and whether it was there before.
-// While one is dialled, no other is.
+// While one is dialled, no other is, unless that takes long.
 func (p *webConns) reserve(ctx context.Context) (conn *http.ClientConn, reused bool, err error) {
 	for reused = true; ; reused = false {
 		conn, next, err := p.pick()
@@ -87,30 +89,30 @@ func (p *webConns) pick() (*http.ClientConn, *dialling, error) {
 	}
 	p.open = slices.DeleteFunc(p.open, func(c *http.ClientConn) bool { return c.Err() != nil })
 	slices.SortStableFunc(p.open, func(c, d *http.ClientConn) int { return c.InFlight() - d.InFlight() })
-	room := len(p.open) < maxStreams
+	room := len(p.open)+len(p.dials) < maxStreams
 	for _, c := range p.open {
 		if c.Reserve() != nil {
 			continue // the server is about to close it
 		}
-		if c.InFlight() > busyStream && room && p.next == nil {
+		if c.InFlight() > busyStream && room && len(p.dials) == 0 {
 			p.dial() // for those to come
 		}
 		return c, nil, nil
 	}
-	if p.next == nil && room {
+	if n := len(p.dials); room && (n == 0 || time.Since(p.dials[n-1].began) >= stuckDial) {
 		p.dial()
 	}
-	if p.next == nil {
-		return p.open[0], nil, nil // the request waits for its turn there
+	if n := len(p.dials); n > 0 {
+		return nil, p.dials[n-1], nil
 	}
-	return nil, p.next, nil
+	return p.open[0], nil, nil // the request waits for its turn there
 }
 
 // dial begins to dial a connection. That is the server's and not the query's:
 // others join it, and the query may give up earlier.
 func (p *webConns) dial() {
-	next := &dialling{done: make(chan struct{})}
-	p.next = next
+	next := &dialling{began: time.Now(), done: make(chan struct{})}
+	p.dials = append(p.dials, next)
 	p.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(p.ctx, dialTimeout)
 		defer cancel()
@@ -124,7 +126,8 @@ func (p *webConns) dial() {
 		if err == nil {
 			p.open = append(p.open, conn)
 		}
-		next.err, p.next = err, nil
+		p.dials = slices.DeleteFunc(p.dials, func(d *dialling) bool { return d == next })
+		next.err = err
 		close(next.done)
 	})
 }

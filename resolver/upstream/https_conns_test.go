@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -264,5 +265,91 @@ func TestHTTPSKeepsTheQuery(t *testing.T) {
 		if parseQuietly(q); !bytes.HasPrefix(q, []byte{0, 0}) {
 			t.Errorf("query with the ID %x", q[:2])
 		}
+	}
+}
+
+// void takes connections and never says a word, until it is told to let those that
+// come pass to a server.
+type void struct {
+	net.Listener
+	speaks atomic.Bool
+	conns  atomic.Int64
+	wg     sync.WaitGroup
+}
+
+func newVoid(t *testing.T, server string) *void {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &void{Listener: l}
+	v.wg.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			v.conns.Add(1)
+			if !v.speaks.Load() {
+				v.wg.Go(func() { untilClosed(conn) })
+				continue
+			}
+			to, err := net.Dial("tcp", server)
+			if err != nil {
+				conn.Close()
+				continue
+			}
+			v.wg.Go(func() { io.Copy(to, conn); to.Close() })
+			v.wg.Go(func() { io.Copy(conn, to); conn.Close() })
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		v.wg.Wait()
+	})
+	return v
+}
+
+// TestDialIntoTheVoid: dialling ends after dialTimeout, whatever time the query has,
+// and a dial that takes long does not hold the next query.
+func TestDialIntoTheVoid(t *testing.T) {
+	for _, scheme := range []string{"tls", "https"} {
+		start := func(t *testing.T) (*void, Exchanger) {
+			if scheme == "tls" {
+				v := newVoid(t, honest().startFor(t, "tls").addr)
+				return v, openURL(t, "tls://"+v.Addr().String()+"#"+serverName, Options{Roots: authority().roots})
+			}
+			v := newVoid(t, kind().start(t).Listener.Addr().String())
+			return v, openURL(t, "https://"+v.Addr().String()+"/dns-query", Options{Roots: authority().roots})
+		}
+		t.Run(scheme+" ends", func(t *testing.T) {
+			t.Parallel()
+			_, x := start(t)
+			began := time.Now()
+			if _, err := x.Exchange(within(t, patient), ask("www.example.test.")); err == nil {
+				t.Error("answered")
+			}
+			if took := time.Since(began); took < dialTimeout || took > dialTimeout+maxSilence {
+				t.Errorf("took %v, want %v", took, dialTimeout)
+			}
+		})
+		t.Run(scheme+" holds nobody", func(t *testing.T) {
+			t.Parallel()
+			v, x := start(t)
+			began := time.Now()
+			if _, err := x.Exchange(within(t, stuckDial+50*time.Millisecond), ask("www.example.test.")); !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatalf("error %v, want deadline exceeded", err)
+			}
+			v.speaks.Store(true)
+			m, err := x.Exchange(within(t, patient), ask("www.example.test."))
+			checkAnswer(t, m, err)
+			if took := time.Since(began); took > dialTimeout/2 {
+				t.Errorf("took %v: it waited for the first to end", took)
+			}
+			if n := v.conns.Load(); n != 2 {
+				t.Errorf("%d connections, want 2", n)
+			}
+		})
 	}
 }

@@ -21,7 +21,7 @@ const (
 	optLen      = 11
 	optionLen   = 4   // of an EDNS option without its data
 	padBlock    = 128 // encrypted queries are a multiple of it long, RFC 8467 §4.1
-	maxPacket   = (questionEnd + optLen + optionLen + padBlock - 1) / padBlock * padBlock
+	maxPacket   = (questionEnd + optLen + 2*optionLen + padBlock - 1) / padBlock * padBlock
 	prefixLen   = 2 // of a TCP message, RFC 1035 §4.2.2
 )
 
@@ -36,10 +36,13 @@ type query struct {
 	end  int  // length of packet()
 	edns bool // the packet carries an OPT record
 
-	padded bool     // it is to be padded, if it carries one
-	mixed  bool     // its letters are to be of random case
-	exact  bool     // a reply must have the same letters
-	flips  [32]byte // a bit for each octet of the name whose case was changed
+	lasting bool     // it asks how long its connection may be idle, if it carries one
+	padded  bool     // it is to be padded, if it carries one
+	mixed   bool     // its letters are to be of random case
+	exact   bool     // a reply must have the same letters
+	flips   [32]byte // a bit for each octet of the name whose case was changed
+
+	fault *fault // of the last packet that was deadly
 }
 
 func (q *query) packet() []byte   { return q.buf[prefixLen : prefixLen+q.end] }
@@ -89,23 +92,27 @@ func (q *query) pack(m *dns.Msg, edns bool) error {
 			opt[7] = 0x80
 		}
 		q.end += optLen
-		if q.padded {
-			q.pad(opt)
+		if q.lasting {
+			q.option(opt, dns.EDNS0TCPKEEPALIVE, 0) // RFC 7828 §3.2.1
+		}
+		if q.padded { // RFC 7830 §3
+			whole := (q.end + optionLen + padBlock - 1) / padBlock * padBlock
+			q.option(opt, dns.EDNS0PADDING, whole-q.end-optionLen)
 		}
 	}
 	binary.BigEndian.PutUint16(q.buf[:], uint16(q.end))
 	return nil
 }
 
-// pad adds the option to the OPT record that ends the packet (RFC 7830 §3).
-func (q *query) pad(opt []byte) {
-	end := (q.end + optionLen + padBlock - 1) / padBlock * padBlock
-	option := q.buf[prefixLen+q.end : prefixLen+end]
+// option adds one of n octets, all 0, to the OPT record that ends the packet.
+func (q *query) option(opt []byte, code uint16, n int) {
+	option := q.buf[prefixLen+q.end : prefixLen+q.end+optionLen+n]
 	clear(option)
-	option[1] = dns.EDNS0PADDING
-	binary.BigEndian.PutUint16(option[2:], uint16(len(option)-optionLen))
-	binary.BigEndian.PutUint16(opt[optLen-2:], uint16(len(option)))
-	q.end = end
+	binary.BigEndian.PutUint16(option, code)
+	binary.BigEndian.PutUint16(option[2:], uint16(n))
+	all := opt[optLen-2:]
+	binary.BigEndian.PutUint16(all, binary.BigEndian.Uint16(all)+uint16(len(option)))
+	q.end += len(option)
 }
 
 // mix changes the case of letters of the name at random, half of them, if that is

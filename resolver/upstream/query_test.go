@@ -31,12 +31,15 @@ func TestQueryIsOurOwn(t *testing.T) {
 	if d := cmp.Diff(before.String(), q.String()); d != "" {
 		t.Errorf("query was changed (-before +after):\n%s", d)
 	}
-	for _, got := range r.seen(t) {
+	for i, got := range r.seen(t) {
 		want := new(dns.Msg).SetQuestion("WWW.Example.test.", dns.TypeA)
 		want.Id = got.Id
 		want.AuthenticatedData = true
 		want.CheckingDisabled = true
 		want.SetEdns0(1232, true)
+		if i == 1 { // about the connection, by TCP
+			want.IsEdns0().Option = []dns.EDNS0{new(dns.EDNS0_TCP_KEEPALIVE)}
+		}
 		if d := cmp.Diff(want.String(), got.String()); d != "" {
 			t.Errorf("query sent (-want +got):\n%s", d)
 		}
@@ -119,14 +122,14 @@ func TestPaddingFillsBlocks(t *testing.T) {
 			if full == "" || len(full) > 250 {
 				full = name
 			}
-			q := query{padded: true}
+			q := query{padded: true, lasting: extra%2 == 1}
 			if err := q.pack(ask(full), true); err != nil {
 				t.Fatal(err)
 			}
 			m := parse(t, q.packet())
 			opt := m.IsEdns0()
-			if len(q.packet())%padBlock != 0 || len(opt.Option) != 1 || opt.Option[0].Option() != dns.EDNS0PADDING {
-				t.Fatalf("%s: %d octets with options %v, want whole blocks of %d with padding alone", m.Question[0].Name, len(q.packet()), opt.Option, padBlock)
+			if len(q.packet())%padBlock != 0 || len(opt.Option) != 1+extra%2 || opt.Option[extra%2].Option() != dns.EDNS0PADDING {
+				t.Fatalf("%s: %d octets with options %v, want whole blocks of %d with padding last", m.Question[0].Name, len(q.packet()), opt.Option, padBlock)
 			}
 			if err := q.pack(ask(name), false); err != nil || parse(t, q.packet()).IsEdns0() != nil {
 				t.Fatalf("%s without EDNS: error %v", name, err)

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -19,6 +20,7 @@ import (
 type stream struct {
 	of     *streams
 	serial int           // counts the streams of a server, from 1
+	began  time.Time     // dialling
 	cancel func()        // ends dialling
 	wake   chan struct{} // capacity 1: something is to be written, or the stream has ended
 
@@ -30,6 +32,7 @@ type stream struct {
 	out    []byte    // framed queries to write
 	queued int       // how many these are
 	quiet  time.Time // since when replies are due and none came
+	idle   time.Duration
 	rest   *time.Timer
 	wrong  int // messages in a row that were no replies; the reader's own
 }
@@ -158,7 +161,7 @@ func (s *stream) rested() {
 		return
 	}
 	if s.rest == nil {
-		s.rest = time.AfterFunc(s.of.idle, func() {
+		s.rest = time.AfterFunc(s.idle, func() {
 			s.of.mu.Lock()
 			defer s.of.mu.Unlock()
 			if s.live() == 0 {
@@ -167,7 +170,7 @@ func (s *stream) rested() {
 		})
 		return
 	}
-	s.rest.Reset(s.of.idle)
+	s.rest.Reset(s.idle)
 }
 
 // write writes what is queued until the stream ends, all that there is at once.
@@ -215,13 +218,15 @@ func (s *stream) read() error {
 func (s *stream) take(packet []byte) {
 	c := s.due(packet)
 	found := foreign
+	var q *query
 	var o outcome
 	if c != nil {
-		o.reply, found = accept(&c.query, packet, dns.MaxMsgSize)
+		q = &c.query
+		o.reply, found = accept(q, packet, dns.MaxMsgSize)
 	}
 	switch found {
 	case foreign, deadly:
-		s.of.ignore(found)
+		s.of.ignore(found, q, packet)
 		s.wrong++
 		return
 	case cut:
@@ -229,11 +234,15 @@ func (s *stream) take(packet []byte) {
 	}
 	o.found = found
 	s.wrong = 0
+	idle, told := keepalive(o.reply, packet)
 
 	s.of.mu.Lock()
 	defer s.of.mu.Unlock()
 	if s.err != nil {
 		return
+	}
+	if told {
+		s.obey(idle)
 	}
 	delete(s.calls, c.id())
 	s.quiet = time.Now()
@@ -243,6 +252,36 @@ func (s *stream) take(packet []byte) {
 	}
 	c.done <- o
 	s.rested()
+}
+
+// obey keeps the stream without queries for no longer than the server allows, and
+// a little less, so that it is not the one to close it. If that is no time, no
+// query more is sent (RFC 7828 §3.4).
+func (s *stream) obey(idle time.Duration) {
+	s.idle = min(s.of.idle, idle*7/8)
+	if idle == 0 {
+		s.of.forget(s)
+	}
+}
+
+// keepalive is for how long a server lets a connection be idle, if it says so in
+// the packet that m was made from. The decoder does not tell no time from an empty
+// option, which is what comes from a server that echoes what it does not know.
+func keepalive(m *dns.Msg, packet []byte) (idle time.Duration, told bool) {
+	if m == nil {
+		return 0, false
+	}
+	opt := m.IsEdns0()
+	if opt == nil {
+		return 0, false
+	}
+	for _, o := range opt.Option {
+		if o, ok := o.(*dns.EDNS0_TCP_KEEPALIVE); ok {
+			idle = time.Duration(o.Timeout) * 100 * time.Millisecond
+			return idle, idle > 0 || bytes.Contains(packet, []byte{0, dns.EDNS0TCPKEEPALIVE, 0, 2, 0, 0})
+		}
+	}
+	return 0, false
 }
 
 // due returns the call with the ID of packet, or nil.

@@ -23,7 +23,8 @@ const (
 	maxMessages = 3  // sends of one exchange (RFC 9520 §3.1)
 
 	defaultIdle  = 20 * time.Second // RFC 7766 §6.2.3 leaves it to us
-	dialTimeout  = 3 * time.Second  // a server that comes back is then noticed soon
+	dialTimeout  = 3 * time.Second
+	stuckDial    = 400 * time.Millisecond // from then on a dial is not joined if there is room for another
 	writeTimeout = 5 * time.Second
 	maxSilence   = time.Second // of a stream on which a query came to its deadline
 )
@@ -114,19 +115,20 @@ func (p *streams) begin(q *query, after int) (*call, error) {
 }
 
 // pick returns the stream for the next query, a new one if need be, or nil if all
-// are full. While one dials, no other is begun unless there is no room at all.
+// are full. While one dials, no other is begun unless there is no room at all or
+// that takes long: a server that was gone and is back is then noticed soon.
 func (p *streams) pick(after int) *stream {
 	var best *stream
 	dialling := false
 	for _, s := range p.open {
-		dialling = dialling || s.conn == nil
+		dialling = dialling || s.conn == nil && !s.stuck()
 		if s.serial > after && (best == nil || s.before(best)) {
 			best = s
 		}
 	}
 	if len(p.open) < maxStreams {
 		switch {
-		case best == nil || best.full():
+		case best == nil || best.full() || best.stuck():
 			return p.start()
 		case len(best.calls) >= busyStream && !dialling:
 			p.start() // for those to come
@@ -150,8 +152,14 @@ func (s *stream) before(t *stream) bool {
 	if (s.conn == nil) != (t.conn == nil) {
 		return t.conn == nil
 	}
+	if s.stuck() != t.stuck() {
+		return t.stuck()
+	}
 	return len(s.calls) < len(t.calls)
 }
+
+// stuck says that the stream has been dialling for long.
+func (s *stream) stuck() bool { return s.conn == nil && time.Since(s.began) >= stuckDial }
 
 func (s *stream) full() bool { return len(s.calls) >= fullStream }
 
@@ -160,7 +168,7 @@ func (s *stream) full() bool { return len(s.calls) >= fullStream }
 func (p *streams) start() *stream {
 	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
 	p.serial++
-	s := &stream{of: p, serial: p.serial, cancel: cancel, wake: make(chan struct{}, 1), calls: map[uint16]*call{}}
+	s := &stream{of: p, serial: p.serial, began: time.Now(), idle: p.idle, cancel: cancel, wake: make(chan struct{}, 1), calls: map[uint16]*call{}}
 	p.open = append(p.open, s)
 	p.wg.Go(func() { s.run(ctx) })
 	return s

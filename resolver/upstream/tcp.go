@@ -16,7 +16,8 @@ type tcp struct {
 
 func openTCP(host string, opt Options) (Exchanger, error) {
 	t := new(tcp)
-	if err := t.open("tcp", host); err != nil {
+	t.lasting = true
+	if err := t.open("tcp", host, opt); err != nil {
 		return nil, err
 	}
 	t.streams = newStreams(&t.server, opt, t.dialTCP)

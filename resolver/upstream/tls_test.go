@@ -250,7 +250,7 @@ func TestHandshakeIsWhatDoTAsksFor(t *testing.T) {
 		}
 		mu.Unlock()
 		for _, q := range r.seen(t) {
-			if o := q.IsEdns0(); o == nil || len(o.Option) != 1 || q.Len()%padBlock != 0 {
+			if o := q.IsEdns0(); o == nil || len(o.Option) != 2 || q.Len()%padBlock != 0 {
 				t.Errorf("query of %d octets is not padded:\n%v", q.Len(), q)
 			}
 		}

@@ -255,3 +255,13 @@ func parseHost(text string, port uint16) (netip.AddrPort, error) {
 	}
 	return netip.AddrPortFrom(a, host.Port()), nil
 }
+
+// Encrypted says that a server with this URL is asked over an encrypted transport.
+func Encrypted(url string) bool {
+	scheme, _, _ := strings.Cut(url, "://")
+	switch strings.ToLower(scheme) {
+	case "tls", "https":
+		return true
+	}
+	return false
+}

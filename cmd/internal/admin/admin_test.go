@@ -305,7 +305,7 @@ func TestSearch(t *testing.T) {
 	if err := w.Search(t.Context(), audit.Query{}, func(*audit.Record) error { return enough }); !errors.Is(err, enough) {
 		t.Errorf("the error of emit came back as %v", err)
 	}
-	rep, err := w.Verify(t.Context(), nil)
+	rep, err := w.Verify(t.Context(), audit.Verification{}, nil)
 	const reads = 3 // those before it, which are on record
 	if err != nil || rep.Records < n+reads || rep.Records > n+reads+1 || len(rep.Problems) > 0 {
 		t.Errorf("Verify: %+v, %v", rep, err)
@@ -505,7 +505,7 @@ func TestReadsAreOnRecord(t *testing.T) {
 	if _, err := w.Top(ctx, audit.Query{}, audit.ByClient, 2); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.Verify(ctx, nil); err != nil {
+	if _, err := w.Verify(ctx, audit.Verification{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.Explain(ctx, Question{Name: "x", Seq: 17}); err != nil {

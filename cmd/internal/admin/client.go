@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -52,6 +53,19 @@ func (c *Client) Close() error {
 // Status asks how the server is doing.
 func (c *Client) Status(ctx context.Context) (s Status, err error) {
 	return s, c.call(ctx, http.MethodGet, "/v1/status", nil, &s)
+}
+
+// Metrics writes the server's metrics, in the text format of Prometheus.
+func (c *Client) Metrics(ctx context.Context, out io.Writer) error {
+	res, err := c.do(ctx, http.MethodGet, "/metrics", nil, nil)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if _, err := io.Copy(out, res.Body); err != nil {
+		return fmt.Errorf("server on %s: %w", c.socket, err)
+	}
+	return nil
 }
 
 // Lists asks which lists are loaded.
@@ -129,8 +143,45 @@ func (c *Client) Reload(ctx context.Context) (r Reload, err error) {
 }
 
 // Verify proves the audit store; see audit.Reader.
-func (c *Client) Verify(ctx context.Context, _ func(audit.Report)) (r audit.Report, err error) {
-	return r, c.call(ctx, http.MethodGet, "/v1/audit/verify", nil, &r)
+func (c *Client) Verify(ctx context.Context, how audit.Verification, _ func(audit.Report)) (r audit.Report, err error) {
+	body, err := json.Marshal(encodeVerification(how))
+	if err != nil {
+		return r, err
+	}
+	res, err := c.do(ctx, http.MethodPost, "/v1/audit/verify", nil, body)
+	if err != nil {
+		return r, err
+	}
+	return r, c.decode(res, &r)
+}
+
+// Prove writes a bundle of proofs; see audit.Reader.
+func (c *Client) Prove(ctx context.Context, q audit.Query, out io.Writer) (proven int, err error) {
+	res, err := c.do(ctx, http.MethodGet, "/v1/audit/prove", encodeQuery(q), nil)
+	if err != nil {
+		return 0, err
+	}
+	defer res.Body.Close()
+	lines := bufio.NewReader(res.Body)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if err != nil {
+			return proven, fmt.Errorf("server on %s: %w", c.socket, errors.Join(ctx.Err(), errCut))
+		}
+		var t proofTrailer
+		if json.Unmarshal(line, &t) == nil && t.Proven != nil {
+			if t.Unproven {
+				return *t.Proven, audit.ErrUnproven
+			}
+			if t.Error != "" {
+				return *t.Proven, errors.New(t.Error)
+			}
+			return *t.Proven, nil
+		}
+		if _, err := out.Write(line); err != nil {
+			return proven, err
+		}
+	}
 }
 
 // Top counts records; see audit.Reader.

@@ -9,7 +9,8 @@
 //	GET  /v1/audit/search      records, one JSON object a line
 //	GET  /v1/audit/tail        the same, as they are sealed, until the client leaves
 //	GET  /v1/audit/top         audit.Top     ?by=&limit=
-//	GET  /v1/audit/verify      audit.Report
+//	POST /v1/audit/verify      audit.Report
+//	GET  /v1/audit/prove       a bundle of proofs, a line each
 //
 // A stream of records ends with a line {"end":true}, or {"error":"…"}: without
 // either it was cut. The socket's file mode decides who may connect; there is

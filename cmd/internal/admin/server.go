@@ -65,6 +65,7 @@ func (s *Server) Close() { _ = s.listener.Close() }
 // them, and returns. The socket file is removed.
 func (s *Server) Run(ctx context.Context) error {
 	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", metricsHandler(s.Backend))
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { s.reply(w, s.Backend.Status()) })
 	mux.HandleFunc("GET /v1/lists", func(w http.ResponseWriter, _ *http.Request) { s.reply(w, s.Backend.Lists()) })
 	mux.HandleFunc("GET /v1/lists/find", s.find)
@@ -79,7 +80,8 @@ func (s *Server) Run(ctx context.Context) error {
 	mux.HandleFunc("GET /v1/audit/search", s.search)
 	mux.HandleFunc("GET /v1/audit/tail", s.tail)
 	mux.HandleFunc("GET /v1/audit/top", s.top)
-	mux.HandleFunc("GET /v1/audit/verify", s.verify)
+	mux.HandleFunc("POST /v1/audit/verify", s.verify)
+	mux.HandleFunc("GET /v1/audit/prove", s.prove)
 	h := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			debug.SetPanicOnFault(true) // of the lists' mapped names; see resolver
@@ -301,14 +303,45 @@ func (s *Server) top(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) verify(w http.ResponseWriter, r *http.Request) {
+	var asked verification
+	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxVerification)).Decode(&asked)
+	var how audit.Verification
+	if err == nil {
+		how, err = asked.decode()
+	}
+	if err != nil {
+		s.refuse(w, http.StatusBadRequest, err)
+		return
+	}
 	s.flush(r)
 	s.read(r, audit.ActionVerify, "verify: everything")
-	rep, err := s.Backend.Audit().Reader().Verify(r.Context(), nil)
+	rep, err := s.Backend.Audit().Reader().Verify(r.Context(), how, nil)
 	if err != nil {
 		s.refuse(w, http.StatusInternalServerError, err)
 		return
 	}
 	s.reply(w, rep)
+}
+
+func (s *Server) prove(w http.ResponseWriter, r *http.Request) {
+	q, err := decodeQuery(r.URL.Query())
+	if err != nil {
+		s.refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	s.flush(r)
+	if err := s.Backend.Audit().Sign(r.Context()); err != nil {
+		s.refuse(w, http.StatusInternalServerError, err)
+		return
+	}
+	st := newStream(w)
+	n, err := s.Backend.Audit().Reader().Prove(r.Context(), q, st.buf)
+	t := proofTrailer{Proven: &n, Unproven: errors.Is(err, audit.ErrUnproven)}
+	if err != nil {
+		t.Error = err.Error()
+	}
+	_ = st.enc.Encode(t)
+	st.flush()
 }
 
 // topAnswer is what was counted, and why that may not be all.

@@ -93,6 +93,19 @@ type Status struct {
 	Resolver   resolver.Stats `json:"resolver"`
 	Upstreams  []Upstream     `json:"upstreams"`
 	Audit      audit.Stats    `json:"audit"`
+	Process    Process        `json:"process"`
+
+	// Sources are the queries that were recorded until the last interval, by verdict
+	// and source.
+	Sources []audit.SourceCount `json:"sources"`
+}
+
+// Process is what the server holds of the machine. A number that grows from day
+// to day is a leak.
+type Process struct {
+	Goroutines  int    `json:"goroutines"`
+	Heap        uint64 `json:"heap"`        // octets that the last collection found in use
+	Descriptors int    `json:"descriptors"` // open; 0 where that is not known
 }
 
 // Category is one category and how many distinct names it holds.
@@ -104,8 +117,8 @@ type Category struct {
 
 // Upstream is one group of servers.
 type Upstream struct {
-	Name    string                 `json:"name"`
-	Servers []upstream.ServerStats `json:"servers"`
+	Name string `json:"name"`
+	upstream.GroupStats
 }
 
 // ListActions is what can be asked for a list: to ask its origin now, to put

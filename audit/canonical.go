@@ -1,0 +1,202 @@
+package audit
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"net/netip"
+)
+
+// A canonical row is one record as it is proven: every fact in it, and nothing of
+// how it is stored. It is a run of fields in order of their tags, each a varint of
+// tag<<1 and a varint with its number, or a varint of tag<<1|1 and its octets behind
+// a varint of their length. A field that is 0 or empty is left out. So a program
+// reads the rows of versions that came after it, and shows tags it does not know.
+// The record's sequence number is its place in the segment.
+//
+// Tags are part of the format: none is ever given another meaning.
+const (
+	tagKind       = 1
+	tagTime       = 2 // nanoseconds since 1970 UTC
+	tagClient     = 3 // 4 or 16 octets
+	tagTransport  = 4
+	tagName       = 5 // wire name
+	tagType       = 6
+	tagClass      = 7
+	tagFlags      = 8
+	tagReason     = 9  // to 13: group, policy, rule, category, list
+	tagObserved   = 14 // to 18: the same of what was observed
+	tagOn         = 19
+	tagEntryOff   = 20
+	tagEntryScope = 21
+	tagEntryAlias = 22
+	tagSource     = 23
+	tagRcode      = 24
+	tagEDE        = 25 // info code plus one
+	tagAlias      = 26 // each of them
+	tagAddress    = 27 // each of them
+	tagUpstream   = 28
+	tagDuration   = 29 // microseconds
+	tagRevision   = 30
+	tagText       = 31 // of a change
+	tagLost       = 32 // of a gap
+	tagFrom       = 33 // of a gap: time of the first event lost
+	tagCause      = 34 // of a gap
+	tagAction     = 35 // of a change
+	tagActor      = 36 // of a change
+	tagPort       = 37
+	tagID         = 38
+	tagQuerySize  = 39
+	tagAnswerSize = 40
+	tagBits       = 41
+	tagUDPSize    = 42 // with EDNS
+	tagVersion    = 43 // of EDNS
+)
+
+func appendNumber(b []byte, tag int, v uint64) []byte {
+	if v == 0 {
+		return b
+	}
+	b = append(b, byte(tag<<1))
+	if v < 0x80 {
+		return append(b, byte(v))
+	}
+	return binary.AppendUvarint(b, v)
+}
+
+func appendOctets[T ~string | ~[]byte](b []byte, tag int, v T) []byte {
+	if len(v) == 0 {
+		return b
+	}
+	b = binary.AppendUvarint(append(b, byte(tag<<1|1)), uint64(len(v)))
+	return append(b, v...)
+}
+
+func appendAddress(b []byte, tag int, a netip.Addr) []byte {
+	if !a.IsValid() {
+		return b
+	}
+	b = append(b, byte(tag<<1|1))
+	return appendAddr(b, a)
+}
+
+// appendWhy appends a Reason, whose parts are in printable form, with tags from first on.
+func appendWhy(b []byte, first int, parts [5]string) []byte {
+	for i, part := range parts {
+		b = appendOctets(b, first+i, part)
+	}
+	return b
+}
+
+// appendQuery appends the row of a query. What the event gives as numbers of the log
+// stands beside it: the reason and what was observed as appendWhy makes them, the
+// upstream's name, and the duration in microseconds.
+func appendQuery(b []byte, e *Event, why, observed []byte, upstream string, micros uint64) []byte {
+	b = appendNumber(b, tagKind, uint64(KindQuery))
+	b = appendNumber(b, tagTime, uint64(e.Time))
+	b = appendAddress(b, tagClient, e.Client)
+	b = appendNumber(b, tagTransport, uint64(e.Transport))
+	b = appendOctets(b, tagName, e.Name)
+	b = appendNumber(b, tagType, uint64(e.Type))
+	b = appendNumber(b, tagClass, uint64(e.Class))
+	b = appendNumber(b, tagFlags, uint64(e.flags()))
+	b = append(b, why...)
+	b = append(b, observed...)
+	b = appendNumber(b, tagOn, uint64(e.On))
+	b = appendNumber(b, tagEntryOff, uint64(e.EntryOff))
+	b = appendNumber(b, tagEntryScope, uint64(e.EntryScope))
+	b = appendNumber(b, tagEntryAlias, uint64(e.EntryAlias))
+	b = appendNumber(b, tagSource, uint64(e.Source))
+	b = appendNumber(b, tagRcode, uint64(e.Rcode))
+	b = appendNumber(b, tagEDE, uint64(max(int64(e.EDE), -1)+1))
+	for _, a := range e.Aliases {
+		b = appendOctets(b, tagAlias, a)
+	}
+	for _, a := range e.Addrs {
+		b = appendAddress(b, tagAddress, a)
+	}
+	b = appendOctets(b, tagUpstream, upstream)
+	b = appendNumber(b, tagDuration, micros)
+	b = appendNumber(b, tagRevision, e.Revision)
+	b = appendNumber(b, tagPort, uint64(e.Port))
+	b = appendNumber(b, tagID, uint64(e.ID))
+	b = appendNumber(b, tagQuerySize, uint64(e.QuerySize))
+	b = appendNumber(b, tagAnswerSize, uint64(e.AnswerSize))
+	b = appendNumber(b, tagBits, uint64(e.Bits&bitsKnown))
+	if e.Bits&QueryEDNS != 0 {
+		b = appendNumber(b, tagUDPSize, uint64(e.UDPSize))
+		b = appendNumber(b, tagVersion, uint64(e.Version))
+	}
+	return b
+}
+
+// appendChange appends the row of a change whose texts are in printable form.
+func appendChange(b []byte, at int64, c Change) []byte {
+	b = appendNumber(b, tagKind, uint64(KindChange))
+	b = appendNumber(b, tagTime, uint64(at))
+	b = appendOctets(b, tagText, c.Text)
+	b = appendOctets(b, tagAction, c.Action)
+	return appendOctets(b, tagActor, c.Actor)
+}
+
+func appendGap(b []byte, g gap) []byte {
+	b = appendNumber(b, tagKind, uint64(KindGap))
+	b = appendNumber(b, tagTime, uint64(g.to))
+	b = appendNumber(b, tagLost, g.lost)
+	b = appendNumber(b, tagFrom, uint64(g.from))
+	return appendNumber(b, tagCause, uint64(g.cause))
+}
+
+// appendRow appends row i, which was decoded with its details.
+func (b *block) appendRow(dst []byte, i int) []byte {
+	r := &b.rows[i]
+	switch r.kind {
+	case KindChange:
+		c := b.changes[r.extra]
+		return appendChange(dst, r.time, Change{Action: b.text(c.action), Actor: b.text(c.actor), Text: b.text(c.text)})
+	case KindGap:
+		return appendGap(dst, b.gaps[r.extra])
+	}
+	e := &b.event
+	*e = Event{
+		Time: r.time, Client: b.addrs[r.client], Transport: r.transport, Name: b.names[r.name], Type: r.typ, Class: r.class,
+		Blocked: r.flags&flagBlocked != 0, Dropped: r.flags&flagDropped != 0, Stripped: r.flags&flagStripped != 0,
+		On: r.on, EntryOff: r.off, EntryScope: r.scope, EntryAlias: r.alias, Source: r.source, Rcode: r.rcode, EDE: r.ede,
+		Port: r.port, ID: r.id, QuerySize: r.querySize, AnswerSize: r.answerSize, UDPSize: r.udpSize, Version: r.version, Bits: r.bits,
+		Revision: r.revision, Aliases: e.Aliases[:0], Addrs: e.Addrs[:0],
+	}
+	for _, n := range b.aliases(r) {
+		e.Aliases = append(e.Aliases, b.names[n])
+	}
+	for _, n := range b.answers(r) {
+		e.Addrs = append(e.Addrs, b.addrs[n])
+	}
+	why := b.whys(r.reason, &b.decided, tagReason)
+	observed := b.whys(r.observed, &b.observed, tagObserved)
+	return appendQuery(dst, e, why, observed, b.text(r.upstream), r.duration)
+}
+
+// whys returns reason n as fields of a row, which are made when they are first asked for.
+func (b *block) whys(n uint32, made *[][]byte, tag int) []byte {
+	if n == 0 {
+		return nil
+	}
+	for len(*made) < len(b.reasons) {
+		*made = append(*made, nil)
+	}
+	if (*made)[n-1] == nil {
+		r := b.reason(n)
+		(*made)[n-1] = appendWhy([]byte{}, tag, [5]string{r.Group, r.Policy, r.Rule, r.Category, r.List})
+	}
+	return (*made)[n-1]
+}
+
+// leaves returns the hashes of all rows.
+func (b *block) leaves() []hash {
+	all := make([]hash, len(b.rows))
+	var row []byte
+	for i := range b.rows {
+		row = b.appendRow(append(row[:0], leafPrefix), i)
+		all[i] = sha256.Sum256(row)
+	}
+	return all
+}

@@ -1,0 +1,372 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+)
+
+// checkpointFile keeps the signed checkpoints, each with an empty line behind it.
+const checkpointFile = "audit.checkpoints"
+
+const (
+	checkpointEvery = 10 * time.Second // under load; and one at the end
+	keepCheckpoints = 48 * time.Hour   // all of them; of older ones the last of each hour
+	thinAt          = 8 << 20          // octets of the file, from which on older ones are left out
+)
+
+// A notary keeps the tree of the log's segments and signs it. The log's writer is its
+// only caller. What it cannot write costs proofs, never records: it says so and tries
+// again.
+type notary struct {
+	log    *Log
+	key    *signingKey
+	public *PublicKey
+	fresh  bool // the key was made just now
+	tree   *merkleTree
+
+	file   *os.File  // of checkpoints
+	size   int64     // of that file, as far as its notes are whole
+	signed uint64    // number of the last segment in a checkpoint
+	at     time.Time // when that was made
+	failed string    // what was last said to be wrong
+
+	witnesses []*watchedWitness
+}
+
+// A watchedWitness is a witness and the checkpoint that waits for it.
+type watchedWitness struct {
+	Witness
+	mu     sync.Mutex
+	next   []byte        // nil when none waits
+	wake   chan struct{} // holds one token when next was set
+	failed bool
+}
+
+// openNotary opens or makes the key, the tree and the file of checkpoints in the log's
+// folder, and takes into the tree what the store has and it has not.
+func openNotary(l *Log) (*notary, error) {
+	n := &notary{log: l}
+	key, fresh, err := openKey(l.cfg.Dir)
+	var damage *DamageError
+	if errors.As(err, &damage) && l.cfg.OnError == StartFresh {
+		moved, merr := moveAside(damage.File, l.cfg.Now())
+		if merr != nil {
+			return nil, errors.Join(err, merr)
+		}
+		l.cfg.Logger.Error("audit key was damaged and has been moved aside", "error", damage, "moved", moved)
+		l.note(fmt.Sprintf("%v; it was moved to %s and a new key signs from now on", damage, filepath.Base(moved)))
+		key, fresh, err = openKey(l.cfg.Dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	n.key, n.at = key, time.Now()
+	if n.public, err = ParsePublicKey(key.public); err != nil {
+		return nil, err
+	}
+	n.fresh = fresh
+	for _, w := range l.cfg.Witnesses {
+		n.witnesses = append(n.witnesses, &watchedWitness{Witness: w, wake: make(chan struct{}, 1)})
+	}
+	return n, nil
+}
+
+// adopt makes the tree go on behind the store's segments, the last of which has that
+// number: it takes in those that a crash has kept from it, and begins anew where that
+// cannot be done.
+func (n *notary) adopt(last uint64) error {
+	dir, now := n.log.cfg.Dir, n.log.cfg.Now()
+	t, err := openMerkle(dir, false)
+	var damage *DamageError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case errors.As(err, &damage):
+		moved, merr := moveAside(damage.File, now)
+		if merr != nil {
+			return errors.Join(err, merr)
+		}
+		n.log.note(fmt.Sprintf("%v; it was moved to %s and a new one begins", damage, filepath.Base(moved)))
+	case err != nil:
+		return err
+	}
+	first := uint64(1) // of the segments that are to be taken in
+	if t != nil {
+		first = t.last() + 1
+	}
+	leaves, err := n.log.Reader().leavesFrom(first)
+	if err != nil {
+		return err
+	}
+	begins := last + 1 // the number of the first of them, or of the next to be sealed
+	if len(leaves) > 0 {
+		begins = leaves[0].number
+	}
+	if t != nil && begins != first {
+		suffix := ".ended-" + now.UTC().Format("20060102T150405Z")
+		n.log.note(fmt.Sprintf("the tree of segments ends at number %d and cannot go on at %d: it and its checkpoints got %s behind their names, and new ones begin",
+			first-1, begins, suffix))
+		if err := t.retire(dir, suffix); err != nil {
+			return err
+		}
+		t = nil
+	}
+	if t == nil {
+		if t, err = createMerkle(dir, begins-1); err != nil {
+			return err
+		}
+	}
+	n.tree = t
+	if n.fresh && last > 0 {
+		n.log.note("the key of the audit log was gone: from now on another one signs, " + n.key.public)
+	}
+	for _, l := range leaves {
+		if err := t.append(l.leaf); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// numbered is the leaf of a segment with that number.
+type numbered struct {
+	number uint64
+	leaf   hash
+}
+
+// leavesFrom returns the leaves of the store's newest segments, down to number first or
+// to where one is missing or cannot be read.
+func (r *Reader) leavesFrom(first uint64) ([]numbered, error) {
+	s, err := r.store()
+	if err != nil {
+		return nil, err
+	}
+	var leaves []numbered
+	var value []byte
+	for at := newest; ; {
+		key, ok, err := s.previous(at, nil, &value)
+		if err != nil {
+			return nil, err
+		}
+		h, err := readHeader(value)
+		if !ok || err != nil || h.number < first || len(leaves) > 0 && h.number+1 != leaves[len(leaves)-1].number {
+			break
+		}
+		t := readTail(&h, value)
+		leaves = append(leaves, numbered{h.number, leafHash(t.leaf(value))})
+		at = key
+	}
+	slices.Reverse(leaves)
+	return leaves, nil
+}
+
+// committed takes segments that are on disk into the tree.
+func (n *notary) committed(segments []sealed) {
+	for i := range segments {
+		s := &segments[i]
+		if s.header.number != n.tree.last()+1 {
+			n.say(fmt.Errorf("segment number %d does not follow on the tree's last, %d", s.header.number, n.tree.last()))
+			return
+		}
+		if err := n.tree.append(s.leaf); err != nil {
+			n.say(err)
+			return
+		}
+	}
+	n.say(nil)
+}
+
+// say tells the operator once of each thing that goes wrong, and that it works again.
+func (n *notary) say(err error) {
+	switch {
+	case err == nil && n.failed != "":
+		n.failed = ""
+		n.log.cfg.Logger.Info("audit proofs work again")
+	case err != nil && n.failed != err.Error():
+		n.failed = err.Error()
+		n.log.cfg.Logger.Error("audit proofs are behind, records are not", "error", err)
+	}
+}
+
+// due says how long it is until a checkpoint is to be made; ok is false when there is
+// nothing new.
+func (n *notary) due(now time.Time) (wait time.Duration, ok bool) {
+	if n.tree == nil || n.tree.size == 0 || n.tree.last() == n.signed {
+		return 0, false
+	}
+	return max(0, checkpointEvery-now.Sub(n.at)), true
+}
+
+// checkpoint signs the tree as it is and hands the note to the witnesses.
+func (n *notary) checkpoint(now time.Time) {
+	root, err := n.tree.root(n.tree.size)
+	if err != nil {
+		n.say(err)
+		return
+	}
+	stats := n.log.Stats()
+	n.log.status.Lock()
+	sequence := n.log.status.last.last()
+	n.log.status.Unlock()
+	c := Checkpoint{
+		Log: n.key.Name(), Segments: uint64(n.tree.size), Root: root, Before: n.tree.before, Sequence: sequence,
+		Received: stats.Recorded - stats.Pending + stats.Lost, Recorded: stats.Recorded - stats.Pending, Lost: stats.Lost, Time: now,
+	}
+	signed, err := c.sign(n.key)
+	if err == nil {
+		err = n.keep(signed)
+	}
+	n.say(err)
+	if err != nil {
+		return
+	}
+	n.signed, n.at = n.tree.last(), now
+	for _, w := range n.witnesses {
+		w.mu.Lock()
+		w.next = signed
+		w.mu.Unlock()
+		signal(w.wake)
+	}
+}
+
+// Sign makes a checkpoint of all that is on disk, unless there is one, and returns when
+// it is. It needs Run; the error is that of ctx, or ErrClosed.
+func (l *Log) Sign(ctx context.Context) error {
+	done := make(chan struct{})
+	select {
+	case l.signing <- done:
+	case <-l.over:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-done:
+		return nil
+	case <-l.over:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// keep appends a checkpoint to the file and waits for the disk.
+func (n *notary) keep(signed []byte) error {
+	if n.file == nil {
+		f, err := os.OpenFile(filepath.Join(n.log.cfg.Dir, checkpointFile), os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			return err
+		}
+		file, err := io.ReadAll(f)
+		if err != nil {
+			return errors.Join(err, f.Close())
+		}
+		_, rest := splitNotes(file) // what a crash has cut short is written over
+		n.file, n.size = f, int64(len(file)-len(rest))
+	}
+	if _, err := n.file.WriteAt(append(signed[:len(signed):len(signed)], '\n'), n.size); err != nil {
+		return err
+	}
+	if err := n.file.Sync(); err != nil {
+		return err
+	}
+	n.size += int64(len(signed)) + 1
+	if n.size > thinAt {
+		return n.thin()
+	}
+	return n.file.Truncate(n.size)
+}
+
+// thin leaves out old checkpoints, but for one an hour.
+func (n *notary) thin() error {
+	path := filepath.Join(n.log.cfg.Dir, checkpointFile)
+	file, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	kept := thinned(file, n.public, n.log.cfg.Now())
+	if err := writeWhole(path, kept); err != nil {
+		return err
+	}
+	err = n.file.Close()
+	n.file = nil
+	return err
+}
+
+// thinned returns the notes of a file without those of the same hour that are older than
+// keepCheckpoints, of which the last stays; and without what is no note of this key's.
+func thinned(file []byte, key *PublicKey, now time.Time) (kept []byte) {
+	notes, _ := splitNotes(file)
+	hour := time.Time{}
+	for i := len(notes) - 1; i >= 0; i-- {
+		c, err := OpenCheckpoint(notes[i], key)
+		if err == nil && now.Sub(c.Time) > keepCheckpoints {
+			if c.Time.Truncate(time.Hour).Equal(hour) {
+				notes[i] = nil
+				continue
+			}
+			hour = c.Time.Truncate(time.Hour)
+		}
+	}
+	for _, note := range notes {
+		if note != nil {
+			kept = append(append(kept, note...), '\n')
+		}
+	}
+	return kept
+}
+
+// watch gives witnesses the checkpoints until ctx ends, and then what still waits.
+func (n *notary) watch(ctx context.Context) {
+	var all sync.WaitGroup
+	for _, w := range n.witnesses {
+		all.Go(func() {
+			for {
+				select {
+				case <-w.wake:
+					w.deliver(n.log)
+				case <-ctx.Done():
+					w.deliver(n.log)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+func (w *watchedWitness) deliver(l *Log) {
+	w.mu.Lock()
+	next := w.next
+	w.next = nil
+	w.mu.Unlock()
+	if next == nil {
+		return
+	}
+	err := w.Keep(next)
+	switch {
+	case err != nil && !w.failed:
+		l.cfg.Logger.Error("an audit checkpoint did not reach its witness", "witness", w.String(), "error", err)
+	case err == nil && w.failed:
+		l.cfg.Logger.Info("audit checkpoints reach their witness again", "witness", w.String())
+	}
+	w.failed = err != nil
+}
+
+func (n *notary) close() error {
+	var errs []error
+	if n.tree != nil {
+		errs = append(errs, n.tree.file.Close())
+	}
+	if n.file != nil {
+		errs = append(errs, n.file.Close())
+	}
+	return errors.Join(errs...)
+}

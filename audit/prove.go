@@ -1,0 +1,129 @@
+package audit
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// A bundle is lines of JSON that prove records to somebody who has the log's key and
+// nothing else: a checkpoint, then each segment with records in it and the path from
+// its leaf to the checkpoint's root, and behind it each record's row and the path from
+// there to the root of the segment's rows. Paths begin with the lowest hash; octets
+// are in base64. docs/verify reads it.
+type (
+	bundleHead struct {
+		Checkpoint string `json:"checkpoint"`
+		Key        string `json:"key"` // for comparing; it proves nothing
+	}
+	bundleSegment struct {
+		Leaf   []byte   `json:"leaf"`
+		Number uint64   `json:"number"` // of the leaf in the tree, from 0
+		Path   [][]byte `json:"path"`
+	}
+	bundleRow struct {
+		Row    []byte   `json:"row"`
+		Number uint64   `json:"number"` // of the row in its segment, from 0
+		Path   [][]byte `json:"path"`
+	}
+)
+
+// ErrUnproven is in the error of Prove when records have no proof.
+var ErrUnproven = errors.New("no checkpoint has signed these records")
+
+// Prove writes a bundle of the records that q asks for, oldest first, as far as a
+// checkpoint has signed them, and returns how many they are. Those beyond, and those
+// of versions without proofs, are left out, which the error then says.
+func (r *Reader) Prove(ctx context.Context, q Query, out io.Writer) (proven int, err error) {
+	notes, _, err := readCheckpoints(r.dir)
+	if err != nil {
+		return 0, err
+	}
+	if len(notes) == 0 {
+		return 0, fmt.Errorf("%w: there is none", ErrUnproven)
+	}
+	keys, err := PublicKeys(r.dir)
+	if err != nil {
+		return 0, err
+	}
+	signed := notes[len(notes)-1]
+	c, err := OpenCheckpoint(signed, keys...)
+	if err != nil {
+		return 0, err
+	}
+	t, err := openMerkle(r.dir, true)
+	if err != nil {
+		return 0, err
+	}
+	defer t.file.Close()
+	if t.before != c.Before || uint64(t.size) < c.Segments {
+		return 0, fmt.Errorf("%w: the last one is about another tree", ErrUnproven)
+	}
+
+	lines := json.NewEncoder(out)
+	if err := lines.Encode(bundleHead{string(signed), keys[len(keys)-1].String()}); err != nil {
+		return 0, err
+	}
+	q.Oldest = true
+	f := newFilter(q)
+	s := scan{reader: r}
+	left := 0
+	err = s.walk(ctx, f, func() (done bool, err error) {
+		b := &s.block
+		var wanted []int
+		for i := range b.rows {
+			if f.matches(b, i) && (q.Limit == 0 || proven+len(wanted) < q.Limit) {
+				wanted = append(wanted, i)
+			}
+		}
+		if len(wanted) == 0 {
+			return false, nil
+		}
+		if !b.header.proven || b.header.number <= c.Before || b.header.number > c.last() {
+			left += len(wanted)
+			return false, nil
+		}
+		if err := proveSegment(lines, t, c, &b.header, s.value); err != nil {
+			return true, err
+		}
+		rows := newLevels(b.leaves())
+		for _, i := range wanted {
+			err := lines.Encode(bundleRow{b.appendRow(nil, i), uint64(i), octets(rows.path(i))})
+			if err != nil {
+				return true, err
+			}
+			proven++
+		}
+		return q.Limit > 0 && proven >= q.Limit, nil
+	})
+	if err == nil && left > 0 {
+		err = fmt.Errorf("%d records were left out: %w", left, ErrUnproven)
+	}
+	return proven, err
+}
+
+func proveSegment(lines *json.Encoder, t *merkleTree, c *Checkpoint, h *header, segment []byte) error {
+	tail := readTail(h, segment)
+	number := h.number - c.Before - 1
+	path, err := tlog.ProveRecord(int64(c.Segments), int64(number), t)
+	if err != nil {
+		return err
+	}
+	hashes := make([]hash, len(path))
+	for i := range path {
+		hashes[i] = hash(path[i])
+	}
+	return lines.Encode(bundleSegment{tail.leaf(segment), number, octets(hashes)})
+}
+
+func octets(hashes []hash) [][]byte {
+	all := make([][]byte, len(hashes))
+	for i := range hashes {
+		all[i] = hashes[i][:]
+	}
+	return all
+}
