@@ -9,8 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
+
+	"go.etcd.io/bbolt"
 )
 
 // traffic returns n events of the shape of an office's: few names asked often,
@@ -33,7 +36,10 @@ func traffic(l *Log, n int) []Event {
 			Name: wire(fmt.Sprintf("host-%x.site-%d.example", k*7919, k%500)), Type: 1, Class: 1, Reason: reasons[r.IntN(12)],
 			Source: SourceCache, EDE: -1, Duration: 3000 + r.Int64N(9000), Revision: 7,
 			Addrs: []netip.Addr{netip.AddrFrom4([4]byte{192, 0, byte(k >> 8), byte(k)})},
+			Port:  uint16(1024 + r.IntN(64512)), ID: uint16(r.IntN(1 << 16)), Bits: QueryRD | QueryEDNS, UDPSize: 1232,
 		}
+		e.QuerySize = uint16(plainSize(len(e.Name), e.Bits))
+		e.AnswerSize = e.QuerySize + 16
 		switch r.IntN(10) {
 		case 0, 1:
 			e.Blocked, e.Source, e.EDE, e.On, e.EntryScope, e.Addrs = true, SourceSinkhole, 15, OnName, 3, nil
@@ -115,6 +121,7 @@ func BenchmarkSeal(b *testing.B) {
 			})
 			var bytes int
 			var commits time.Duration
+			cpu := cpuTime(b)
 			for b.Loop() {
 				for i := range events {
 					l.Record(&events[i])
@@ -130,9 +137,71 @@ func BenchmarkSeal(b *testing.B) {
 			}
 			total := float64(b.N) * float64(n)
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/total, "ns/event")
+			b.ReportMetric(float64(cpuTime(b)-cpu)/total, "cpu-ns/event")
 			b.ReportMetric(float64(commits.Nanoseconds())/total, "commit-ns/event")
 			b.ReportMetric(float64(bytes)/total, "B/event")
 		})
+	}
+}
+
+// cpuTime is what the process has used so far.
+func cpuTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkBlocks says how much room a minute of some events a second takes in
+// segments, by how long records gather in a block.
+func BenchmarkBlocks(b *testing.B) {
+	for _, rate := range []int{100, 1000, 10000} {
+		for _, block := range []time.Duration{-1, time.Second, 10 * time.Second} {
+			b.Run(fmt.Sprintf("rate=%d/block=%v", rate, max(block, 0)), func(b *testing.B) {
+				var bytes, records uint64
+				for b.Loop() {
+					l, err := Open(Config{Dir: b.TempDir(), Block: time.Hour})
+					if err != nil {
+						b.Fatal(err)
+					}
+					w := &writer{log: l, seen: epoch}
+					const steps = 300 // of 200 ms
+					per := rate / 5
+					events := traffic(l, steps*per)
+					for i := range steps {
+						for j := range per {
+							l.Record(&events[i*per+j])
+						}
+						if err := w.step(false); err != nil {
+							b.Fatal(err)
+						}
+						if block < 0 || i%int(block/(200*time.Millisecond)) == 0 {
+							if err := w.seal(false); err != nil {
+								b.Fatal(err)
+							}
+						}
+					}
+					st := l.store.Load()
+					if err := st.view("counting", func(c *bbolt.Cursor) error {
+						for k, v := c.First(); k != nil; k, v = c.Next() {
+							h, err := readHeader(v)
+							if err != nil {
+								return err
+							}
+							bytes, records = bytes+uint64(len(v)), records+uint64(h.count)
+						}
+						return nil
+					}); err != nil {
+						b.Fatal(err)
+					}
+					if err := l.Close(); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(bytes)/float64(records), "B/event")
+			})
+		}
 	}
 }
 

@@ -73,7 +73,7 @@ func (c Config) withDefaults() Config {
 	if c.Slabs == 0 {
 		c.Slabs = defaultSlabs
 	}
-	c.SlabBytes = max(c.SlabBytes, minSlabBytes)
+	c.SlabBytes = max(c.SlabBytes, minSlabBytes) &^ 3
 	c.Slabs = max(c.Slabs, minSlabs)
 	if c.Now == nil {
 		c.Now = time.Now

@@ -3,6 +3,8 @@
 //
 // The life of an event: the query path fills an [Event] and calls [Log.Record],
 // which copies it into a slab of memory and returns; it never waits for the disk.
+// On Linux slabs lie in a mapped file, so that an event is safe from the end of
+// the process, though not of the machine, when Record returns.
 // [Log.Run], the only writer, takes the slabs at most an interval after the first
 // event, puts the events in order of their time, numbers them and writes them as
 // one frame to a write-ahead file. From then on they are on disk and every reader
@@ -26,9 +28,9 @@
 // # Files
 //
 // The folder holds audit.db, the store; audit.head, what was committed last;
-// audit.wal and audit.texts while a log is running; and audit.db.damaged-TIME, a
-// store that was found damaged and moved aside. They are readable by their owner
-// only.
+// audit.wal, audit.texts and audit.slabs while a log is running; and
+// audit.db.damaged-TIME, a store that was found damaged and moved aside. They are
+// readable by their owner only.
 //
 // audit.db is a bbolt file with two buckets. In "segments" a key is the sequence
 // number of the segment's first record, 8 octets; a value is one segment.
@@ -55,7 +57,8 @@
 //	    32    8  sequence number of the first record
 //	    40    4  records
 //	    44    4  octets of the frame, a multiple of 8
-//	    48   16  0
+//	    48    8  changes and lost events of the run, in this frame and those before
+//	    56    8  0
 //	    64    n  gaps: how many (a varint), then of each its cause (1), events lost (8), first and last time (8 each);
 //	             changes: how many, then of each its time (8) and its action, actor and text, each a varint of
 //	             length and octets; slabs: how many, then of each its number (4), its generation (8), octets
@@ -78,20 +81,54 @@
 //	28  4  reason                                        91  1  version
 //	32  4  observed                                      92  1  transport
 //	36  4  upstream                                      93  1  flags
-//	40  8  duration in nanoseconds                       94  2  0
+//	40  8  duration in nanoseconds                       94  2  0; of a change 1, 0
 //	48  8  revision                                      96  n  name, aliases, addresses, but for the name behind one octet of length each
+//
+// A change, unless it is longer than the longest query, stands among events too. All
+// else is 0 in it but the octets and the time, and from 96 on come the lengths of
+// action, actor and text, 2 octets each, and then these.
 //
 // audit.texts says what reason, observed, group and upstream stand for: they are
 // places, from 1, among the reasons and among the labels in it. It begins with
-// "WEIRTEXT", the version of the format, 1 (2 octets), and the run (16). Then come
+// "WEIRTEXT", the version of the format, 1 (2 octets), the run (16), the machine's
+// boot_id (36) and 1 if slabs are in a file (1). Then come
 // entries: octets of the entry (4), 1 for a reason or 2 for a label (1), the texts
 // of group, policy, rule, category and list, or the label, each a varint of length
 // and octets, and the CRC-32C of all that (4). An entry is in the file before an
 // event refers to it, and on disk before a frame does.
 //
-// Both files are removed at the end of a run. If they are there at the beginning
-// of another, a run has not ended: [Open] commits what is in the frames and records
-// a gap, for what had not been written may be lost.
+// # Slabs
+//
+// audit.slabs is mapped into memory and shared. It is on disk only by chance, so it
+// means something only as long as the machine runs:
+//
+//	offset size
+//	     0    8  "WEIRSLAB"
+//	     8    2  version of the format, 1; numbers to offset 80 are big-endian, those from 128 on the machine's own
+//	    16   16  the run
+//	    32   36  the machine's boot_id
+//	    72    4  slabs s
+//	    76    4  octets of a slab
+//	   128    8  changes that are in no slab, and lost events of the run
+//	   136    8  time of the first of them that is in no frame
+//	   144    8  time of the last
+//	   152    8  how many are in frames
+//	   256   8s  generation of each slab: how often slabs had been given out when it was
+//
+// From the next multiple of 4096 on come the slabs, each at a multiple of 64 from
+// the first. A slab holds events as a frame does, up to a length of 0. A length is
+// stored last, when the event is whole and the length behind it is 0. When a frame
+// that holds a slab's events is on disk, the first length is set to 0.
+//
+// The three files are removed at the end of a run. If they are there at the
+// beginning of another, a run has not ended. [Open] then takes over what is in
+// frames, and what is in slabs that no frame names by number and generation. If the
+// file of slabs is of the same run and the machine is still the same, no event is
+// missing and a change says so; changes that are in no frame are counted in a gap of
+// cause crash. Else there is a gap of that cause for events nobody counted: the
+// power was cut, or the slabs were plain memory. What comes from slabs is written as
+// a frame before it is committed, so that a start that is killed takes nothing over
+// twice.
 //
 // # Segment
 //

@@ -30,6 +30,7 @@ type frame struct {
 	follows uint64 // number of the newest segment in its chain when it was written
 	first   uint64 // sequence number of its first record
 	count   uint32
+	owed    uint64 // events of the run that were in no slab, in this frame and those before
 	batch   batch
 }
 
@@ -44,7 +45,9 @@ func (f *frame) append(b []byte) []byte {
 	b = be.AppendUint64(b, f.follows)
 	b = be.AppendUint64(b, f.first)
 	b = be.AppendUint32(b, f.count)
-	b = append(b, make([]byte, frameHeader-44)...) // the length is put below; the rest is zero
+	b = be.AppendUint32(b, 0) // the length is put below
+	b = be.AppendUint64(b, f.owed)
+	b = be.AppendUint64(b, 0)
 	b = binary.AppendUvarint(b, uint64(len(f.batch.gaps)))
 	for _, g := range f.batch.gaps {
 		b = append(b, byte(g.cause))
@@ -95,7 +98,7 @@ func readFrame(b []byte) (f frame, size int, err error) {
 	if v := be.Uint16(b[6:]); v != 0 {
 		return f, 0, fmt.Errorf("it has unknown flags %#x", v)
 	}
-	f = frame{run: runID(b[8:]), follows: be.Uint64(b[24:]), first: be.Uint64(b[32:]), count: be.Uint32(b[40:])}
+	f = frame{run: runID(b[8:]), follows: be.Uint64(b[24:]), first: be.Uint64(b[32:]), count: be.Uint32(b[40:]), owed: be.Uint64(b[48:])}
 	c := cursor{b: b[frameHeader : size-crc32.Size]}
 	for range c.count() {
 		p := c.take(25)

@@ -1,79 +1,141 @@
 package audit
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // A leftover is what a run that did not end has left beside the store.
 type leftover struct {
-	found    bool     // there was such a run
-	segments []sealed // of what it left, behind the store's own
-	records  uint64   // in them
-	cut      string   // where records of it are missing that others stand behind
+	found     bool     // there was such a run
+	segments  []sealed // of what it left, behind the store's own
+	fromSlabs uint64   // events in them that had been written nowhere
+	missing   string   // where records of it are missing that others stand behind
+	whole     bool     // its slabs were there too, so that no event is missing
+
+	unframed *frame // of the segments, what is in slabs only; nil is nothing
+	end      int    // where it belongs in the write-ahead file
 }
 
 // readLeftover reads what is left in dir for the sealer s to go on with, which
-// then is behind it. It changes no file.
-func readLeftover(dir string, s *sealer) (out leftover, err error) {
-	read := func(name string) ([]byte, error) {
-		b, err := os.ReadFile(filepath.Join(dir, name))
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil
+// then is behind it. It changes no file. Unless now is 0, what there is to be said
+// of the run that did not end is among what it left.
+func readLeftover(dir string, s *sealer, now int64) (out leftover, err error) {
+	var content [3][]byte
+	for i, name := range []string{walFile, textFile, slabsFile} {
+		switch content[i], err = os.ReadFile(filepath.Join(dir, name)); {
+		case err == nil:
+			out.found = true
+		case !errors.Is(err, fs.ErrNotExist):
+			return out, fmt.Errorf("read what a run has left: %w", err)
 		}
-		out.found = out.found || err == nil
-		return b, err
-	}
-	frames, err := read(walFile)
-	if err != nil {
-		return out, fmt.Errorf("read the write-ahead file: %w", err)
-	}
-	tables, err := read(textFile)
-	if err != nil {
-		return out, fmt.Errorf("read the file of texts: %w", err)
 	}
 	if !out.found {
 		return out, nil
 	}
-	run, reasons, labels, err := readTexts(tables)
-	if err != nil {
-		return out, nil // the run had not begun
+	frames, memory := content[0], content[2]
+	texts, err := readTexts(content[1])
+	begun := content[1] != nil
+	r := replay{run: texts.run, follows: s.last.number, written: map[slabUse]bool{}}
+	if err == nil { // else the run had not begun
+		r.frames(s, frames, texts.reasons, texts.labels)
 	}
-	out.cut = s.replay(frames, run, reasons, labels)
+	out.missing, out.end = r.missing, r.at
+	f := frame{run: r.run, follows: r.follows, first: s.upcoming(), owed: r.owed}
+	slabs, noSlabs := readSlabs(memory)
+	switch {
+	case !begun:
+		out.whole = true // killed before the first run had its files
+	case texts.boot != bootID() || texts.boot == "" || !texts.mapped:
+	case noSlabs != nil || slabs.run != texts.run:
+		out.whole = true // killed while it was made: the log took no events yet
+	default:
+		out.whole = true
+		r.unframed(&f, &slabs)
+	}
+	for i := range f.batch.slabs {
+		for b := f.batch.slabs[i].b; len(b) > 0; out.fromSlabs++ {
+			_, n := eventTime(b)
+			b = b[n:]
+		}
+	}
+	if now > 0 {
+		f.batch.note(&out, max(s.last.high, s.builder.max), now)
+	}
+	if !f.batch.empty() {
+		s.sort(&f.batch)
+		f.count = uint32(len(s.order))
+		s.add(&f.batch, 0, texts.reasons, texts.labels)
+		out.unframed = &f
+	}
 	s.close()
 	out.segments = s.closed
 	s.committed()
-	for i := range out.segments {
-		out.records += uint64(out.segments[i].header.count)
-	}
 	return out, nil
 }
 
-// replay adds the records of a run's frames that come next. It says which are
-// missing, if others stand behind them.
-func (s *sealer) replay(b []byte, run runID, reasons []Reason, labels []string) (missing string) {
-	var follows, before uint64
+// note adds what there is to be said of a run that did not end.
+func (b *batch) note(left *leftover, last, now int64) {
+	say := func(text string) { b.changes = append(b.changes, change{now, Change{Action: ActionStore, Text: text}}) }
+	if left.whole {
+		say(fmt.Sprintf("the run before did not end; what it had taken is on record, %d events of it from memory", left.fromSlabs))
+	} else {
+		b.gaps = append(b.gaps, gap{cause: CauseCrash, from: min(last, now), to: now})
+	}
+	if left.missing != "" {
+		say("records are missing: " + left.missing)
+	}
+}
+
+// slabUse names what one batch took of a slab.
+type slabUse struct {
+	number     uint32
+	generation uint64
+}
+
+// A replay goes through the frames of a run.
+type replay struct {
+	run     runID
+	follows uint64
+	at      int              // behind the last frame that counts
+	written map[slabUse]bool // slabs that are in frames
+	owed    uint64           // by the last frame
+	missing string           // which records are missing, if others stand behind them
+}
+
+// frames adds to s the records that come next.
+func (r *replay) frames(s *sealer, b []byte, reasons []Reason, labels []string) {
+	var before uint64
 	for at := 0; at < len(b); {
 		f, size, err := readFrame(b[at:])
 		if err != nil {
-			n := laterFrame(b[at:], run, s.upcoming())
+			n := laterFrame(b[at:], r.run, s.upcoming())
 			if n == 0 {
-				break // the end, or what the last write did not bring to disk
+				return // the end, or what the last write did not bring to disk
 			}
-			missing = fmt.Sprintf("%s at octet %d: %v; other records stand behind it", walFile, at, err)
+			r.missing = fmt.Sprintf("%s at octet %d: %v; other records stand behind it", walFile, at, err)
 			at, before = at+n, 0
 			continue
 		}
-		if at == 0 {
-			follows = f.follows
+		if f.run != r.run {
+			return
 		}
-		if f.run != run || f.follows != follows || before != 0 && f.first != before {
-			break // of before the file was begun again
+		if at == 0 {
+			r.follows = f.follows
+		}
+		if f.follows != r.follows || before != 0 && f.first != before {
+			return // of before the file was begun again
 		}
 		at += size
+		r.at, r.owed = at, f.owed
+		for _, s := range f.batch.slabs {
+			r.written[slabUse{s.number, s.generation}] = true
+		}
 		before = f.first + uint64(f.count)
 		next := s.upcoming()
 		if before <= next {
@@ -86,7 +148,34 @@ func (s *sealer) replay(b []byte, run runID, reasons []Reason, labels []string) 
 		s.sort(&f.batch)
 		s.add(&f.batch, int(next-f.first), reasons, labels)
 	}
-	return missing
+}
+
+// unframed adds to f what is in slabs but in no frame, and a gap for what is in neither.
+func (r *replay) unframed(f *frame, left *leftSlabs) {
+	for _, slab := range left.slabs {
+		if !r.written[slabUse{slab.number, slab.generation}] {
+			f.batch.slabs = append(f.batch.slabs, slab)
+		}
+	}
+	slices.SortFunc(f.batch.slabs, func(a, b slab) int { return cmp.Compare(a.generation, b.generation) }) // as they were filled
+	if done := max(r.owed, left.accounted); left.owed > done {
+		f.batch.gaps = append(f.batch.gaps, gap{CauseCrash, left.owed - done, max(min(left.from, left.to), 0), max(left.to, 0)})
+	}
+	f.owed = left.owed
+}
+
+// secure writes what is in slabs only to the write-ahead file, so that a start that
+// is broken off does not take it over twice.
+func (o *leftover) secure(dir string) error {
+	if o.unframed == nil {
+		return nil
+	}
+	f, err := os.OpenFile(filepath.Join(dir, walFile), os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	w := wal{file: f, end: int64(o.end)}
+	return errors.Join(w.append(o.unframed), f.Close())
 }
 
 // laterFrame returns where in b a frame of the run begins that has records from

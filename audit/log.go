@@ -30,7 +30,7 @@ type Log struct {
 	changes []change
 	gaps    []gap  // events lost since the writer last looked
 	lost    uint64 // queries lost since Open
-	taken   uint64 // changes taken since Open; queries are counted in the shards
+	taken   uint64 // changes taken since Open that were in no slab; the rest is counted in the shards
 	missed  uint64 // changes lost since Open
 	closed  bool
 	failing atomic.Bool // the last commit failed
@@ -43,8 +43,9 @@ type Log struct {
 	labelIDs  map[string]uint32
 	texts     *texts
 
-	run runID
-	wal *wal // used by the writer only
+	run     runID
+	mapping *mapping // of the slabs; nil if they are plain memory
+	wal     *wal     // used by the writer only
 
 	store    atomic.Pointer[store] // nil after damage, until a new one could be made
 	unpacker *unpacker
@@ -72,10 +73,11 @@ type Log struct {
 
 // A shard is where some of the callers of Record append.
 type shard struct {
-	mu    sync.Mutex
-	slab  slab // its b is nil when it has none
-	taken uint64
-	_     [128 - 56]byte // keeps shards off each other's cache lines
+	mu      sync.Mutex
+	slab    slab   // its b is nil when it has none
+	taken   uint64 // queries
+	changes uint64
+	_       [128 - 64]byte // keeps shards off each other's cache lines
 }
 
 // A change is a Change with its time, in nanoseconds since 1970.
@@ -113,14 +115,10 @@ func Open(cfg Config) (*Log, error) {
 		shards:    make([]shard, shardCount(cfg.Slabs)),
 		wake:      make(chan struct{}, 1),
 		kick:      make(chan struct{}, 1),
-		free:      make([]slab, cfg.Slabs),
 		signing:   make(chan chan struct{}),
 		over:      make(chan struct{}),
 		reasonIDs: make(map[Reason]uint32),
 		labelIDs:  make(map[string]uint32),
-	}
-	for i := range l.free {
-		l.free[i] = slab{number: uint32(i), b: make([]byte, 0, cfg.SlabBytes)}
 	}
 	var turn atomic.Uint32
 	l.near.New = func() any { return &l.shards[turn.Add(1)%uint32(len(l.shards))] }
@@ -157,7 +155,7 @@ func shardCount(slabs int) int { return max(1, min(runtime.GOMAXPROCS(0), slabs/
 func (l *Log) Record(e *Event) bool {
 	size := slabSize(e)
 	s := l.shard()
-	if cap(s.slab.b)-len(s.slab.b) < size && !l.nextSlab(s, e.Time) {
+	if cap(s.slab.b)-len(s.slab.b) < size && !l.nextSlab(s, e.Time, &l.lost) {
 		s.mu.Unlock()
 		return false
 	}
@@ -180,13 +178,13 @@ func (l *Log) shard() *shard {
 }
 
 // nextSlab gives the shard, which is locked, an empty slab. If there is none it
-// counts the event of that time as lost and returns false.
-func (l *Log) nextSlab(s *shard, at int64) bool {
+// counts the event of that time as lost, in lost too, and returns false.
+func (l *Log) nextSlab(s *shard, at int64, lost *uint64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed || len(l.free) == 0 {
 		l.lose(at)
-		l.lost++
+		*lost++
 		return false
 	}
 	if len(s.slab.b) > 0 {
@@ -196,6 +194,7 @@ func (l *Log) nextSlab(s *shard, at int64) bool {
 	s.slab, l.free = l.free[n], l.free[:n]
 	l.given++
 	s.slab.generation = l.given
+	l.mapping.given(&s.slab)
 	l.full.Store(n == 0)
 	if n < l.cfg.Slabs/2 {
 		signal(l.kick)
@@ -215,6 +214,7 @@ func (l *Log) lose(at int64) {
 		n = len(l.gaps)
 		l.gaps = append(l.gaps, gap{cause: cause, from: at, to: at})
 	}
+	l.mapping.owe(at)
 	g := &l.gaps[n]
 	g.lost++
 	g.from, g.to = min(g.from, at), max(g.to, at)
@@ -241,8 +241,20 @@ func (l *Log) Change(text string) { l.RecordChange(Change{Text: text}) }
 // RecordChange records c as an event of its own, its text cut to 64 KiB. Like a
 // query it is counted as lost if the log cannot take it, and then it is false.
 func (l *Log) RecordChange(c Change) bool {
-	at := l.cfg.Now().UnixNano()
-	l.mu.Lock()
+	at := max(l.cfg.Now().UnixNano(), 0)
+	c.Action, c.Actor, c.Text = until(c.Action, maxLabel), until(c.Actor, maxLabel), until(c.Text, maxText)
+	if size := changeSize(&c); size <= maxEvent {
+		s := l.shard()
+		defer l.arm()
+		defer s.mu.Unlock()
+		if cap(s.slab.b)-len(s.slab.b) < size && !l.nextSlab(s, at, &l.missed) {
+			return false
+		}
+		s.slab.b = slabChange(s.slab.b, at, &c)
+		s.changes++
+		return true
+	}
+	l.mu.Lock() // it is too long for a slab
 	ok := !l.closed && len(l.changes) < maxChanges
 	if ok {
 		l.change(at, c)
@@ -258,6 +270,7 @@ func (l *Log) RecordChange(c Change) bool {
 // change takes a change. l.mu is held.
 func (l *Log) change(at int64, c Change) {
 	c.Action, c.Actor, c.Text = until(c.Action, maxLabel), until(c.Actor, maxLabel), until(c.Text, maxText)
+	l.mapping.owe(max(at, 0))
 	l.changes = append(l.changes, change{max(at, 0), c})
 	l.taken++
 }
@@ -372,13 +385,14 @@ func (l *Log) Stats() Stats {
 	for i := range l.shards {
 		sh := &l.shards[i]
 		sh.mu.Lock()
-		s.Recorded += sh.taken
+		s.Recorded += sh.taken + sh.changes
+		s.Changes += sh.changes
 		sh.mu.Unlock()
 	}
 	l.mu.Lock()
 	s.Recorded += l.taken
 	s.Lost = l.lost + l.missed
-	s.Changes = l.taken + l.missed
+	s.Changes += l.taken + l.missed
 	l.mu.Unlock()
 
 	l.status.Lock()

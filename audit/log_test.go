@@ -20,7 +20,12 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("WEIR_AUDIT_VICTIM"); dir != "" { // see TestKilledAtAnyInstant
+		victim(dir, os.Getenv("WEIR_AUDIT_ROUND"))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // start opens a log with that configuration, of which each commit makes a segment
 // unless it says otherwise, and runs it. stop ends it and returns what Run returned; it is called at the test's end if not before.
@@ -318,7 +323,7 @@ func TestAFailingEndCountsWhatIsLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	records := all(t, l.cfg.Dir)
-	if last := records[len(records)-1]; len(records) != events+1 || last.Cause != "crash" {
+	if last := records[len(records)-1]; len(records) != events+1 || last.Action != ActionStore {
 		t.Errorf("%d records, the last is %+v", len(records), last)
 	}
 }

@@ -30,12 +30,15 @@ func (l *Log) begin() error {
 		return err
 	}
 	s.last, s.digest, s.next = l.sealer.last, l.sealer.digest, l.sealer.next
-	left, err := readLeftover(l.cfg.Dir, s)
+	left, err := readLeftover(l.cfg.Dir, s, max(l.cfg.Now().UnixNano(), 1))
 	if err != nil {
 		return fmt.Errorf("open audit store: %w", err)
 	}
 	l.sealer.last, l.sealer.digest, l.sealer.next = s.last, s.digest, s.next
 	if len(left.segments) > 0 {
+		if err := left.secure(l.cfg.Dir); err != nil {
+			return fmt.Errorf("open audit store: %w", err)
+		}
 		if err := l.store.Load().append(left.segments, nil); err != nil { // their hits are counted from them
 			return fmt.Errorf("open audit store: records of a run that did not end are still to be written to it: %w", err)
 		}
@@ -48,22 +51,22 @@ func (l *Log) begin() error {
 		l.status.newest = l.status.last.last()
 	}
 	_, _ = rand.Read(l.run[:]) // does not fail, see crypto/rand
-	if l.texts, err = openTexts(l.cfg.Dir, l.run); err != nil {
+	l.makeSlabs()
+	if l.texts, err = openTexts(l.cfg.Dir, l.run, l.mapping != nil); err != nil {
 		return err
 	}
 	if l.wal, err = openWAL(l.cfg.Dir); err != nil {
 		l.texts.file.Close()
 		return err
 	}
-	if left.found {
-		now := max(l.cfg.Now().UnixNano(), 0)
-		l.gaps = append(l.gaps, gap{cause: CauseCrash, from: min(l.status.last.high, now), to: now})
-		l.arm()
-		l.cfg.Logger.Warn("the run before did not end", "records", left.records)
+	if err := syncDir(l.cfg.Dir); err != nil { // the files themselves are synced with what they come to hold
+		return err
 	}
-	if left.cut != "" {
-		l.cfg.Logger.Error("audit records are missing", "error", left.cut)
-		l.note(left.cut)
+	if left.found {
+		l.cfg.Logger.Warn("the run before did not end", "from_memory", left.fromSlabs, "nothing_missing", left.whole)
+	}
+	if left.missing != "" {
+		l.cfg.Logger.Error("audit records are missing", "error", left.missing)
 	}
 	return nil
 }
@@ -123,4 +126,22 @@ func (l *Log) replace(damage *DamageError) error {
 	}
 	l.store.Store(s)
 	return nil
+}
+
+// makeSlabs makes the slabs, in shared memory if that can be had.
+func (l *Log) makeSlabs() {
+	n, size := l.cfg.Slabs, l.cfg.SlabBytes
+	l.free = make([]slab, n)
+	m, err := mapSlabs(l.cfg.Dir, l.run, n, size)
+	if err != nil {
+		l.cfg.Logger.Warn("records that are not on disk yet would not outlive a process that is killed", "reason", err)
+		for i := range l.free {
+			l.free[i] = slab{number: uint32(i), b: make([]byte, 0, size)}
+		}
+		return
+	}
+	l.mapping = m
+	for i := range l.free {
+		l.free[i] = m.slab(i, n)
+	}
 }

@@ -53,7 +53,7 @@ func leftBehind(dir string, st *store) ([]view, error) {
 		return nil, err
 	}
 	s.follow(last, digest, readHead(dir))
-	left, err := readLeftover(dir, s)
+	left, err := readLeftover(dir, s, 0)
 	return left.views(), err
 }
 

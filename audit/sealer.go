@@ -7,6 +7,7 @@ type batch struct {
 	slabs   []slab
 	changes []change
 	gaps    []gap
+	owed    uint64 // events of the run that were in no slab until then
 }
 
 func (b *batch) empty() bool { return len(b.slabs)+len(b.changes)+len(b.gaps) == 0 }
@@ -124,7 +125,12 @@ func (s *sealer) add(b *batch, skip int, reasons []Reason, labels []string) {
 		case inGaps:
 			s.builder.gap(b.gaps[p.off])
 		default:
-			readEvent(&s.event, b.slabs[p.slab].b[p.off:])
+			e := b.slabs[p.slab].b[p.off:]
+			if e[94] == eventChange {
+				s.builder.change(p.time, readChange(e))
+				continue
+			}
+			readEvent(&s.event, e)
 			s.builder.query(&s.event, reasons, labels)
 			s.tally.add(p.time, s.event.Reason, s.event.Observed)
 			s.counts.add(&s.event)

@@ -103,8 +103,50 @@ func appendEvent(b []byte, e *Event) []byte {
 	for len(b)&3 != 0 { // b begins at a multiple of four
 		b = append(b, 0)
 	}
-	le.PutUint32(b[start:], uint32(len(b)-start))
+	publish(b[start:], b[len(b):cap(b)])
 	return b
+}
+
+// What an event in a slab is.
+const (
+	eventQuery  = 0
+	eventChange = 1
+)
+
+// changeSize returns how many octets slabChange will append for c.
+func changeSize(c *Change) int {
+	return (slabFixed + 6 + len(c.Action) + len(c.Actor) + len(c.Text) + 3) &^ 3
+}
+
+// slabChange is appendEvent for a change of that time: behind the fixed part,
+// which is 0 but for the time, come the lengths of action, actor and text and then these.
+func slabChange(b []byte, at int64, c *Change) []byte {
+	start := len(b)
+	b = b[:start+slabFixed]
+	p := b[start:]
+	clear(p[4:])
+	le := binary.LittleEndian
+	le.PutUint64(p[8:], uint64(max(at, 0)))
+	p[94] = eventChange
+	for _, s := range [...]string{c.Action, c.Actor, c.Text} {
+		b = le.AppendUint16(b, uint16(len(s)))
+	}
+	b = append(append(append(b, c.Action...), c.Actor...), c.Text...)
+	for len(b)&3 != 0 {
+		b = append(b, 0)
+	}
+	publish(b[start:], b[len(b):cap(b)])
+	return b
+}
+
+// readChange reads what slabChange has written.
+func readChange(p []byte) (c Change) {
+	le, rest := binary.LittleEndian, p[slabFixed+6:]
+	for i, s := range [...]*string{&c.Action, &c.Actor, &c.Text} {
+		n := int(le.Uint16(p[slabFixed+2*i:]))
+		*s, rest = string(rest[:n]), rest[n:]
+	}
+	return c
 }
 
 // readEvent fills e from the first event in b, whose names it shares, and
@@ -169,7 +211,18 @@ func wholeEvents(b []byte) int {
 
 // wholeEvent says whether the parts of p, one event, are where they should be.
 func wholeEvent(p []byte) bool {
-	if int64(binary.LittleEndian.Uint64(p[8:])) < 0 || p[77] > MaxAnswers || p[78] > MaxAnswers {
+	le := binary.LittleEndian
+	if p[94] == eventChange {
+		n := slabFixed + 6
+		if len(p) < n {
+			return false
+		}
+		for i := range 3 {
+			n += int(le.Uint16(p[slabFixed+2*i:]))
+		}
+		return int64(le.Uint64(p[8:])) >= 0 && n <= len(p) && len(p)-n < 4
+	}
+	if p[94] != eventQuery || int64(le.Uint64(p[8:])) < 0 || p[77] > MaxAnswers || p[78] > MaxAnswers {
 		return false
 	}
 	at := slabFixed + int(p[76])

@@ -11,7 +11,7 @@ import (
 
 const (
 	textMagic  = "WEIRTEXT"
-	textHeader = len(textMagic) + 2 + len(runID{})
+	textHeader = len(textMagic) + 2 + len(runID{}) + bootSize + 1
 
 	textReason = 1
 	textLabel  = 2
@@ -27,13 +27,26 @@ type texts struct {
 	buf             []byte
 }
 
-func openTexts(dir string, run runID) (*texts, error) {
-	f, err := os.OpenFile(filepath.Join(dir, textFile), os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
+// openTexts makes the file anew. mapped says that the run's slabs are in a file.
+func openTexts(dir string, run runID, mapped bool) (*texts, error) {
+	path := filepath.Join(dir, textFile)
+	f, err := os.OpenFile(path+newSuffix, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("make the file of texts: %w", err)
 	}
-	b := binary.BigEndian.AppendUint16([]byte(textMagic), 1)
-	if _, err := f.Write(append(b, run[:]...)); err != nil {
+	b := make([]byte, textHeader)
+	copy(b, textMagic)
+	binary.BigEndian.PutUint16(b[len(textMagic):], 1)
+	copy(b[10:], run[:])
+	copy(b[26:26+bootSize], bootID())
+	if mapped {
+		b[textHeader-1] = 1
+	}
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Sync()); err == nil {
+		err = os.Rename(path+newSuffix, path) // there is one run's file at any time, and its header is whole
+	}
+	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("make the file of texts: %w", err)
 	}
@@ -91,16 +104,25 @@ func appendTexts(b []byte, kind byte, values ...string) []byte {
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
 }
 
-// readTexts reads what the file held, up to the first entry that is not whole.
-func readTexts(b []byte) (run runID, reasons []Reason, labels []string, err error) {
+// leftTexts is what a file of texts held.
+type leftTexts struct {
+	run     runID
+	boot    string
+	mapped  bool
+	reasons []Reason
+	labels  []string
+}
+
+// readTexts reads a file of texts up to the first entry that is not whole.
+func readTexts(b []byte) (out leftTexts, err error) {
 	be := binary.BigEndian
 	if len(b) < textHeader || string(b[:len(textMagic)]) != textMagic {
-		return run, nil, nil, errors.New("it does not begin like a file of texts")
+		return out, errors.New("it does not begin like a file of texts")
 	}
 	if v := be.Uint16(b[len(textMagic):]); v != 1 {
-		return run, nil, nil, fmt.Errorf("its format version is %d, this program reads 1", v)
+		return out, fmt.Errorf("its format version is %d, this program reads 1", v)
 	}
-	run, b = runID(b[len(textMagic)+2:]), b[textHeader:]
+	out.run, out.boot, out.mapped, b = runID(b[10:]), string(b[26:26+bootSize]), b[textHeader-1] == 1, b[textHeader:]
 	for len(b) >= 4 {
 		n := int(be.Uint32(b))
 		if n < 5+crc32.Size || n > len(b) || crc32.Checksum(b[:n-crc32.Size], castagnoli) != be.Uint32(b[n-crc32.Size:]) {
@@ -110,9 +132,9 @@ func readTexts(b []byte) (run runID, reasons []Reason, labels []string, err erro
 		text := func() string { return string(c.bytes()) }
 		switch b[4] {
 		case textReason:
-			reasons = append(reasons, Reason{text(), text(), text(), text(), text()})
+			out.reasons = append(out.reasons, Reason{text(), text(), text(), text(), text()})
 		case textLabel:
-			labels = append(labels, text())
+			out.labels = append(out.labels, text())
 		default:
 			c.failed = true
 		}
@@ -121,5 +143,5 @@ func readTexts(b []byte) (run runID, reasons []Reason, labels []string, err erro
 		}
 		b = b[n:]
 	}
-	return run, reasons, labels, nil
+	return out, nil
 }

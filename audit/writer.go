@@ -79,6 +79,11 @@ func (l *Log) end(whole bool) error {
 	if whole {
 		errs = append(errs, removeAhead(l.cfg.Dir)) // while the store's lock is held
 	}
+	l.mu.Lock()
+	m := l.mapping
+	l.mapping, l.free, l.filled = nil, nil, nil // no event is taken any more
+	l.mu.Unlock()
+	errs = append(errs, m.close())
 	if s := l.store.Load(); s != nil {
 		errs = append(errs, s.close())
 	}
@@ -263,7 +268,7 @@ func (w *writer) write() error {
 	if w.pending == nil {
 		return nil
 	}
-	f := frame{run: l.run, follows: s.last.number, first: s.upcoming(), count: uint32(len(s.order)), batch: *w.pending}
+	f := frame{run: l.run, follows: s.last.number, first: s.upcoming(), count: uint32(len(s.order)), owed: w.pending.owed, batch: *w.pending}
 	reasons, labels, err := l.syncTexts()
 	if err == nil {
 		err = l.wal.append(&f)
@@ -276,6 +281,9 @@ func (w *writer) write() error {
 	}
 	s.add(w.pending, 0, reasons, labels)
 	l.release(w.pending.slabs)
+	l.mu.Lock()
+	l.mapping.account(f.owed)
+	l.mu.Unlock()
 	w.events, w.pending = w.events+w.taking(), nil
 	if l.cfg.Block >= 0 {
 		w.publish()
@@ -373,7 +381,7 @@ func (l *Log) collect(final bool) (b batch) {
 	}
 	l.mu.Lock()
 	b.slabs = slices.Clone(l.filled)
-	b.changes, b.gaps = l.changes, l.gaps
+	b.changes, b.gaps, b.owed = l.changes, l.gaps, l.mapping.owed()
 	clear(l.filled)
 	l.filled, l.changes, l.gaps = l.filled[:0], nil, nil
 	l.mu.Unlock()
@@ -385,6 +393,7 @@ func (l *Log) release(slabs []slab) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range slabs {
+		retract(s.b)
 		s.b = s.b[:0]
 		l.free = append(l.free, s)
 	}

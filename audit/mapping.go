@@ -1,0 +1,158 @@
+package audit
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"sync/atomic"
+	"unsafe"
+)
+
+// The slabs lie in a file that is mapped into memory and shared, so that what is
+// in them outlives the process, though not the machine. doc.go has its layout.
+const (
+	slabsFile    = "audit.slabs"
+	slabsMagic   = "WEIRSLAB"
+	slabsVersion = 1
+	slabsHeader  = 256 // and eight octets for each slab, to the next multiple of slabsAlign
+	slabsAlign   = 4096
+	bootSize     = 36
+
+	offRun       = 16
+	offBoot      = 32
+	offSlabs     = 72
+	offSize      = 76
+	offOwed      = 128
+	offFrom      = 136
+	offTo        = 144
+	offAccounted = 152
+)
+
+// A mapping is the mapped file; nil where the slabs are plain memory.
+type mapping struct {
+	mem  []byte
+	size int // of a slab
+}
+
+// slabsExtent returns where the first slab begins, how far apart they are, and how
+// long the file is.
+func slabsExtent(slabs, size int) (begin, stride, total int) {
+	begin = (slabsHeader + 8*slabs + slabsAlign - 1) &^ (slabsAlign - 1)
+	stride = (size + 63) &^ 63
+	return begin, stride, begin + slabs*stride
+}
+
+// label writes the file's header.
+func (m *mapping) label(run runID, boot string, slabs int) {
+	copy(m.mem, slabsMagic)
+	binary.BigEndian.PutUint16(m.mem[8:], slabsVersion)
+	copy(m.mem[offRun:], run[:])
+	copy(m.mem[offBoot:offBoot+bootSize], boot)
+	binary.BigEndian.PutUint32(m.mem[offSlabs:], uint32(slabs))
+	binary.BigEndian.PutUint32(m.mem[offSize:], uint32(m.size))
+}
+
+// slab returns slab i, empty.
+func (m *mapping) slab(i, slabs int) slab {
+	begin, stride, _ := slabsExtent(slabs, m.size)
+	at := begin + i*stride
+	return slab{number: uint32(i), b: m.mem[at : at : at+m.size]}
+}
+
+func (m *mapping) word(at int) *uint64 { return (*uint64)(unsafe.Pointer(&m.mem[at])) }
+
+// given notes that a slab is in use.
+func (m *mapping) given(s *slab) {
+	if m != nil {
+		atomic.StoreUint64(m.word(slabsHeader+8*int(s.number)), s.generation)
+	}
+}
+
+// owe notes an event that is in no slab, with its time: it has still to come into a
+// frame, itself or in a gap. One goroutine at a time may call it, and account.
+func (m *mapping) owe(at int64) {
+	if m == nil {
+		return
+	}
+	owed := atomic.LoadUint64(m.word(offOwed))
+	if owed == atomic.LoadUint64(m.word(offAccounted)) || at < int64(atomic.LoadUint64(m.word(offFrom))) {
+		atomic.StoreUint64(m.word(offFrom), uint64(at))
+	}
+	atomic.StoreUint64(m.word(offTo), uint64(at))
+	atomic.StoreUint64(m.word(offOwed), owed+1)
+}
+
+// account notes that so many events that were in no slab have come into frames.
+func (m *mapping) account(owed uint64) {
+	if m != nil {
+		atomic.StoreUint64(m.word(offAccounted), owed)
+	}
+}
+
+// owed returns how many events were in no slab so far.
+func (m *mapping) owed() uint64 {
+	if m == nil {
+		return 0
+	}
+	return atomic.LoadUint64(m.word(offOwed))
+}
+
+// publish makes the event whose length is put at the beginning of p, and which fills
+// p, one that is read. Until then the octets there are 0, and after it those behind
+// are: they are cleared before, if there is room for another event.
+func publish(p, behind []byte) {
+	if len(behind) >= 4 {
+		clear(behind[:4])
+	}
+	var n [4]byte
+	binary.LittleEndian.PutUint32(n[:], uint32(len(p)))
+	atomic.StoreUint32((*uint32)(unsafe.Pointer(&p[0])), *(*uint32)(unsafe.Pointer(&n)))
+}
+
+// retract makes a slab one that holds nothing.
+func retract(b []byte) {
+	if cap(b) >= 4 {
+		atomic.StoreUint32((*uint32)(unsafe.Pointer(unsafe.SliceData(b))), 0)
+	}
+}
+
+// leftSlabs is what a file of slabs held.
+type leftSlabs struct {
+	run       runID
+	boot      string
+	slabs     []slab // those that hold events
+	owed      uint64
+	accounted uint64
+	from, to  int64
+}
+
+// readSlabs reads a file of slabs.
+func readSlabs(b []byte) (out leftSlabs, err error) {
+	be, ne := binary.BigEndian, binary.NativeEndian
+	if len(b) < slabsHeader || string(b[:len(slabsMagic)]) != slabsMagic {
+		return out, errors.New("it does not begin like a file of slabs")
+	}
+	if v := be.Uint16(b[8:]); v != slabsVersion {
+		return out, fmt.Errorf("its format version is %d, this program reads %d", v, slabsVersion)
+	}
+	slabs, size := int(be.Uint32(b[offSlabs:])), int(be.Uint32(b[offSize:]))
+	if slabs > math.MaxInt32/slabsAlign || size > math.MaxInt32/4 {
+		return out, errors.New("its numbers are out of range")
+	}
+	begin, stride, total := slabsExtent(slabs, size)
+	if total != len(b) {
+		return out, fmt.Errorf("it has %d octets instead of %d", len(b), total)
+	}
+	out.run, out.boot = runID(b[offRun:]), string(b[offBoot:offBoot+bootSize])
+	out.owed, out.accounted = ne.Uint64(b[offOwed:]), ne.Uint64(b[offAccounted:])
+	out.from, out.to = int64(ne.Uint64(b[offFrom:])), int64(ne.Uint64(b[offTo:]))
+	for i := range slabs {
+		at := begin + i*stride
+		events := b[at : at+size]
+		if n := wholeEvents(events); n > 0 {
+			out.slabs = append(out.slabs, slab{uint32(i), ne.Uint64(b[slabsHeader+8*i:]), events[:n]})
+		}
+	}
+	return out, nil
+}
