@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -52,93 +51,6 @@ func auditCommand(g *global) *cobra.Command {
 		Short: "Search, watch, count, export and verify the record of all queries",
 	}
 	c.AddCommand(searchCommand(g), tailCommand(g), topCommand(g), exportCommand(g), verifyCommand(g))
-	return c
-}
-
-func searchCommand(g *global) *cobra.Command {
-	var cond conditions
-	var limit int
-	var oldest, asJSON bool
-	c := &cobra.Command{
-		Use:   "search",
-		Short: "Find records, newest first",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			q, err := cond.query(time.Now())
-			if err != nil {
-				return err
-			}
-			if limit < 0 {
-				return &exitError{exitUsage, errors.New("--limit is below zero")}
-			}
-			q.Limit, q.Oldest = limit, oldest
-			r, err := g.records(cmd)
-			if err != nil {
-				return err
-			}
-			defer r.Close()
-			ctx, stop := interruptible(cmd)
-			defer stop()
-			out := bufio.NewWriter(cmd.OutOrStdout())
-			found := 0
-			print := printer(out, g.palette(cmd.OutOrStdout()), asJSON)
-			err = r.Search(ctx, q, func(rec *audit.Record) error {
-				found++
-				return print(rec)
-			})
-			if ferr := out.Flush(); err == nil {
-				err = ferr
-			}
-			switch {
-			case err != nil:
-			case found == 0:
-				fmt.Fprintln(cmd.ErrOrStderr(), "no record")
-			case found == limit && !asJSON:
-				fmt.Fprintf(cmd.ErrOrStderr(), "%d records shown, there may be more: --limit 0 shows all\n", found)
-			}
-			return err
-		},
-	}
-	cond.flags(c)
-	cond.kindFlag(c)
-	cond.seqFlag(c)
-	c.Flags().IntVar(&limit, "limit", 50, "at most so many `RECORDS`; 0 is all")
-	c.Flags().BoolVar(&oldest, "reverse", false, "oldest first")
-	jsonFlag(c, &asJSON)
-	return c
-}
-
-func tailCommand(g *global) *cobra.Command {
-	var cond conditions
-	var asJSON bool
-	var from uint64
-	c := &cobra.Command{
-		Use:   "tail",
-		Short: "Show records as they are written, until interrupted",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			q, err := cond.query(time.Now())
-			if err != nil {
-				return err
-			}
-			cl, err := g.dial(cmd)
-			if err != nil {
-				return err
-			}
-			defer cl.Close()
-			ctx, stop := interruptible(cmd)
-			defer stop()
-			err = cl.Tail(ctx, q, from, printer(cmd.OutOrStdout(), g.palette(cmd.OutOrStdout()), asJSON))
-			if ctx.Err() != nil {
-				return nil // it was interrupted, as meant
-			}
-			return err
-		},
-	}
-	cond.flags(c)
-	cond.kindFlag(c)
-	c.Flags().Uint64Var(&from, "from", 0, "begin with this `SEQ` instead of now")
-	jsonFlag(c, &asJSON)
 	return c
 }
 
@@ -247,63 +159,4 @@ func printReport(out io.Writer, r audit.Report) error {
 		fmt.Fprintf(out, "  %s\n", shown(p))
 	}
 	return err
-}
-
-// printer returns a function that writes one record as a line.
-func printer(out io.Writer, p palette, asJSON bool) func(*audit.Record) error {
-	if asJSON {
-		enc := json.NewEncoder(out)
-		return func(r *audit.Record) error { return enc.Encode(r) }
-	}
-	return func(r *audit.Record) error {
-		_, err := fmt.Fprintf(out, "%d  %s  %s\n", r.Seq, local(r.Time), recordText(r, p))
-		return err
-	}
-}
-
-// recordText says what a record is about. Its parts are printable as they are:
-// the log escapes every name, and the rest comes from the configuration.
-func recordText(r *audit.Record, p palette) string {
-	switch r.Kind {
-	case audit.KindChange.String():
-		return "change  " + shown(r.Text)
-	case audit.KindGap.String():
-		return fmt.Sprintf("gap     %s lost between %s and %s", plural(int(r.Lost), "event"), local(r.From), local(r.To))
-	}
-	verdict := r.Verdict
-	if verdict == "" {
-		verdict = "-"
-	}
-	text := fmt.Sprintf("%-15s  %s  %-30s %-5s  %s %s", r.Client, p.verdict(fmt.Sprintf("%-5s", verdict)), r.Name, r.Type, r.Source, r.Rcode)
-	if r.Dropped {
-		text += " (no answer)"
-	}
-	if r.Stripped {
-		text += " stripped"
-	}
-	if r.Policy != "" || r.Rule != "" {
-		why := []string{r.Policy, "rule " + r.Rule}
-		switch {
-		case r.Policy == "": // a limit
-			why = []string{r.Rule}
-		case r.Rule == "default":
-			why = []string{r.Policy, "default"}
-		}
-		for _, s := range []string{r.Category, r.List, r.Entry} {
-			if s != "" {
-				why = append(why, s)
-			}
-		}
-		if r.MatchedOn == "alias" || r.MatchedOn == "address" {
-			why = append(why, "on "+r.MatchedOn)
-		}
-		text += "  [" + shown(strings.Join(why, ", ")) + "]"
-	}
-	if r.Observed != nil {
-		text += p.verdict("  would block") + ": " + shown(r.Observed.String())
-	}
-	if len(r.Answers) > 0 {
-		text += "  " + strings.Join(r.Answers, " ")
-	}
-	return text
 }

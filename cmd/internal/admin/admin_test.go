@@ -39,7 +39,15 @@ func TestQueryRoundTrip(t *testing.T) {
 			Name:      rapid.SliceOf(rapid.Byte()).Draw(t, "name"),
 			ExactName: rapid.Bool().Draw(t, "exact"),
 			Type:      rapid.Uint16().Draw(t, "type"),
+			Glob:      rapid.String().Draw(t, "glob"),
 			Verdict:   rapid.String().Draw(t, "verdict"),
+			Rule:      rapid.String().Draw(t, "rule"),
+			List:      rapid.String().Draw(t, "list"),
+			Alias:     rapid.SliceOf(rapid.Byte()).Draw(t, "alias"),
+			Rcode:     rapid.String().Draw(t, "rcode"),
+			Source:    rapid.String().Draw(t, "source"),
+			Transport: rapid.String().Draw(t, "transport"),
+			Upstream:  rapid.String().Draw(t, "upstream"),
 			Group:     rapid.String().Draw(t, "group"),
 			Policy:    rapid.String().Draw(t, "policy"),
 			Category:  rapid.String().Draw(t, "category"),
@@ -52,8 +60,10 @@ func TestQueryRoundTrip(t *testing.T) {
 			Limit:     rapid.Int().Draw(t, "limit"),
 			Oldest:    rapid.Bool().Draw(t, "oldest"),
 		}
-		if a, ok := netip.AddrFromSlice(rapid.SampledFrom([][]byte{nil, make([]byte, 4), make([]byte, 16)}).Draw(t, "address")); ok {
-			want.Client = netip.PrefixFrom(a, rapid.IntRange(0, a.BitLen()).Draw(t, "bits"))
+		for _, p := range []*netip.Prefix{&want.Client, &want.Answer} {
+			if a, ok := netip.AddrFromSlice(rapid.SampledFrom([][]byte{nil, make([]byte, 4), make([]byte, 16)}).Draw(t, "address")); ok {
+				*p = netip.PrefixFrom(a, rapid.IntRange(0, a.BitLen()).Draw(t, "bits"))
+			}
 		}
 		got, err := decodeQuery(encodeQuery(want))
 		if err != nil {

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"weir/audit"
+)
+
+func searchCommand(g *global) *cobra.Command {
+	var cond conditions
+	var limit int
+	var oldest, asJSON bool
+	c := &cobra.Command{
+		Use:   "search",
+		Short: "Find records, newest first",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			q, err := cond.query(time.Now())
+			if err != nil {
+				return err
+			}
+			if limit < 0 {
+				return &exitError{exitUsage, errors.New("--limit is below zero")}
+			}
+			if q.Oldest = oldest; limit > 0 {
+				q.Limit = limit + 1 // the last is not shown, it says that there are more
+			}
+			r, err := g.records(cmd)
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			ctx, stop := interruptible(cmd)
+			defer stop()
+			out := bufio.NewWriter(cmd.OutOrStdout())
+			found, last := 0, uint64(0)
+			print := printer(out, g.palette(cmd.OutOrStdout()), asJSON)
+			err = r.Search(ctx, q, func(rec *audit.Record) error {
+				if found++; limit > 0 && found > limit {
+					return nil
+				}
+				last = rec.Seq
+				return print(rec)
+			})
+			if ferr := out.Flush(); err == nil {
+				err = ferr
+			}
+			switch {
+			case err != nil:
+			case found == 0:
+				fmt.Fprintln(cmd.ErrOrStderr(), "no record")
+			case limit > 0 && found > limit && oldest:
+				fmt.Fprintf(cmd.ErrOrStderr(), "%s shown, there are more: --after %d goes on, --limit 0 shows all\n", plural(limit, "record"), last)
+			case limit > 0 && found > limit:
+				fmt.Fprintf(cmd.ErrOrStderr(), "%s shown, there are more: --before %d goes on, --limit 0 shows all\n", plural(limit, "record"), last)
+			}
+			return err
+		},
+	}
+	cond.flags(c)
+	cond.kindFlag(c)
+	cond.seqFlag(c)
+	cond.pageFlags(c)
+	c.Flags().IntVar(&limit, "limit", 50, "at most so many `RECORDS`; 0 is all")
+	c.Flags().BoolVar(&oldest, "reverse", false, "oldest first")
+	jsonFlag(c, &asJSON)
+	return c
+}
+
+// printer returns a function that writes one record as a line.
+func printer(out io.Writer, p palette, asJSON bool) func(*audit.Record) error {
+	if asJSON {
+		enc := json.NewEncoder(out)
+		return func(r *audit.Record) error { return enc.Encode(r) }
+	}
+	return func(r *audit.Record) error {
+		_, err := fmt.Fprintf(out, "%d  %s  %s\n", r.Seq, local(r.Time), recordText(r, p))
+		return err
+	}
+}
+
+// recordText says what a record is about. Its parts are printable as they are:
+// the log escapes every name, and the rest comes from the configuration.
+func recordText(r *audit.Record, p palette) string {
+	switch r.Kind {
+	case audit.KindChange.String():
+		return "change  " + shown(r.Text)
+	case audit.KindGap.String():
+		return fmt.Sprintf("gap     %s lost between %s and %s", plural(int(r.Lost), "event"), local(r.From), local(r.To))
+	}
+	verdict := r.Verdict
+	if verdict == "" {
+		verdict = "-"
+	}
+	text := fmt.Sprintf("%-15s  %s  %-30s %-5s  %s %s", r.Client, p.verdict(fmt.Sprintf("%-5s", verdict)), r.Name, r.Type, r.Source, r.Rcode)
+	if r.Dropped {
+		text += " (no answer)"
+	}
+	if r.Stripped {
+		text += " stripped"
+	}
+	if r.Policy != "" || r.Rule != "" {
+		why := []string{r.Policy, "rule " + r.Rule}
+		switch {
+		case r.Policy == "": // a limit
+			why = []string{r.Rule}
+		case r.Rule == "default":
+			why = []string{r.Policy, "default"}
+		}
+		for _, s := range []string{r.Category, r.List, r.Entry} {
+			if s != "" {
+				why = append(why, s)
+			}
+		}
+		if r.MatchedOn == "alias" || r.MatchedOn == "address" {
+			why = append(why, "on "+r.MatchedOn)
+		}
+		text += "  [" + shown(strings.Join(why, ", ")) + "]"
+	}
+	if r.Observed != nil {
+		text += p.verdict("  would block") + ": " + shown(r.Observed.String())
+	}
+	if len(r.Answers) > 0 {
+		text += "  " + strings.Join(r.Answers, " ")
+	}
+	return text
+}
