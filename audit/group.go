@@ -4,7 +4,8 @@ package audit
 // rows are first counted by these, so that a key's octets are looked at once in a
 // segment.
 type group struct {
-	key rowKey
+	key      rowKey
+	row, end uint32 // the first of them and the last
 	span
 }
 
@@ -15,6 +16,7 @@ type rowKey struct{ client, name, reason uint32 }
 // A grouping makes groups and keeps its memory for the next page.
 type grouping struct {
 	groups []group
+	of     []uint32 // by place in chosen: place in groups
 	dense  []uint32 // by number in a dictionary: place in groups, counted from one
 	pairs  pairTable
 }
@@ -22,7 +24,7 @@ type grouping struct {
 // by counts p's chosen rows by the parts of has, and with observed, by what would
 // have blocked in place of what decided.
 func (g *grouping) by(p *page, has keyParts, observed bool) {
-	g.groups = g.groups[:0]
+	g.groups, g.of = g.groups[:0], sized(g.of, len(p.chosen))
 	times, flags := p.times(), p.flags()
 	var client, name, reason []uint32
 	if has.client {
@@ -42,23 +44,25 @@ func (g *grouping) by(p *page, has keyParts, observed bool) {
 	switch {
 	case client != nil && name != nil && reason != nil:
 		triples := make(map[rowKey]uint32)
-		for _, i := range p.chosen {
+		for at, i := range p.chosen {
 			k := rowKey{client[i], name[i], reason[i]}
 			n := triples[k]
 			if n == 0 {
-				n = g.begin(k)
+				n = g.begin(k, i)
 				triples[k] = n
 			}
-			g.groups[n-1].count1(times[i], flags[i])
+			g.of[at] = n - 1
+			g.groups[n-1].see(i, times[i], flags[i])
 		}
 	case client != nil && name != nil:
 		g.pairs.reset(len(p.chosen))
-		for _, i := range p.chosen {
+		for at, i := range p.chosen {
 			n := g.pairs.slot(client[i], name[i])
 			if *n == 0 {
-				*n = g.begin(rowKey{client: client[i], name: name[i]})
+				*n = g.begin(rowKey{client: client[i], name: name[i]}, i)
 			}
-			g.groups[*n-1].count1(times[i], flags[i])
+			g.of[at] = *n - 1
+			g.groups[*n-1].see(i, times[i], flags[i])
 		}
 	case client != nil:
 		g.single(p, client, len(p.addrs), times, flags, func(n uint32) rowKey { return rowKey{client: n} })
@@ -72,30 +76,32 @@ func (g *grouping) by(p *page, has keyParts, observed bool) {
 func (g *grouping) single(p *page, numbers []uint32, size int, times []int64, flags []uint8, key func(uint32) rowKey) {
 	g.dense = sized(g.dense, size)
 	clear(g.dense)
-	for _, i := range p.chosen {
+	for at, i := range p.chosen {
 		n := g.dense[numbers[i]]
 		if n == 0 {
-			n = g.begin(key(numbers[i]))
+			n = g.begin(key(numbers[i]), i)
 			g.dense[numbers[i]] = n
 		}
-		g.groups[n-1].count1(times[i], flags[i])
+		g.of[at] = n - 1
+		g.groups[n-1].see(i, times[i], flags[i])
 	}
 }
 
-func (g *grouping) begin(k rowKey) uint32 {
-	g.groups = append(g.groups, group{key: k})
+func (g *grouping) begin(k rowKey, row uint32) uint32 {
+	g.groups = append(g.groups, group{key: k, row: row})
 	return uint32(len(g.groups))
 }
 
-// count1 counts one query.
-func (s *span) count1(at int64, flags uint8) {
-	if s.count == 0 {
-		s.first, s.last = at, at
+// see counts one query.
+func (g *group) see(row uint32, at int64, flags uint8) {
+	g.end = row
+	if g.count == 0 {
+		g.first, g.last = at, at
 	}
-	s.count++
-	s.last = at // rows are in order
+	g.count++
+	g.last = at // rows are in order
 	if flags&flagBlocked != 0 {
-		s.blocked++
+		g.blocked++
 	}
 }
 

@@ -23,6 +23,8 @@ type page struct {
 	chosen     []uint32 // rows that the filter wants, in order
 	err        error
 	grouping   grouping
+	prey       prey
+	local      []uint32 // of the question
 
 	read    [columns]bool // by the number of a column
 	pure    bool          // all rows are queries

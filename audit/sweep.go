@@ -18,8 +18,9 @@ const readers = 2
 type sweep struct {
 	reader *Reader
 	filter *filter
-	work   func(*page) // what the other goroutines do to a page with chosen rows; nil is nothing
-	damage error       // of segments that were passed over
+	probe  func(*page) bool // says by the dictionaries whether a page may hold something; nil is yes
+	work   func(*page)      // what the other goroutines do to a page with chosen rows; nil is nothing
+	damage error            // of segments that were passed over
 
 	at      uint64 // where to go on
 	done    bool   // nothing is left to fetch
@@ -31,20 +32,20 @@ type sweep struct {
 // another goroutine. Neither may keep the page. Damaged segments are passed over;
 // a *DamageError for each of them is joined to the error in the end.
 func (r *Reader) sweep(ctx context.Context, f *filter, work func(*page), each func(*page) (done bool, err error)) error {
+	return (&sweep{reader: r, filter: f, work: work}).run(ctx, each)
+}
+
+func (s *sweep) run(ctx context.Context, each func(*page) (bool, error)) error {
+	f := s.filter
 	if f.err != nil {
 		return f.err
 	}
-	s := &sweep{reader: r, filter: f, work: work, at: f.seqTo()}
-	if s.at < newest {
+	if s.at = f.seqTo(); s.at < newest {
 		s.at++
 	}
 	if f.query.Oldest {
 		s.at = max(f.query.SeqFrom, 1)
 	}
-	return s.run(ctx, each)
-}
-
-func (s *sweep) run(ctx context.Context, each func(*page) (bool, error)) error {
 	n := min(readers, runtime.GOMAXPROCS(0))
 	var (
 		wg    sync.WaitGroup
@@ -158,7 +159,7 @@ func (s *sweep) fetch(p *page, key *uint64, path *string) (ok bool, err error) {
 // unpack reads what is needed to say which rows of a page are wanted.
 func (s *sweep) unpack(p *page) {
 	p.open(s.reader.unpacker)
-	if p.err != nil || !s.filter.mark(p) {
+	if p.err != nil || !s.filter.mark(p) || s.probe != nil && !s.probe(p) {
 		return
 	}
 	s.filter.choose(p)

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -36,6 +37,10 @@ type Top struct {
 	Rows     []TopRow  `json:"rows"`               // most records first; of equal ones, the latest first
 	Others   uint64    `json:"others"`             // records that are in no row
 
+	Over [][]uint64 `json:"over,omitempty"` // for each row, how many of its records came in each of equal spans of time
+	From time.Time  `json:"from,omitzero"`  // where the first of these begins
+	To   time.Time  `json:"to,omitzero"`    // where the last ends
+
 	Dropped uint64 `json:"dropped,omitempty"` // of those, how many were counted for keys that then had to be dropped
 	Missed  uint64 `json:"missed,omitempty"`  // a dropped key has at most so many records
 }
@@ -66,7 +71,11 @@ type TopRow struct {
 // when they take more than 128 MiB, the rarer half of those so far is dropped, as
 // often as it takes; Top.Dropped, Top.Missed and TopRow.Missed then say what can be
 // amiss. Names made up at random can so not crowd out what is asked for often.
-func (r *Reader) Top(ctx context.Context, q Query, by Dimension, limit int) (Top, error) {
+//
+// With slots, each row also has its counts over as many equal spans of the time
+// asked for, or where that is open, of the time in which the rows are. It takes
+// reading the store twice, and is left out of more than a thousand rows.
+func (r *Reader) Top(ctx context.Context, q Query, by Dimension, limit, slots int) (Top, error) {
 	t := &topper{top: Top{By: by, Observed: q.Observed, Rows: []TopRow{}}, census: newCensus(topKeys, topOctets)}
 	switch by {
 	case ByName:
@@ -84,6 +93,12 @@ func (r *Reader) Top(ctx context.Context, q Query, by Dimension, limit int) (Top
 	}
 	err := r.sweep(ctx, queriesOf(q), t.gather, t.merge)
 	t.rank(limit)
+	var damage *DamageError
+	if slots > 0 && len(t.top.Rows) > 0 && len(t.top.Rows) <= maxTrends && (err == nil || errors.As(err, &damage)) && ctx.Err() == nil {
+		if terr := t.trend(ctx, r, q, slots); terr != nil && err == nil {
+			err = terr
+		}
+	}
 	return t.top, err
 }
 
@@ -93,6 +108,7 @@ type topper struct {
 	has    keyParts
 	census *census
 	key    []byte
+	ranked []uint32 // in the census, the keys of the rows
 }
 
 // keyParts says what a key is made of.
@@ -162,7 +178,8 @@ func (t *topper) rank(limit int) {
 	c := t.census
 	t.top.Keys, t.top.Dropped, t.top.Missed = uint64(len(c.spans)), c.dropped, c.missed
 	t.top.Others = t.top.Records
-	for _, i := range c.most(limit) {
+	t.ranked = c.most(limit)
+	for _, i := range t.ranked {
 		s, row := &c.spans[i], t.has.row(c.keys.entry(i))
 		row.Count, row.Missed, row.First, row.Last = s.count, s.missed, instant(s.first), instant(s.last)
 		t.top.Rows = append(t.top.Rows, row)
