@@ -82,9 +82,10 @@ func wordNumber(words []string, text string) uint8 {
 	return 0
 }
 
-// wants says that a segment's times and numbers may hold something.
+// wants says that a segment may hold something, by what its header tells.
 func (f *filter) wants(h *header) bool {
-	return h.max >= f.since && h.min < f.until && h.last() >= f.query.SeqFrom && h.first <= f.seqTo()
+	return h.max >= f.since && h.min < f.until && h.last() >= f.query.SeqFrom && h.first <= f.seqTo() &&
+		(f.query.Kind != KindGap || h.lost > 0)
 }
 
 // ends says that this segment and all behind it in the query's order hold nothing:

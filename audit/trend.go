@@ -115,7 +115,7 @@ type Totals struct {
 	Received uint64 `json:"received"` // queries: those recorded and those lost
 	Recorded uint64 `json:"recorded"`
 	Lost     uint64 `json:"lost"` // by the gaps' count
-	Gaps     uint64 `json:"gaps"`
+	Gaps     uint64 `json:"gap_records"`
 	Changes  uint64 `json:"changes"`
 	First    uint64 `json:"first"` // sequence numbers; 0 when there is none
 	Last     uint64 `json:"last"`

@@ -329,11 +329,11 @@ func TestTop(t *testing.T) {
 	q := audit.Query{Name: []byte("\x06name-3\x00")}
 	for _, by := range audit.Dimensions() {
 		for _, q := range []audit.Query{{}, q, {Observed: true}} {
-			got, err := w.Top(t.Context(), q, by, 3)
+			got, err := w.Top(t.Context(), q, by, 3, 4)
 			if err != nil {
 				t.Fatal(err)
 			}
-			want, err := w.log.Reader().Top(t.Context(), q, by, 3)
+			want, err := w.log.Reader().Top(t.Context(), q, by, 3, 4)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -342,16 +342,16 @@ func TestTop(t *testing.T) {
 			}
 		}
 	}
-	top, err := w.Top(t.Context(), audit.Query{}, audit.ByName, 3)
+	top, err := w.Top(t.Context(), audit.Query{}, audit.ByName, 3, 4)
 	if err != nil || top.Records != 100 || top.Keys != 7 || len(top.Rows) != 3 || top.Rows[0].Count != 15 || top.Others != 56 {
 		t.Errorf("%+v, %v", top, err)
 	}
-	if _, err := w.Top(t.Context(), audit.Query{}, "colours", 3); err == nil || !strings.HasPrefix(err.Error(), `by="colours": write one of [names `) {
+	if _, err := w.Top(t.Context(), audit.Query{}, "colours", 3, 4); err == nil || !strings.HasPrefix(err.Error(), `by="colours": write one of [names `) {
 		t.Errorf("by what is no dimension: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := w.Top(ctx, audit.Query{}, audit.ByName, 3); !errors.Is(err, context.Canceled) {
+	if _, err := w.Top(ctx, audit.Query{}, audit.ByName, 3, 4); !errors.Is(err, context.Canceled) {
 		t.Errorf("interrupted: %v", err)
 	}
 }
@@ -369,7 +369,7 @@ func TestTail(t *testing.T) {
 			ended <- w.Tail(ctx, audit.Query{}, from, func(r *audit.Record) error {
 				seen <- r.Name
 				return nil
-			})
+			}, audit.Lag{})
 		}()
 		return seen, ended
 	}

@@ -131,7 +131,7 @@ func decodeQuery(v url.Values) (q audit.Query, err error) {
 			q.Limit, err = strconv.Atoi(s)
 		case "oldest":
 			q.Oldest, err = strconv.ParseBool(s)
-		case "from", "by": // of a tail and of a top, read by their handlers
+		case "from", "lag", "by", "slots", "clients": // of one question, read by its handler
 		default:
 			err = fmt.Errorf("not a condition")
 		}
