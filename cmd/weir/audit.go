@@ -19,7 +19,14 @@ import (
 // records is where the audit verbs read: a running server, or a stopped store.
 type records interface {
 	Search(ctx context.Context, q audit.Query, emit func(*audit.Record) error) error
-	Top(ctx context.Context, q audit.Query, by audit.Dimension, limit int) (audit.Top, error)
+	Top(ctx context.Context, q audit.Query, by audit.Dimension, limit, slots int) (audit.Top, error)
+	Trace(ctx context.Context, q audit.Query, limit int) (audit.Trace, error)
+	Clients(ctx context.Context, q audit.Query, limit int) (audit.Clients, error)
+	New(ctx context.Context, q audit.Query, limit int) (audit.Names, error)
+	Rare(ctx context.Context, q audit.Query, clients, limit int) (audit.Names, error)
+	Hunt(ctx context.Context, q audit.Query, indicators []audit.Indicator, limit int) (audit.Hunt, error)
+	Totals(ctx context.Context, q audit.Query) (audit.Totals, error)
+	Timeline(ctx context.Context, q audit.Query, slots int) (audit.Timeline, error)
 	Verify(ctx context.Context, progress func(audit.Report)) (audit.Report, error)
 	Close() error
 }
@@ -51,6 +58,8 @@ func auditCommand(g *global) *cobra.Command {
 		Short: "Search, watch, count, export and verify the record of all queries",
 	}
 	c.AddCommand(searchCommand(g), tailCommand(g), topCommand(g), exportCommand(g), verifyCommand(g))
+	c.AddCommand(firstCommand(g), aroundCommand(g), ipCommand(g), newCommand(g), rareCommand(g), clientsCommand(g))
+	c.AddCommand(gapsCommand(g), changesCommand(g))
 	return c
 }
 

@@ -30,39 +30,8 @@ func searchCommand(g *global) *cobra.Command {
 			if limit < 0 {
 				return &exitError{exitUsage, errors.New("--limit is below zero")}
 			}
-			if q.Oldest = oldest; limit > 0 {
-				q.Limit = limit + 1 // the last is not shown, it says that there are more
-			}
-			r, err := g.records(cmd)
-			if err != nil {
-				return err
-			}
-			defer r.Close()
-			ctx, stop := interruptible(cmd)
-			defer stop()
-			out := bufio.NewWriter(cmd.OutOrStdout())
-			found, last := 0, uint64(0)
-			print := printer(out, g.palette(cmd.OutOrStdout()), asJSON)
-			err = r.Search(ctx, q, func(rec *audit.Record) error {
-				if found++; limit > 0 && found > limit {
-					return nil
-				}
-				last = rec.Seq
-				return print(rec)
-			})
-			if ferr := out.Flush(); err == nil {
-				err = ferr
-			}
-			switch {
-			case err != nil:
-			case found == 0:
-				fmt.Fprintln(cmd.ErrOrStderr(), "no record")
-			case limit > 0 && found > limit && oldest:
-				fmt.Fprintf(cmd.ErrOrStderr(), "%s shown, there are more: --after %d goes on, --limit 0 shows all\n", plural(limit, "record"), last)
-			case limit > 0 && found > limit:
-				fmt.Fprintf(cmd.ErrOrStderr(), "%s shown, there are more: --before %d goes on, --limit 0 shows all\n", plural(limit, "record"), last)
-			}
-			return err
+			q.Oldest = oldest
+			return g.listRecords(cmd, q, limit, asJSON, func(*audit.Record) bool { return true })
 		},
 	}
 	cond.flags(c)
@@ -73,6 +42,56 @@ func searchCommand(g *global) *cobra.Command {
 	c.Flags().BoolVar(&oldest, "reverse", false, "oldest first")
 	jsonFlag(c, &asJSON)
 	return c
+}
+
+// listRecords prints the records that q asks for and that wanted takes, at most
+// limit, and says where the next page begins; 0 is all.
+func (g *global) listRecords(cmd *cobra.Command, q audit.Query, limit int, asJSON bool, wanted func(*audit.Record) bool) error {
+	r, err := g.records(cmd)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	ctx, stop := interruptible(cmd)
+	defer stop()
+	out := bufio.NewWriter(cmd.OutOrStdout())
+	print := printer(out, g.palette(cmd.OutOrStdout()), asJSON)
+	more := errors.New("there are more")
+	found, last := 0, uint64(0)
+	err = r.Search(ctx, q, func(rec *audit.Record) error {
+		switch {
+		case !wanted(rec):
+			return nil
+		case limit > 0 && found == limit:
+			return more
+		}
+		found, last = found+1, rec.Seq
+		return print(rec)
+	})
+	if ferr := out.Flush(); err == nil {
+		err = ferr
+	}
+	talk := cmd.ErrOrStderr()
+	switch {
+	case errors.Is(err, more):
+		next := "--before"
+		if q.Oldest {
+			next = "--after"
+		}
+		if cmd.Flags().Lookup("before") == nil {
+			fmt.Fprintf(talk, "%s shown, there are more: --limit 0 shows all\n", plural(found, "record"))
+		} else {
+			fmt.Fprintf(talk, "%s shown, there are more: %s %d goes on, --limit 0 shows all\n", plural(found, "record"), next, last)
+		}
+		var damage *audit.DamageError // may stand beside it
+		if errors.As(err, &damage) {
+			return damage
+		}
+		return nil
+	case err == nil && found == 0:
+		fmt.Fprintln(talk, "no record")
+	}
+	return err
 }
 
 // printer returns a function that writes one record as a line.
