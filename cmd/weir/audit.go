@@ -59,7 +59,7 @@ func auditCommand(g *global) *cobra.Command {
 	}
 	c.AddCommand(searchCommand(g), tailCommand(g), topCommand(g), exportCommand(g), verifyCommand(g))
 	c.AddCommand(firstCommand(g), aroundCommand(g), ipCommand(g), newCommand(g), rareCommand(g), clientsCommand(g))
-	c.AddCommand(gapsCommand(g), changesCommand(g), huntCommand(g))
+	c.AddCommand(gapsCommand(g), changesCommand(g), huntCommand(g), reportCommand(g))
 	return c
 }
 

@@ -146,6 +146,27 @@ func (c *conditions) query(now time.Time) (q audit.Query, err error) {
 	return q, nil
 }
 
+// text says which conditions are set, but for the time: "only client 10.0.0.1, verdict block".
+func (c *conditions) text() string {
+	var parts []string
+	for _, f := range [...]struct{ name, value string }{
+		{"client", c.client}, {"group", c.group}, {"name", c.name}, {"verdict", c.verdict}, {"policy", c.policy}, {"rule", c.rule},
+		{"category", c.category}, {"list", c.list}, {"type", c.qtype}, {"rcode", c.rcode}, {"answer", c.answer}, {"alias", c.alias},
+		{"source", c.source}, {"upstream", c.upstream}, {"transport", c.carrier},
+	} {
+		if f.value != "" {
+			parts = append(parts, f.name+" "+f.value)
+		}
+	}
+	if c.observed {
+		parts = append(parts, "observed")
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "only " + shown(strings.Join(parts, ", "))
+}
+
 // isPattern says that a name has "*" or "?" in it, with no backslash before.
 func isPattern(name string) bool {
 	for i := 0; i < len(name); i++ {
