@@ -482,3 +482,49 @@ func TestNamesOfNumbers(t *testing.T) {
 		}
 	}
 }
+
+// A tail that is too far behind passes over records, says how many, and goes on
+// with the newest: what was shown and what was not are all there are.
+func TestTailPassesOver(t *testing.T) {
+	for _, most := range []uint64{0, 20, 1000} {
+		dir := t.TempDir()
+		l, stop := start(t, Config{Dir: dir, Interval: time.Hour})
+		record := func(n int) {
+			for range n {
+				l.Record(query(0, "192.0.2.7", "a.example"))
+			}
+			if err := l.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		record(1)
+		ctx, cancel := context.WithCancel(t.Context())
+		next, skipped := uint64(1), uint64(0)
+		err := l.Tail(ctx, Query{}, 1, func(r *Record) error {
+			if r.Seq != next {
+				t.Fatalf("record %d, want %d", r.Seq, next)
+			}
+			switch next++; r.Seq {
+			case 1:
+				for range 10 { // segments of their own, while this one is being shown
+					record(10)
+				}
+			case 101:
+				cancel()
+			}
+			return nil
+		}, Lag{Most: most, Skipped: func(n uint64) error {
+			next, skipped = next+n, skipped+n
+			return nil
+		}})
+		if !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		if want := map[uint64]uint64{20: 99}[most]; skipped != want {
+			t.Errorf("with at most %d behind, %d were passed over, want %d", most, skipped, want)
+		}
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
