@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -10,13 +11,29 @@ import (
 type hunter struct {
 	names map[string][]uint32 // by wire name: the indicators of that name
 	scope []uint8             // by indicator
-	front []uint64            // a bit for each hash of a name; most names stop here
+	front front               // hashes of the names; most names stop here
 
-	addrs map[netip.Prefix][]uint32
-	bits  []int // lengths of the prefixes, of IPv4 and, from 1000 on, of IPv6
+	addrs     map[netip.Prefix][]uint32
+	bits      []int // lengths of the prefixes, of IPv4 and, from 1000 on, of IPv6
+	addrFront front // hashes of the prefixes
 }
 
-const frontBits = 22
+// A front says of a hash that it is not there, or that it may be: a bit for each,
+// and sixteen times as many bits as hashes, so that it stays in the processor's cache.
+type front []uint64
+
+func newFront(n int) front {
+	size := 1024
+	for size < 16*n {
+		size *= 2
+	}
+	return make(front, size/64)
+}
+
+func (f front) add(hash uint32)      { f[f.word(hash)] |= 1 << (hash & 63) }
+func (f front) may(hash uint32) bool { return f[f.word(hash)]>>(hash&63)&1 != 0 }
+
+func (f front) word(hash uint32) uint32 { return hash >> 6 & uint32(len(f)-1) }
 
 func newHunter(indicators []Indicator) (*hunter, error) {
 	if len(indicators) > MaxIndicators {
@@ -24,13 +41,21 @@ func newHunter(indicators []Indicator) (*hunter, error) {
 	}
 	h := &hunter{
 		names: map[string][]uint32{}, scope: make([]uint8, len(indicators)),
-		front: make([]uint64, 1<<frontBits/64), addrs: map[netip.Prefix][]uint32{},
+		addrs: map[netip.Prefix][]uint32{},
 	}
+	networks := 0
+	for i := range indicators {
+		if indicators[i].Network.IsValid() {
+			networks++
+		}
+	}
+	h.front, h.addrFront = newFront(len(indicators)-networks), newFront(networks)
 	for i, ind := range indicators {
 		h.scope[i] = ind.Scope
 		if n := ind.Network; n.IsValid() {
 			n = n.Masked()
 			h.addrs[n] = append(h.addrs[n], uint32(i))
+			h.addrFront.add(prefixHash(n.Addr(), n.Bits()))
 			bits := n.Bits()
 			if n.Addr().Is6() {
 				bits += 1000
@@ -45,8 +70,7 @@ func newHunter(indicators []Indicator) (*hunter, error) {
 			return nil, fmt.Errorf("indicator %d is neither a name nor a network", i+1)
 		}
 		h.names[string(name)] = append(h.names[string(name)], uint32(i))
-		hash := suffixHash(name[:len(name)-1])
-		h.front[hash>>6] |= 1 << (hash & 63)
+		h.front.add(suffixHash(name[:len(name)-1]))
 	}
 	return h, nil
 }
@@ -78,7 +102,8 @@ const (
 	hashPrime = 0x100000001b3
 )
 
-func fold(h uint64) uint32 { return uint32((h ^ h>>32) * 0x9e3779b1 & (1<<frontBits - 1)) }
+// fold mixes all of a hash into 32 bits.
+func fold(h uint64) uint32 { return uint32(h * 0x9e3779b97f4a7c15 >> 32) }
 
 // covering appends the indicators that cover the wire name.
 func (h *hunter) covering(dst []uint32, name []byte) []uint32 {
@@ -113,7 +138,7 @@ func (h *hunter) covering(dst []uint32, name []byte) []uint32 {
 
 // under appends the indicators of the suffix that cover the name.
 func (h *hunter) under(dst []uint32, hash uint32, name []byte, from int) []uint32 {
-	if h.front[hash>>6]>>(hash&63)&1 == 0 {
+	if !h.front.may(hash) {
 		return dst
 	}
 	scope := ScopeBelow
@@ -128,17 +153,38 @@ func (h *hunter) under(dst []uint32, hash uint32, name []byte, from int) []uint3
 	return dst
 }
 
+// holding appends the indicators of the networks that an address is in.
 func (h *hunter) holding(dst []uint32, a netip.Addr) []uint32 {
 	a = a.Unmap()
 	for _, bits := range h.bits {
 		if a.Is6() {
 			bits -= 1000
 		}
-		if bits >= 0 && bits <= a.BitLen() {
-			if p, err := a.Prefix(bits); err == nil {
-				dst = append(dst, h.addrs[p]...)
-			}
+		if bits < 0 || bits > a.BitLen() {
+			continue
+		}
+		if !h.addrFront.may(prefixHash(a, bits)) {
+			continue
+		}
+		if p, err := a.Prefix(bits); err == nil {
+			dst = append(dst, h.addrs[p]...)
 		}
 	}
 	return dst
+}
+
+// prefixHash hashes the first so many bits of an address.
+func prefixHash(a netip.Addr, bits int) uint32 {
+	if a.Is4() {
+		bits += 96
+	}
+	b := a.As16()
+	hi, lo := binary.BigEndian.Uint64(b[:]), binary.BigEndian.Uint64(b[8:])
+	if bits < 64 {
+		hi, lo = hi&^(^uint64(0)>>bits), 0
+	} else if bits < 128 {
+		lo &^= ^uint64(0) >> (bits - 64)
+	}
+	h := (hi*0x9e3779b97f4a7c15 ^ lo + uint64(bits)) * 0xd6e8feb86659fd93
+	return uint32(h >> 32)
 }

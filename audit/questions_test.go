@@ -361,6 +361,34 @@ func TestHunterAgreesWithALoop(t *testing.T) {
 			}
 		}
 		got := h.covering(nil, n)
+		networks := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) netip.Prefix {
+			a := rapid.SampledFrom([]netip.Addr{
+				netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.3.255"), netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("::c000:201"),
+			}).Draw(t, "address")
+			return netip.PrefixFrom(a, rapid.IntRange(0, a.BitLen()).Draw(t, "bits")).Masked()
+		}), 0, 8).Draw(t, "networks")
+		indicators = nil
+		for _, p := range networks {
+			indicators = append(indicators, Indicator{Network: p})
+		}
+		nets, err := newHunter(indicators)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{"192.0.2.1", "192.0.3.255", "::ffff:192.0.2.1", "2001:db8::2", "::c000:201"} {
+			a := netip.MustParseAddr(text)
+			var want []uint32
+			for i, p := range networks {
+				if p.Contains(a.Unmap()) {
+					want = append(want, uint32(i))
+				}
+			}
+			got := nets.holding(nil, a)
+			slices.Sort(got)
+			if !slices.Equal(got, want) {
+				t.Fatalf("%v in %v: %v, want %v", a, networks, got, want)
+			}
+		}
 		slices.Sort(got)
 		if !slices.Equal(got, want) {
 			t.Fatalf("%q: %v, want %v", n, got, want)
