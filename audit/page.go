@@ -165,6 +165,7 @@ func (p *page) whys() []uint32 { return numbers(p, &p.why, colReason, uint64(len
 func (p *page) observations() []uint32 {
 	return numbers(p, &p.observe, colObserved, uint64(len(p.reasons)))
 }
+
 func (p *page) upstreams() []uint32 {
 	return numbers(p, &p.server, colUpstream, uint64(len(p.strings)))
 }

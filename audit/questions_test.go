@@ -260,7 +260,8 @@ func TestHuntAgreesWithAList(t *testing.T) {
 	indicators := []Indicator{
 		one("shop.example", 3), one("SHOP.example", ScopeSelf), one("shop.example", ScopeBelow), one("absent.test", 3),
 		network("198.51.100.7/32"), network("198.51.100.16/29"), network("2001:db8::/126"), network("203.0.113.0/24"),
-		one("hop.example", 3), one("test", 3), one("b.c.shop.example", ScopeBelow), {Name: []byte{0}, Scope: ScopeSelf},
+		one("hop.example", 3), one("test", 3), one("b.c.shop.example", ScopeBelow),
+		{Name: []byte{0}, Scope: ScopeSelf},
 	}
 	covers := func(i Indicator, text string) bool {
 		if i.Network.IsValid() {

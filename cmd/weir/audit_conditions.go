@@ -150,9 +150,21 @@ func (c *conditions) query(now time.Time) (q audit.Query, err error) {
 func (c *conditions) text() string {
 	var parts []string
 	for _, f := range [...]struct{ name, value string }{
-		{"client", c.client}, {"group", c.group}, {"name", c.name}, {"verdict", c.verdict}, {"policy", c.policy}, {"rule", c.rule},
-		{"category", c.category}, {"list", c.list}, {"type", c.qtype}, {"rcode", c.rcode}, {"answer", c.answer}, {"alias", c.alias},
-		{"source", c.source}, {"upstream", c.upstream}, {"transport", c.carrier},
+		{"client", c.client},
+		{"group", c.group},
+		{"name", c.name},
+		{"verdict", c.verdict},
+		{"policy", c.policy},
+		{"rule", c.rule},
+		{"category", c.category},
+		{"list", c.list},
+		{"type", c.qtype},
+		{"rcode", c.rcode},
+		{"answer", c.answer},
+		{"alias", c.alias},
+		{"source", c.source},
+		{"upstream", c.upstream},
+		{"transport", c.carrier},
 	} {
 		if f.value != "" {
 			parts = append(parts, f.name+" "+f.value)
