@@ -15,7 +15,7 @@ import (
 //
 // A column has a value for each row; that of a row which is no query is 0. Every
 // number in it is within its table. After an error, which stays in err, columns
-// are of the right length and what they hold says nothing.
+// have a value for each row all the same, but what that is says nothing.
 type page struct {
 	block
 	value, buf []byte
@@ -111,18 +111,21 @@ func (p *page) kinds() []Kind {
 	}
 	p.kind = sized(p.kind, int(p.header.count))
 	b := p.columns[colKind].b
-	if len(b) != len(p.kind) {
-		p.fail(colKind)
-		return p.kind
-	}
 	p.pure = true
-	for i, k := range b {
-		if p.kind[i] = Kind(k); Kind(k) != KindQuery {
+	for i := range p.kind {
+		k, n := uvarint(b)
+		if n <= 0 || k < uint64(KindQuery) || k > uint64(KindGap) {
+			p.fail(colKind)
+			clear(p.kind[i:])
 			p.pure = false
-			if Kind(k) != KindChange && Kind(k) != KindGap {
-				p.fail(colKind)
-			}
+			return p.kind
 		}
+		b = b[n:]
+		p.kind[i] = Kind(k)
+		p.pure = p.pure && p.kind[i] == KindQuery
+	}
+	if len(b) != 0 {
+		p.fail(colKind)
 	}
 	return p.kind
 }
@@ -239,10 +242,10 @@ func (p *page) references(one *[]uint32, many *spread, colOne, colCount, colMany
 	for i := range first {
 		if p.pure || kinds[i] == KindQuery {
 			v, n := uvarint(a)
-			if n <= 0 || v > uint64(next) || v == 0 && next == limit || len(counts) == 0 || counts[0] > MaxAnswers {
+			more, m := uvarint(counts)
+			if n <= 0 || v > uint64(next) || v == 0 && next == limit || m <= 0 || more > MaxAnswers {
 				p.fail(colOne)
-				clear(first[i:])
-				clear(ends[i:])
+				clear(ends) // those of the rows left over may be of other segments
 				return
 			}
 			a = a[n:]
@@ -251,14 +254,12 @@ func (p *page) references(one *[]uint32, many *spread, colOne, colCount, colMany
 				v = uint64(next)
 			}
 			first[i] = uint32(v - 1)
-			more := counts[0]
-			counts = counts[1:]
+			counts = counts[m:]
 			for range more {
 				v, n := uvarint(b)
 				if n <= 0 || v > uint64(next) || v == 0 && next == limit {
 					p.fail(colMany)
-					clear(first[i:])
-					clear(ends[i:])
+					clear(ends)
 					return
 				}
 				b = b[n:]
@@ -273,6 +274,7 @@ func (p *page) references(one *[]uint32, many *spread, colOne, colCount, colMany
 	}
 	if len(a) != 0 || len(b) != 0 || len(counts) != 0 || next != limit {
 		p.fail(colOne)
+		clear(ends)
 	}
 }
 
