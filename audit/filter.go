@@ -84,8 +84,7 @@ func wordNumber(words []string, text string) uint8 {
 
 // wants says that a segment may hold something, by what its header tells.
 func (f *filter) wants(h *header) bool {
-	return h.max >= f.since && h.min < f.until && h.last() >= f.query.SeqFrom && h.first <= f.seqTo() &&
-		(f.query.Kind != KindGap || h.lost > 0)
+	return h.max >= f.since && h.min < f.until && h.last() >= f.query.SeqFrom && h.first <= f.seqTo()
 }
 
 // ends says that this segment and all behind it in the query's order hold nothing:

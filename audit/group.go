@@ -5,7 +5,7 @@ package audit
 // segment.
 type group struct {
 	key      rowKey
-	row, end uint32 // the first of them and the last
+	row, end uint32 // the earliest of them and the latest
 	span
 }
 
@@ -92,14 +92,15 @@ func (g *grouping) begin(k rowKey, row uint32) uint32 {
 	return uint32(len(g.groups))
 }
 
-// see counts one query.
+// see counts one query. Rows need not be in order of their times.
 func (g *group) see(row uint32, at int64, flags uint8) {
-	g.end = row
-	if g.count == 0 {
-		g.first, g.last = at, at
+	if g.count == 0 || at < g.first {
+		g.first, g.row = at, row
+	}
+	if g.count == 0 || at >= g.last {
+		g.last, g.end = at, row
 	}
 	g.count++
-	g.last = at // rows are in order
 	if flags&flagBlocked != 0 {
 		g.blocked++
 	}

@@ -147,12 +147,13 @@ func (h *hunter) gather(p *page) {
 				k := preyKey{n, clients[i], on, what}
 				s := y.spans[k]
 				if s == nil {
-					s = &preySpan{span: span{first: times[i]}}
+					s = &preySpan{span: span{first: times[i], last: times[i]}}
 					y.spans[k] = s
 				} else if s.row == i {
 					continue // the same in one answer
 				}
-				s.count, s.last, s.row = s.count+1, times[i], i
+				s.count, s.row = s.count+1, i
+				s.first, s.last = min(s.first, times[i]), max(s.last, times[i])
 				if flags[i]&flagBlocked != 0 {
 					s.blocked++
 				}

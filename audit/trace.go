@@ -44,11 +44,11 @@ func (r *Reader) Trace(ctx context.Context, q Query, limit int) (Trace, error) {
 	}, func(p *page) (bool, error) {
 		for i := range p.grouping.groups {
 			g := &p.grouping.groups[i]
-			if first == 0 || g.first < total.first || g.first == total.first && p.header.first < first {
-				first = p.header.first + uint64(p.chosen[0])
+			if seq := p.header.first + uint64(g.row); first == 0 || g.first < total.first || g.first == total.first && seq < first {
+				first = seq
 			}
-			if last == 0 || g.last > total.last {
-				last = p.header.first + uint64(p.chosen[len(p.chosen)-1])
+			if seq := p.header.first + uint64(g.end); last == 0 || g.last > total.last || g.last == total.last && seq > last {
+				last = seq
 			}
 			if total.count == 0 {
 				total = g.span
