@@ -324,7 +324,7 @@ func (b *block) record(i int) *Record {
 	if n := int(r.aliasCount) + int(r.addrCount); n > 0 {
 		out.Answers = make([]string, 0, n)
 		for _, a := range b.aliases(r) {
-			out.Answers = append(out.Answers, b.name(a))
+			out.Answers = append(out.Answers, aliasString(b.name(a)))
 		}
 		for _, a := range b.answers(r) {
 			out.Answers = append(out.Answers, b.addrs[a].String())

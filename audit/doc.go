@@ -13,7 +13,7 @@
 //
 // A [Reader] searches, counts and verifies a store, beside the writer or after it;
 // [Log.Follow] hands out records as they are committed; [NewEncoder] writes them
-// in a format for others. [Log.Hits] tells how many queries each list decided,
+// in a format for others, of which docs/exports.md says what goes where. [Log.Hits] tells how many queries each list decided,
 // from a roll-up by the hour that the writer keeps beside the segments.
 //
 // # Files

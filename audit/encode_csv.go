@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"encoding/csv"
 	"io"
 	"strconv"
@@ -9,70 +10,127 @@ import (
 	"unicode/utf8"
 )
 
-// csvHeader is the order of the columns. New ones are added at the end.
-var csvHeader = []string{
-	"seq", "kind", "time", "client", "group", "transport", "name", "type", "class", "verdict", "observed", "policy",
-	"rule", "category", "list", "entry", "matched_on", "source", "rcode", "ede", "dropped", "answers", "upstream",
-	"duration_us", "revision", "text", "lost", "from", "to", "stripped",
+// csvColumns are the columns in their order, named as in Record's JSON. New ones
+// are added at the end.
+var csvColumns = []struct {
+	name string
+	cell func(*Record) string
+}{
+	{"seq", func(r *Record) string { return number(r.Seq) }},
+	{"kind", func(r *Record) string { return r.Kind }},
+	{"time", func(r *Record) string { return clock(r.Time) }},
+	{"client", clientText},
+	{"group", func(r *Record) string { return r.Group }},
+	{"transport", func(r *Record) string { return r.Transport }},
+	{"name", func(r *Record) string { return r.Name }},
+	{"type", func(r *Record) string { return r.Type }},
+	{"class", func(r *Record) string { return r.Class }},
+	{"verdict", func(r *Record) string { return r.Verdict }},
+	{"observed", func(r *Record) string { return r.observed().String() }},
+	{"policy", func(r *Record) string { return r.Policy }},
+	{"rule", func(r *Record) string { return r.Rule }},
+	{"category", func(r *Record) string { return r.Category }},
+	{"list", func(r *Record) string { return r.List }},
+	{"entry", func(r *Record) string { return r.Entry }},
+	{"matched_on", func(r *Record) string { return r.MatchedOn }},
+	{"source", func(r *Record) string { return r.Source }},
+	{"rcode", func(r *Record) string { return r.Rcode }},
+	{"ede", edeText},
+	{"dropped", func(r *Record) string { return yes(r.Dropped) }},
+	{"answers", func(r *Record) string { return strings.Join(r.Answers, " ") }}, // none has a space in it
+	{"upstream", func(r *Record) string { return r.Upstream }},
+	{"duration_us", func(r *Record) string { return number(uint64(r.Duration)) }},
+	{"revision", func(r *Record) string { return number(r.Revision) }},
+	{"text", func(r *Record) string { return r.Text }},
+	{"lost", func(r *Record) string { return number(r.Lost) }},
+	{"from", func(r *Record) string { return clock(r.From) }},
+	{"to", func(r *Record) string { return clock(r.To) }},
+	{"stripped", func(r *Record) string { return yes(r.Stripped) }},
+	{"observed_group", func(r *Record) string { return r.observed().Group }},
+	{"observed_policy", func(r *Record) string { return r.observed().Policy }},
+	{"observed_rule", func(r *Record) string { return r.observed().Rule }},
+	{"observed_category", func(r *Record) string { return r.observed().Category }},
+	{"observed_list", func(r *Record) string { return r.observed().List }},
 }
 
 type csvTable struct {
-	w      *csv.Writer
+	w      io.Writer
+	rows   *csv.Writer // to buf
+	buf    bytes.Buffer
 	row    []string
 	headed bool
 }
 
-func newCSV(w io.Writer) Encoder { return &csvTable{w: csv.NewWriter(w)} }
+func newCSV(w io.Writer) Encoder {
+	t := &csvTable{w: w}
+	t.rows = csv.NewWriter(&t.buf)
+	return t
+}
 
 func (t *csvTable) Write(r *Record) error {
-	client, ede, observed := "", "", ""
-	if r.Client.IsValid() {
-		client = r.Client.String()
-	}
-	if r.EDE != nil {
-		ede = strconv.Itoa(int(*r.EDE))
-	}
-	if r.Observed != nil {
-		observed = r.Observed.String()
-	}
 	t.head()
-	t.row = append(
-		t.row[:0], number(r.Seq), r.Kind, clock(r.Time), client, r.Group, r.Transport, r.Name, r.Type, r.Class, r.Verdict,
-		observed, r.Policy, r.Rule, r.Category, r.List, r.Entry, r.MatchedOn, r.Source, r.Rcode, ede, yes(r.Dropped),
-		strings.Join(r.Answers, " "), r.Upstream, number(uint64(r.Duration)), number(r.Revision), r.Text,
-		number(r.Lost), clock(r.From), clock(r.To), yes(r.Stripped),
-	)
-	for i, cell := range t.row {
-		t.row[i] = plain(cell)
+	t.row = t.row[:0]
+	for _, c := range csvColumns {
+		t.row = append(t.row, plain(c.cell(r)))
 	}
-	if err := t.w.Write(t.row); err != nil {
-		return err
-	}
-	t.w.Flush()
-	return t.w.Error()
+	t.rows.Write(t.row) // a buffer takes all
+	return t.flush()
 }
 
 // Close writes the header line if there was no record.
 func (t *csvTable) Close() error {
 	t.head()
-	t.w.Flush()
-	return t.w.Error()
+	return t.flush()
 }
 
 func (t *csvTable) head() {
-	if !t.headed {
-		t.headed = true
-		t.w.Write(csvHeader) // its error comes back from the next Flush
+	if t.headed {
+		return
 	}
+	t.headed = true
+	for _, c := range csvColumns {
+		t.row = append(t.row, c.name)
+	}
+	t.rows.Write(t.row)
+}
+
+func (t *csvTable) flush() error {
+	t.rows.Flush()
+	_, err := t.buf.WriteTo(t.w)
+	return err
 }
 
 // plain keeps a spreadsheet from taking the cell for a formula: one that begins
-// like a formula gets a quote in front, which the spreadsheet does not show.
+// like a formula gets a quote in front, which the spreadsheet does not show. So
+// does one that begins with a quote, so that a reader may take one off each cell
+// that has it and has the text again.
 func plain(cell string) string {
-	if r, _ := utf8.DecodeRuneInString(cell); cell != "" && strings.ContainsRune("=+-@\t\r＝＋－＠", r) {
+	if r, _ := utf8.DecodeRuneInString(cell); cell != "" && strings.ContainsRune("'=+-@\t\r＝＋－＠", r) {
 		return "'" + cell
 	}
 	return cell
+}
+
+// observed is what an observe rule would have blocked for, or nothing.
+func (r *Record) observed() Reason {
+	if r.Observed == nil {
+		return Reason{}
+	}
+	return *r.Observed
+}
+
+func clientText(r *Record) string {
+	if !r.Client.IsValid() {
+		return ""
+	}
+	return r.Client.String()
+}
+
+func edeText(r *Record) string {
+	if r.EDE == nil {
+		return ""
+	}
+	return strconv.Itoa(int(*r.EDE))
 }
 
 func yes(v bool) string {

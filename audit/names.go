@@ -2,6 +2,7 @@ package audit
 
 import (
 	"fmt"
+	"net/netip"
 	"strconv"
 	"unicode"
 	"unicode/utf8"
@@ -34,6 +35,21 @@ func nameString(wire []byte) string {
 		return "."
 	}
 	return string(b)
+}
+
+// aliasString returns what a Record's answers have for a name: one that reads like
+// an address, which an alias may, has its first octet escaped.
+func aliasString(name string) string {
+	if !isAddress(name) {
+		return name
+	}
+	return string(appendEscape(nil, name[0])) + name[1:]
+}
+
+// isAddress says that one of a record's answers is an address; else it is an alias.
+func isAddress(answer string) bool {
+	_, err := netip.ParseAddr(answer)
+	return err == nil
 }
 
 func appendEscape(b []byte, c byte) []byte {

@@ -446,7 +446,7 @@ func TestFollow(t *testing.T) {
 }
 
 func TestEncodingsAreNamed(t *testing.T) {
-	if _, err := NewEncoder("xml", nil); err == nil || err.Error() != `unknown export format "xml", known are csv, jsonl` {
+	if _, err := NewEncoder("xml", nil); err == nil || err.Error() != `unknown export format "xml", known are cof, csv, dnstap, ecs, jsonl, ocsf, zeek` {
 		t.Error(err)
 	}
 }

@@ -8,9 +8,9 @@ import (
 	"sync/atomic"
 )
 
-// readers is how many goroutines unpack segments for one question: enough for a
+// unpackers is how many goroutines unpack segments for one question: enough for a
 // store's disk, and few enough that the query path keeps its cores.
-const readers = 2
+const unpackers = 2
 
 // A sweep is one question's way over the segments. The goroutine that called
 // copies them out of the store, some others unpack them, and the caller gets them
@@ -46,7 +46,7 @@ func (s *sweep) run(ctx context.Context, each func(*page) (bool, error)) error {
 	if f.query.Oldest {
 		s.at = max(f.query.SeqFrom, 1)
 	}
-	n := min(readers, runtime.GOMAXPROCS(0))
+	n := min(unpackers, runtime.GOMAXPROCS(0))
 	var (
 		wg    sync.WaitGroup
 		todo  = make(chan *ticket, n+2)

@@ -189,3 +189,51 @@ forward-zone:
 		return exec.Command(path, "-d", "-c", writeFile(t, dir, "unbound.conf", conf))
 	})
 }
+
+// startNamed is BIND with zoneText as the zone of the upstreams.
+func startNamed(t *testing.T) *daemon {
+	t.Helper()
+	path, dir := tool(t, "named"), t.TempDir()
+	zone := writeFile(t, dir, "zone", zoneText)
+	return startDaemon(t, upstreamZone, func(port uint16) *exec.Cmd {
+		return exec.Command(path, "-g", "-4", "-c", writeFile(t, dir, "named.conf", fmt.Sprintf(`options {
+	directory %q;
+	listen-on port %d { 127.0.0.1; };
+	listen-on-v6 { none; };
+	pid-file none;
+	session-keyfile none;
+	recursion no;
+	dnssec-validation no;
+	tcp-clients 500;
+};
+controls { };
+zone %q { type primary; file %q; };
+`, dir, port, upstreamZone, zone)))
+	})
+}
+
+// startKnot is Knot DNS with zoneText as the zone of the upstreams.
+func startKnot(t *testing.T) *daemon {
+	t.Helper()
+	path, dir := tool(t, "knotd"), t.TempDir()
+	zone := writeFile(t, dir, "zone", zoneText)
+	return startDaemon(t, upstreamZone, func(port uint16) *exec.Cmd {
+		return exec.Command(path, "-c", writeFile(t, dir, "knot.conf", fmt.Sprintf(`
+server:
+  rundir: %q
+  listen: 127.0.0.1@%d
+  udp-workers: 1
+  tcp-workers: 1
+log:
+  - target: stderr
+    any: warning
+database:
+  storage: %q
+zone:
+  - domain: %s
+    file: %q
+    zonefile-sync: -1
+    journal-content: none
+`, dir, port, dir, upstreamZone, zone)))
+	})
+}

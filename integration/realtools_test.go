@@ -26,7 +26,7 @@ import (
 
 // This file and realtools_*_test.go run the built binary with other people's
 // programs: dig and kdig ask it, dnsperf loads it, and what it does not know
-// itself it asks of unbound and nsd. All on loopback, on free ports, in folders
+// itself it asks of unbound and nsd; dnstap-read reads its exports. All on loopback, on free ports, in folders
 // that the test removes. A tool that is not there is a failure:
 //
 //	go test -tags realtools -count=1 ./integration -run TestReal
@@ -34,7 +34,7 @@ import (
 // tools maps each program to the Debian package that brings it.
 var tools = map[string]string{
 	"dig": "bind9-dnsutils", "kdig": "knot-dnsutils", "dnsperf": "dnsperf", "unbound": "unbound", "nsd": "nsd",
-	"dnsdist": "dnsdist",
+	"dnsdist": "dnsdist", "dnstap-read": "bind9-dnsutils", "named": "bind9", "knotd": "knot", "ip": "iproute2",
 }
 
 // tool returns the path of a program. The two servers live where an ordinary
@@ -209,7 +209,13 @@ func startWeir(t *testing.T, dir, config string) *weir {
 	writeFile(t, dir, "config.toml", config)
 	cmd := exec.Command(binary, "serve", "--config", "config.toml")
 	cmd.Dir = dir
-	w := &weir{child: start(t, cmd), dir: dir}
+	return greeted(t, cmd)
+}
+
+// greeted starts weir by cmd and waits until it serves.
+func greeted(t *testing.T, cmd *exec.Cmd) *weir {
+	t.Helper()
+	w := &weir{child: start(t, cmd), dir: cmd.Dir}
 	on := w.find(t, regexp.MustCompile(`serves DNS on (.*), UDP and TCP`))[1]
 	for text := range strings.SplitSeq(on, " and ") {
 		a, err := netip.ParseAddrPort(text)
@@ -229,20 +235,35 @@ func (w *weir) run(t *testing.T, args ...string) string {
 
 // weirStatus is what the tests read of `weir status --json`.
 type weirStatus struct {
+	Revision   int            `json:"revision"`
 	Names      int            `json:"names"`
 	NameMemory int            `json:"name_memory"`
 	Resolver   resolver.Stats `json:"resolver"`
 	Audit      audit.Stats    `json:"audit"`
+	Process    holding        `json:"process"`
+}
+
+// holding is what the process holds of the machine.
+type holding struct {
+	Goroutines  int    `json:"goroutines"`
+	Heap        uint64 `json:"heap"`
+	Descriptors int    `json:"descriptors"`
+}
+
+// status asks the running weir how it is doing.
+func (w *weir) status(t *testing.T) (st weirStatus) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(w.run(t, "status", "--json")), &st); err != nil {
+		t.Fatal("status: ", err)
+	}
+	return st
 }
 
 // settled waits until every event is in the store, and returns the status then.
 func (w *weir) settled(t *testing.T) weirStatus {
 	t.Helper()
 	for limit := time.Now().Add(patience); ; {
-		var st weirStatus
-		if err := json.Unmarshal([]byte(w.run(t, "status", "--json")), &st); err != nil {
-			t.Fatal("status: ", err)
-		}
+		st := w.status(t)
 		if st.Audit.Pending == 0 {
 			return st
 		}

@@ -91,14 +91,17 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 	if d.Verdict == blocklist.Block && !why.byDefault {
 		return r.sink(s, msg, from, st, why)
 	}
-	if rep := st.Local.reply(q); rep != nil {
+	if rep, ede := st.Local.reply(q); rep != nil {
 		// What a local zone answers does not leave the network, so a default of
 		// "block" does not concern it.
 		ev.Blocked, ev.Source = false, audit.SourceLocal
 		if st.outcomes[d.Observed].byDefault {
 			ev.Observed = 0
 		}
-		return r.finish(s, msg, from, rep, wire.Finish{})
+		if ede != nil {
+			ev.EDE = edeOther
+		}
+		return r.finish(s, msg, from, rep, wire.Finish{EDE: ede})
 	}
 	if d.Verdict == blocklist.Block {
 		return r.sink(s, msg, from, st, why)

@@ -25,6 +25,7 @@ func town(t testing.TB) setup {
 			"watch": "watched.example\nanalytics.example\n",
 		},
 		sinkhole: SinkholeConfig{TTL: 60},
+		special:  true,
 		policies: []blocklist.PolicyConfig{
 			{Name: "everyone", Any: true, Rules: []blocklist.RuleConfig{
 				{Action: blocklist.ActionObserve, Categories: []string{"watch"}},
@@ -43,6 +44,8 @@ func town(t testing.TB) setup {
 		zones: []Zone{{Name: "lab.example.", Records: []dns.RR{
 			rr("www.lab.example. 300 A 192.0.2.10"), rr("local-ad.lab.example. 300 A 192.0.2.11"),
 		}}},
+		hosts:  hostsOf(t, "10.0.0.9 nas"),
+		leases: leasesOf("10.0.0.20 laptop"),
 		upstream: newServer(t, map[string]handler{
 			"www.example. A":         says("www.example. 60 A 192.0.2.1"),
 			"www.example. AAAA":      says("/", "example. 300 SOA ns.example. host.example. 1 2 3 4 30"),

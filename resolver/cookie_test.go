@@ -91,7 +91,8 @@ func TestCookieFreesOfLimits(t *testing.T) {
 			}
 		}
 		// Without a good one it is told to use the one it gets, whatever else the limit would bring.
-		for _, data := range []string{clientCookie, cookie[:46] + "00", clientCookie + strings.Repeat("0", 16)} {
+		spoiled := cookie[:47] + map[bool]string{true: "1", false: "0"}[cookie[47] == '0']
+		for _, data := range []string{clientCookie, spoiled, clientCookie + strings.Repeat("0", 16)} {
 			b := w.exchange("10.0.0.1", query(t, "www.lab.example. A", withCookie(data)))
 			if got := show(t, b); data == clientCookie && (got != "BADCOOKIE" || len(cookieIn(t, b)) != 48) {
 				t.Errorf("beyond the rate with %s: %s", data, got)

@@ -26,6 +26,9 @@ type Account struct {
 	Answer   string   // that this server makes up: "NXDOMAIN", "0.0.0.0", "no answer at all"
 	EDE      string   // text of the Extended DNS Error
 	Zone     string   // the local zone that answers, as configured; empty is none
+	Registry string   // what says that Zone is not asked elsewhere, if it is built in
+	Hosts    string   // "FILE:LINE" of the hosts file that has the name
+	Lease    string   // address of the lease that has the name
 	Upstream string   // the group that is asked when memory has no answer; empty for a type that none is asked for
 	Servers  []string // of that group
 }
@@ -36,14 +39,14 @@ func (s *State) Explain(l *blocklist.Lookup) Account {
 	name, qtype := l.Name, l.Type
 	a := Account{Explanation: s.Policy.Explain(l)}
 	a.Refused = !s.Access.Contains(a.Client)
-	zone := s.Local.find(name)
+	zone := s.Local.zoneFor(name, qtype)
 	a.Blocked = !a.Refused && a.Outcome.Verdict == blocklist.Block && (zone == nil || a.Outcome.By != blocklist.ByDefault)
 	switch {
 	case a.Refused:
 	case a.Blocked:
 		a.sink(s, qtype)
 	case zone != nil:
-		a.Zone = strings.TrimSuffix(presentation(zone.apex), ".")
+		a.local(zone, name)
 		if a.Observed != nil && a.Observed.By == blocklist.ByDefault {
 			a.Observed = nil // see answer
 		}
@@ -63,6 +66,23 @@ func (s *State) Explain(l *blocklist.Lookup) Account {
 		}
 	}
 	return a
+}
+
+// local says why a name of zone is answered here.
+func (a *Account) local(zone *localZone, name []byte) {
+	a.Zone = strings.TrimSuffix(presentation(zone.apex), ".")
+	if zone.builtin != nil {
+		a.Registry = zone.builtin.ref
+	}
+	n := zone.lookup(name)
+	if n == nil || n.from == "" {
+		return
+	}
+	if _, err := netip.ParseAddr(n.from); err == nil {
+		a.Lease = n.from
+	} else {
+		a.Hosts = n.from
+	}
 }
 
 // sink says what a blocked client is told.

@@ -280,10 +280,12 @@ func (r *Resolver) land(s *scratch, w *waiter, e *cache.Entry) {
 // entry. It may use room.
 func (r *Resolver) fetch(f *flight, key, room []byte) (e *cache.Entry) {
 	group, q := f.group, &f.ask
+	var m *dns.Msg
 	defer func() {
 		if v := recover(); v != nil {
 			r.panics.Add(1)
-			r.logger.Error("a reply could not be read", "question", q.Question[0].String(), "panic", v, "stack", string(debug.Stack()))
+			r.logger.Error("a reply could not be read", "question", q.Question[0].String(), "panic", v,
+				"packet", repacked(m), "stack", string(debug.Stack()))
 			e = r.failure(f, key, edeOther, "reply could not be read")
 		}
 	}()
@@ -307,6 +309,24 @@ func (r *Resolver) fetch(f *flight, key, room []byte) (e *cache.Entry) {
 	e.Expires += e.Stored // inspect gave a life span
 	r.schedule(e)
 	return e
+}
+
+// repacked is a reply that caused a panic in hexadecimal digits, as far as it can
+// be had once more.
+func repacked(m *dns.Msg) (digits string) {
+	defer func() {
+		if v := recover(); v != nil {
+			digits = fmt.Sprintf("panics again: %v", v)
+		}
+	}()
+	if m == nil {
+		return ""
+	}
+	packet, err := m.Pack()
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%x", packet[:min(len(packet), maxQuery)])
 }
 
 // failure is an entry that says SERVFAIL. If no server has replied it may be

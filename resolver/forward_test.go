@@ -1,11 +1,14 @@
 package resolver
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -53,7 +56,10 @@ func TestOneFlightForEqualQuestions(t *testing.T) {
 			m.Id = uint16(i)
 			if i%3 == 0 {
 				m.SetEdns0(1232, false)
-				m.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_NSID{Code: dns.EDNS0NSID}}
+				m.IsEdns0().Option = []dns.EDNS0{
+					&dns.EDNS0_NSID{Code: dns.EDNS0NSID},
+					&dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: 1, SourceNetmask: 32, Address: net.IPv4(192, 0, byte(i>>8), byte(i))}, // CVE-2025-5994
+				}
 			}
 		})
 	}
@@ -475,6 +481,84 @@ func TestPanicInAFlight(t *testing.T) {
 	w.reload(func(s *setup) { s.exchanger = nil })
 	if !strings.Contains(w.said.String(), "does not close") {
 		t.Error("an upstream that did not close went unsaid")
+	}
+}
+
+// fragile is the data of a record of a type of its own, which panics when it is
+// packed for the first time, or fails each time.
+type fragile struct {
+	dns.PrivateRdata
+	packed *atomic.Bool // nil fails
+}
+
+func (fragile) Unpack(b []byte) (int, error) { return len(b), nil }
+func (fragile) Len() int                     { return 3 }
+
+func (f fragile) Pack(b []byte) (int, error) {
+	if f.packed == nil {
+		return 0, errors.New("cannot be packed")
+	}
+	if !f.packed.Swap(true) {
+		panic("a bad encoder")
+	}
+	return copy(b, "\xc0\xff\xee"), nil
+}
+
+// TestPanicOverAReply: what an upstream sent panics when it is looked into. That
+// costs one answer, SERVFAIL, and the packet is in the log.
+func TestPanicOverAReply(t *testing.T) {
+	const kind = 0xff02
+	packed := new(atomic.Bool)
+	dns.PrivateHandle("FRAGILE", kind, func() dns.PrivateRdata { return fragile{packed: packed} })
+	t.Cleanup(func() { dns.PrivateHandleRemove(kind) })
+	w := newWorld(t, setup{upstream: newServer(t, map[string]handler{"www.example. FRAGILE": func(q, m *dns.Msg) bool {
+		m.Answer = []dns.RR{&dns.RFC3597{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: kind, Class: dns.ClassINET, Ttl: 60}, Rdata: "c0ffee"}}
+		return true
+	}})})
+	w.listen()
+	ask := func(m *dns.Msg) { m.Question[0].Qtype = kind }
+	if got := show(t, w.overUDP(query(t, www, ask, edns))); got != `SERVFAIL ede 0 "reply could not be read"` {
+		t.Error(got)
+	}
+	said := w.said.String()
+	if n := w.Stats().Panics; n != 1 || !strings.Contains(said, `panic="a bad encoder"`) || !strings.Contains(said, "c0ffee") {
+		t.Errorf("%d panics counted, want 1; said\n%s", n, said)
+	}
+	w.clock.advance(2 * firstFailure)
+	if got := w.overUDP(query(t, www, ask, edns)); !bytes.Contains(got, []byte("\xc0\xff\xee")) {
+		t.Errorf("asked again: %s", show(t, got))
+	}
+}
+
+// TestReplyThatDoesNotPack is one that a decoder reads and no encoder writes. Its
+// question is answered all the same.
+func TestReplyThatDoesNotPack(t *testing.T) {
+	const kind = 0xff03
+	dns.PrivateHandle("UNPACKABLE", kind, func() dns.PrivateRdata { return fragile{} })
+	t.Cleanup(func() { dns.PrivateHandleRemove(kind) })
+	w := newWorld(t, setup{upstream: newServer(t, map[string]handler{"www.example. UNPACKABLE": func(q, m *dns.Msg) bool {
+		m.Answer = []dns.RR{&dns.RFC3597{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: kind, Class: dns.ClassINET, Ttl: 60}, Rdata: "c0ffee"}}
+		return true
+	}})})
+	w.listen()
+	for _, ask := range []func([]byte) []byte{w.overUDP, w.overTCP} {
+		got := show(t, ask(query(t, www, func(m *dns.Msg) { m.Question[0].Qtype = kind }, edns)))
+		if !strings.HasPrefix(got, `SERVFAIL ede 0 "upstream reply refused: records do not pack`) {
+			t.Error(got)
+		}
+	}
+	if n := w.Stats().Panics; n != 0 {
+		t.Errorf("%d panics", n)
+	}
+}
+
+// TestPanicWhenKept: what the cache does not take is still given to who waits, and
+// the process stays.
+func TestPanicWhenKept(t *testing.T) {
+	w := newWorld(t, setup{})
+	w.keep(&flight{key: "\x00\x00\x01"}, nil)
+	if n := w.Stats().Panics; n != 1 || !strings.Contains(w.said.String(), "question=000001") {
+		t.Errorf("%d panics counted, want 1; said\n%s", n, w.said)
 	}
 }
 

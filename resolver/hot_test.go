@@ -27,6 +27,10 @@ var memory = []struct{ name, question, rcode string }{
 	{"drop", "hole.example. A", "silence"},
 	{"local", "www.lab.example. A", "NOERROR"},
 	{"no such local", "x.lab.example. A", "NXDOMAIN"},
+	{"special name", "x.onion. A", "NXDOMAIN"},
+	{"hosts file", "nas. A", "NOERROR"},
+	{"lease", "laptop.lan.example. A", "NOERROR"},
+	{"its address", "20.0.0.10.in-addr.arpa. PTR", "NOERROR"},
 	{"failure", "unknown.example. A", "SERVFAIL"},
 	{"ANY", "www.example. ANY", "NOERROR"},
 }

@@ -1,7 +1,10 @@
 package resolver
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -75,6 +78,11 @@ func TestRepliesAreStripped(t *testing.T) {
 		for range 2 {
 			if got := w.ask(c.question, edns); got != c.want && (c.want != "" || !strings.HasPrefix(got, "NOERROR ")) {
 				t.Errorf("%s:\ngot  %s\nwant %s", c.question, got, c.want)
+			}
+		}
+		for _, asked := range s.questions() { // no name server and no target is asked for, so nothing grows upstream
+			if asked != c.question {
+				t.Errorf("%s made us ask for %s", c.question, asked)
 			}
 		}
 		for _, other := range []string{"b.example. A", "evil.example.net. A", "c1.example. A", "x.e.example. A", "a.example. AAAA"} {
@@ -286,5 +294,67 @@ func TestAliasBeyondThoseKept(t *testing.T) {
 	e := w.events()
 	if len(e) != 1 || e[0].Entry != "track.example" || !slices.Contains(e[0].Answers, "x.track.example") {
 		t.Errorf("event %+v", e[0])
+	}
+}
+
+// TestDearReplies are made to cost as much as their size allows: names of the longest
+// kind, by chains of pointers, in thousands of records. What is spent on one is bounded
+// by some multiple of its octets (CVE-2024-8508).
+func TestDearReplies(t *testing.T) {
+	const most = 100 // octets of memory for one of the reply
+	for name, record := range map[string]func(out []byte, target int) []byte{
+		"addresses": func(out []byte, target int) []byte {
+			return append(binary.BigEndian.AppendUint16(out, 0xc000|uint16(target)), 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1)
+		},
+		"aliases": func(out []byte, target int) []byte {
+			out = append(binary.BigEndian.AppendUint16(out, 0xc000|uint16(target)), 0, 5, 0, 1, 0, 0, 0, 60, 0, 2)
+			return binary.BigEndian.AppendUint16(out, 0xc000|uint16(target))
+		},
+		"mail servers": func(out []byte, target int) []byte {
+			n := len(out) // makes each another
+			out = append(binary.BigEndian.AppendUint16(out, 0xc000|12), 0, 15, 0, 1, 0, 0, 0, 60, 0, 8, 0, 1, 3, byte(n>>16), byte(n>>8), byte(n))
+			return binary.BigEndian.AppendUint16(out, 0xc000|uint16(target))
+		},
+		"persons": func(out []byte, target int) []byte { // names that are written in full
+			out = append(binary.BigEndian.AppendUint16(out, 0xc000|12), 0, 17, 0, 1, 0, 0, 0, 60, 0, 4)
+			return binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(out, 0xc000|uint16(target)), 0xc000|uint16(target))
+		},
+	} {
+		qtype := map[string]uint16{"addresses": dns.TypeA, "aliases": dns.TypeA, "mail servers": dns.TypeMX, "persons": dns.TypeRP}[name]
+		question := query(t, "www.example. A", func(m *dns.Msg) { m.Question[0].Qtype = qtype })
+		q := new(dns.Msg)
+		if err := q.Unpack(question); err != nil {
+			t.Fatal(err)
+		}
+		out := append(bytes.Clone(question), 0, 0xff, 0, 0, 1, 0, 0, 0, 60, 0, 0) // opaque data, to hold names
+		out[2] |= 0x80
+		length := len(out) - 2
+		target := len(out)
+		out = append(out, 1, 'a', 0)
+		for range 120 { // one label before a pointer to the last one
+			at := len(out)
+			out = append(out, 1, 'a')
+			out = binary.BigEndian.AppendUint16(out, 0xc000|uint16(target))
+			target = at
+		}
+		binary.BigEndian.PutUint16(out[length:], uint16(len(out)-length-2))
+		n := 1
+		for ; len(out) < 65_500; n++ {
+			out = record(out, target)
+		}
+		binary.BigEndian.PutUint16(out[6:], uint16(n))
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		m := new(dns.Msg)
+		if err := m.Unpack(out); err != nil {
+			t.Fatal(err)
+		}
+		_, err := inspect(q, m, "", TTL{Max: 60, MaxNegative: 60}, nil)
+		runtime.ReadMemStats(&after)
+		spent := int(after.TotalAlloc-before.TotalAlloc) / len(out)
+		t.Logf("%d %s in %d octets: %d octets of memory for each (%v)", n, name, len(out), spent, err)
+		if spent > most {
+			t.Errorf("%s: %d octets of memory for each of the reply, want at most %d", name, spent, most)
+		}
 	}
 }

@@ -67,8 +67,9 @@ func (r *Resolver) listenOn(ctx context.Context, addr netip.AddrPort) error {
 	if err != nil {
 		return &BindError{"tcp", addr, err}
 	}
-	r.tcp = append(r.tcp, &tcpListener{r: r, listener: t, conns: map[*tcpConn]struct{}{}, stop: make(chan struct{})})
-	addr = t.Addr().(*net.TCPAddr).AddrPort() // the port, where it was 0
+	// The port, where it was 0. A listener's own address lacks the zone.
+	addr = netip.AddrPortFrom(addr.Addr(), t.Addr().(*net.TCPAddr).AddrPort().Port())
+	r.tcp = append(r.tcp, &tcpListener{r: r, listener: t, addr: addr, conns: map[*tcpConn]struct{}{}, stop: make(chan struct{})})
 
 	// Sockets that share a port also share it with a stranger who allows the
 	// same; one that does not share finds the stranger.
@@ -112,7 +113,7 @@ func controlled(set func(fd int) error) func(_, _ string, c syscall.RawConn) err
 func (r *Resolver) Addrs() []netip.AddrPort {
 	var out []netip.AddrPort
 	for _, l := range r.tcp {
-		out = append(out, l.listener.Addr().(*net.TCPAddr).AddrPort())
+		out = append(out, l.addr)
 	}
 	return out
 }

@@ -27,6 +27,7 @@ const (
 type tcpListener struct {
 	r        *Resolver
 	listener net.Listener
+	addr     netip.AddrPort
 
 	mu    sync.Mutex
 	conns map[*tcpConn]struct{}
@@ -49,7 +50,7 @@ func (l *tcpListener) run() {
 			}
 			// Out of file descriptors, most likely: those of an idle client are free.
 			if pause == acceptPause {
-				r.logger.Warn("connection not accepted", "address", l.listener.Addr(), "error", err)
+				r.logger.Warn("connection not accepted", "address", l.addr, "error", err)
 			}
 			if idle := r.places.spare(); idle != nil {
 				r.evicted.Add(1)

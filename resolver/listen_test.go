@@ -138,7 +138,7 @@ func TestSharedPort(t *testing.T) {
 			other.Close()
 			other.listen()
 			for i := 0; other.Stats().Answered == 0 || w.Stats().Answered == 0; i++ { // the system spreads clients over them
-				if got := show(t, w.overUDP(query(t, "localhost. A"))); got != "NOERROR aa localhost. 3600 A 127.0.0.1;" || i == 200 {
+				if got := show(t, w.overUDP(query(t, "localhost. A"))); got != "NOERROR aa localhost. 10800 A 127.0.0.1;" || i == 200 {
 					t.Fatalf("question %d: %s", i, got)
 				}
 			}

@@ -1,7 +1,9 @@
 package resolver
 
 import (
+	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +17,103 @@ import (
 type model struct {
 	zones []Zone
 	holes []string
+	lone  []dns.RR // of names in no zone
+}
+
+// inHole reports whether name is asked elsewhere.
+func (m *model) inHole(name string) bool {
+	z, ok := m.zone(name)
+	return !ok && z.Name != ""
+}
+
+// owner returns the records of name: those of its zone, or of it alone.
+func (m *model) owner(name string) (records []dns.RR) {
+	all := m.lone
+	if _, ok := m.zone(name); ok {
+		all = nil
+		for _, z := range m.zones {
+			if in, _ := m.zone(name); in.Name == z.Name {
+				all = z.Records
+			}
+		}
+	}
+	for _, rr := range all {
+		if rr.Header().Name == name {
+			records = append(records, rr)
+		}
+	}
+	return records
+}
+
+// add puts a record where it belongs.
+func (m *model) add(rr dns.RR) {
+	name := rr.Header().Name
+	if in, ok := m.zone(name); ok {
+		for i := range m.zones {
+			if m.zones[i].Name == in.Name {
+				m.zones[i].Records = append(m.zones[i].Records, rr)
+			}
+		}
+		return
+	}
+	m.lone = append(m.lone, rr)
+}
+
+// ofTypes reports whether one of the records is of one of the types.
+func ofTypes(records []dns.RR, types ...uint16) bool {
+	return slices.ContainsFunc(records, func(rr dns.RR) bool { return slices.Contains(types, rr.Header().Rrtype) })
+}
+
+// entry is a line of a hosts file, or a lease.
+type entry struct{ name, addr string }
+
+func (e entry) pointer() string {
+	rev, _ := dns.ReverseAddr(e.addr)
+	return rev
+}
+
+// with returns m with the names of hosts, and after that with those of leases,
+// which are labels of domain.
+func (m *model) with(hosts, leases []entry, domain string) *model {
+	out := model{holes: m.holes}
+	for _, z := range m.zones {
+		out.zones = append(out.zones, Zone{Name: z.Name, Records: slices.Clone(z.Records)})
+	}
+	if !slices.ContainsFunc(m.zones, func(z Zone) bool { return z.Name == domain }) {
+		out.zones = append(out.zones, Zone{Name: domain})
+	}
+	written := model{zones: slices.Clone(out.zones), holes: m.holes}
+	for _, e := range hosts {
+		if _, ok := written.zone(e.name); ok && ofTypes(written.owner(e.name), dns.TypeA, dns.TypeAAAA, dns.TypeCNAME) {
+			continue
+		}
+		out.add(rr(e.name + " 300 A " + e.addr))
+		if !ofTypes(out.owner(e.pointer()), dns.TypePTR, dns.TypeCNAME) {
+			out.add(rr(e.pointer() + " 300 PTR " + e.name))
+		}
+	}
+	base := model{zones: slices.Clone(out.zones), holes: m.holes, lone: out.lone}
+	for _, e := range leases {
+		name := e.name + "." + domain
+		in, ok := base.zone(name)
+		if !ok || in.Name != domain {
+			continue
+		}
+		if records, _ := find(in, name); len(records) > 0 {
+			continue
+		}
+		out.add(rr(name + " 300 A " + e.addr))
+		rev := e.pointer()
+		if in, ok := base.zone(rev); out.inHole(rev) || len(base.owner(rev)) > 0 && !ok {
+			continue
+		} else if ok {
+			if records, _ := find(in, rev); ofTypes(records, dns.TypePTR, dns.TypeCNAME) {
+				continue
+			}
+		}
+		out.add(rr(rev + " 300 PTR " + name))
+	}
+	return &out
 }
 
 // within reports whether name is zone or below it.
@@ -68,13 +167,18 @@ func (m *model) reply(name string, typ uint16) (out string, err error) {
 			return "", fmt.Errorf("loop at %s", name)
 		}
 		z, ok := m.zone(name)
-		if !ok {
+		var records []dns.RR
+		exists := true
+		if ok {
+			records, exists = find(z, name)
+		} else if records = m.owner(name); len(records) > 0 {
+			z = Zone{Name: name}
+		} else {
 			if hops == 0 {
 				return "elsewhere", nil
 			}
 			break
 		}
-		records, exists := find(z, name)
 		var alias *dns.CNAME
 		ttl := uint32(1 << 31)
 		var found []string
@@ -112,7 +216,8 @@ func (m *model) reply(name string, typ uint16) (out string, err error) {
 	return rcode + " aa" + answer, nil
 }
 
-// TestLocalAgainstModel asks random zones for every name that could be in them.
+// TestLocalAgainstModel asks random zones, with random hosts and leases in them,
+// for every name that could be there.
 func TestLocalAgainstModel(outer *testing.T) {
 	labels := []string{"a", "b", "*"}
 	names := []string{"example."}
@@ -156,29 +261,78 @@ func TestLocalAgainstModel(outer *testing.T) {
 			}[typ]
 			z.Records = append(z.Records, rr(fmt.Sprintf("%s %d %s %s", owner, rapid.IntRange(0, 5).Draw(t, "ttl"), typ, data)))
 		}
+		for _, name := range []string{"0.10.in-addr.arpa.", "10.in-addr.arpa."} {
+			switch rapid.IntRange(0, 4).Draw(t, name) {
+			case 0:
+				m.zones = append(m.zones, Zone{Name: name, Records: []dns.RR{rr("1.1.0.10.in-addr.arpa. 5 PTR a.example."), rr("*.2.0.10.in-addr.arpa. 5 PTR b.example.")}})
+			case 1:
+				m.holes, holes = append(m.holes, name), append(holes, mustWire(name))
+			}
+		}
+		addr := rapid.Custom(func(t *rapid.T) string {
+			return fmt.Sprintf("10.0.%d.%d", rapid.IntRange(1, 3).Draw(t, "third"), rapid.IntRange(1, 3).Draw(t, "fourth"))
+		})
+		var hosts, leases []entry
+		var file strings.Builder
+		for range rapid.IntRange(0, 6).Draw(t, "hosts") {
+			e := entry{rapid.SampledFrom([]string{"a.example.", "b.example.", "b.a.example.", "a.b.a.example.", "c.example.", "www.example.net.", "net.", "example.net."}).Draw(t, "host"), addr.Draw(t, "address")}
+			hosts = append(hosts, e)
+			fmt.Fprintf(&file, "%s %s\n", e.addr, e.name)
+		}
+		domain := "a.example."
+		if slices.Contains(m.holes, domain) {
+			domain = "lan.example."
+		}
+		taken := map[string]bool{} // an address has one lease
+		for range rapid.IntRange(0, 6).Draw(t, "leases") {
+			if e := (entry{rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "lease"), addr.Draw(t, "address")}); !taken[e.addr] {
+				leases = append(leases, e)
+				taken[e.addr] = true
+			}
+		}
+		slices.SortFunc(leases, func(a, b entry) int {
+			return cmp.Or(cmp.Compare(a.name, b.name), netip.MustParseAddr(a.addr).Compare(netip.MustParseAddr(b.addr)))
+		})
+		base, err := NewLocal(LocalConfig{Zones: m.zones, Forwarded: holes, Hosts: hostsOf(t, file.String()), HostsTTL: 300, LeaseDomain: domain, LeaseTTL: 300})
+		var given []Lease
+		for _, e := range leases {
+			given = append(given, Lease{e.name, netip.MustParseAddr(e.addr)})
+		}
+		without := *m.with(hosts, nil, domain)
 		var bad error
-		for _, z := range m.zones {
+		for _, z := range without.zones {
 			for _, rr := range z.Records {
 				if c, ok := rr.(*dns.CNAME); ok && bad == nil {
-					_, bad = m.reply(c.Target, dns.TypeNULL)
+					_, bad = without.reply(c.Target, dns.TypeNULL)
 				}
 			}
 		}
-		l, err := NewLocal(m.zones, false, false, holes)
 		if (err != nil) != (bad != nil) {
 			t.Fatalf("zones %v: error %v, want %v", m.zones, err, bad)
 		}
 		if err != nil {
 			return
 		}
-		for _, name := range append(names, "x.example.", "x.a.example.", "x.y.b.example.", "example.net.", "xample.") {
-			for _, typ := range []string{"A", "TXT", "CNAME", "MX"} {
-				want, err := m.reply(name, dns.StringToType[typ])
-				if err != nil {
-					t.Fatalf("%s %s: the zones were taken, but: %v", name, typ, err)
-				}
-				if got := l.says(outer, name+" "+typ); got != want {
-					t.Fatalf("zones %v, holes %v\n%s %s:\ngot  %s\nwant %s", m.zones, m.holes, name, typ, got, want)
+		l, _ := base.With(given)
+		m = *m.with(hosts, leases, domain)
+		names := append(names, "x.example.", "x.a.example.", "x.y.b.example.", "example.net.", "xample.", "www.example.net.", "net.", "x.net.", "c.example.",
+			"c.a.example.", "d.a.example.", "x.d.a.example.", "a.lan.example.", "lan.example.", "0.10.in-addr.arpa.", "1.0.10.in-addr.arpa.")
+		for i := range 9 {
+			names = append(names, fmt.Sprintf("%d.%d.0.10.in-addr.arpa.", 1+i%3, 1+i/3))
+		}
+		for _, name := range names {
+			for _, typ := range []string{"A", "TXT", "CNAME", "MX", "PTR"} {
+				for _, c := range []struct {
+					local *Local
+					model *model
+				}{{l, &m}, {base, &without}} {
+					want, err := c.model.reply(name, dns.StringToType[typ])
+					if err != nil {
+						t.Fatalf("%s %s: the zones were taken, but: %v", name, typ, err)
+					}
+					if got := c.local.says(outer, name+" "+typ); got != want {
+						t.Fatalf("zones %v, holes %v, hosts %v, leases %v\n%s %s:\ngot  %s\nwant %s", m.zones, m.holes, hosts, leases, name, typ, got, want)
+					}
 				}
 			}
 		}

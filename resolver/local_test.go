@@ -18,7 +18,7 @@ func local(t testing.TB, zones ...string) *Local {
 	for _, text := range zones {
 		all = append(all, zoneOf(t, text))
 	}
-	l, err := NewLocal(all, false, false, nil)
+	l, err := NewLocal(LocalConfig{Zones: all})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +49,7 @@ func (l *Local) says(t testing.TB, question string) string {
 	if err := q.Parse(msg); err != nil {
 		t.Fatal(err)
 	}
-	rep := l.reply(&q)
+	rep, _ := l.reply(&q)
 	if rep == nil {
 		return "elsewhere"
 	}
@@ -166,10 +166,12 @@ func TestRootZone(t *testing.T) {
 
 // TestForwardedZonesAreHoles in shorter local zones, the built-in ones too.
 func TestForwardedZonesAreHoles(t *testing.T) {
-	l, err := NewLocal([]Zone{
-		zoneOf(t, "example\nwww 60 A 192.0.2.1\nin.hole 60 A 192.0.2.2"),
-		zoneOf(t, "lab.hole.example\nwww 60 A 192.0.2.3"),
-	}, true, true, [][]byte{mustWire("hole.example."), mustWire("10.in-addr.arpa."), mustWire("corp.test.")})
+	l, err := NewLocal(LocalConfig{
+		Zones: []Zone{
+			zoneOf(t, "example\nwww 60 A 192.0.2.1\nin.hole 60 A 192.0.2.2"),
+			zoneOf(t, "lab.hole.example\nwww 60 A 192.0.2.3"),
+		}, Special: true, Private: true, Forwarded: [][]byte{mustWire("hole.example."), mustWire("10.in-addr.arpa."), mustWire("corp.test.")},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,78 +180,13 @@ func TestForwardedZonesAreHoles(t *testing.T) {
 		"hole.example. A":             "elsewhere",
 		"in.hole.example. A":          "elsewhere",
 		"www.lab.hole.example. A":     "NOERROR aa www.lab.hole.example. 60 A 192.0.2.3;", // the longest zone wins
-		"x.test. A":                   "NXDOMAIN aa / test. 300 SOA 300;",
+		"x.test. A":                   "NXDOMAIN aa / test. 10800 SOA 10800;",
 		"x.corp.test. A":              "elsewhere",
 		"1.0.0.10.in-addr.arpa. PTR":  "elsewhere",
-		"1.168.192.in-addr.arpa. PTR": "NXDOMAIN aa / 168.192.in-addr.arpa. 300 SOA 300;",
+		"1.168.192.in-addr.arpa. PTR": "NXDOMAIN aa / 168.192.in-addr.arpa. 10800 SOA 10800;",
 	} {
 		if got := l.says(t, question); got != want {
 			t.Errorf("%s: %s, want %s", question, got, want)
-		}
-	}
-}
-
-// TestSpecialNames never leave (RFC 6303 §4, RFC 6761 §6, RFC 6762 §22.1, RFC
-// 7686, RFC 7793, RFC 8375, RFC 9462 §6.4).
-func TestSpecialNames(t *testing.T) {
-	on, err := NewLocal([]Zone{zoneOf(t, "lan.home.arpa\nnas 60 A 192.0.2.1"), zoneOf(t, "2.168.192.in-addr.arpa\n1 60 PTR nas.lan.home.arpa.")}, true, true, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	off := local(t)
-	const zeros = "0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0"
-	answers := map[string]string{
-		"localhost. A":                  "NOERROR aa localhost. 3600 A 127.0.0.1;",
-		"LocalHost. AAAA":               "NOERROR aa LocalHost. 3600 AAAA ::1;",
-		"a.b.localhost. A":              "NOERROR aa a.b.localhost. 3600 A 127.0.0.1;",
-		"localhost. MX":                 "NOERROR aa / localhost. 300 SOA 300;",
-		"1.0.0.127.in-addr.arpa. PTR":   "NOERROR aa 1.0.0.127.in-addr.arpa. 3600 PTR localhost.;",
-		"1." + zeros + ".ip6.arpa. PTR": "NOERROR aa 1." + zeros + ".ip6.arpa. 3600 PTR localhost.;",
-		"0." + zeros + ".ip6.arpa. PTR": "NOERROR aa / 0." + zeros + ".ip6.arpa. 300 SOA 300;",
-		"test. A":                       "NOERROR aa / test. 300 SOA 300;",
-		"nas.lan.home.arpa. A":          "NOERROR aa nas.lan.home.arpa. 60 A 192.0.2.1;",
-		"1.2.168.192.in-addr.arpa. PTR": "NOERROR aa 1.2.168.192.in-addr.arpa. 60 PTR nas.lan.home.arpa.;",
-		"_dns.resolver.arpa. SVCB":      "NXDOMAIN aa / resolver.arpa. 300 SOA 300;",
-		"x.in-addr.arpa. PTR":           "elsewhere",
-		"arpa. NS":                      "elsewhere",
-		"1.0.0.172.in-addr.arpa. PTR":   "elsewhere",
-		"1.0.15.172.in-addr.arpa. PTR":  "elsewhere",
-		"1.0.32.172.in-addr.arpa. PTR":  "elsewhere",
-		"1.0.63.100.in-addr.arpa. PTR":  "elsewhere",
-		"1.0.128.100.in-addr.arpa. PTR": "elsewhere",
-		"1.0.169.192.in-addr.arpa. PTR": "elsewhere",
-		"1.0.1.0.0.2.ip6.arpa. PTR":     "elsewhere",
-		"c.e.f.ip6.arpa. PTR":           "elsewhere",
-		"example. A":                    "elsewhere",
-		"localhost.example. A":          "elsewhere",
-		"home.example.arpa. A":          "elsewhere",
-	}
-	var empty []string
-	for _, name := range []string{"test", "invalid", "onion", "local", "home.arpa"} {
-		empty = append(empty, "x."+name+".")
-	}
-	for _, net := range []string{"0", "10", "127", "254.169", "168.192", "2.0.192", "100.51.198", "113.0.203", "255.255.255.255"} {
-		empty = append(empty, "9."+net+".in-addr.arpa.")
-	}
-	for _, i := range []int{16, 17, 30, 31} {
-		empty = append(empty, fmt.Sprintf("9.%d.172.in-addr.arpa.", i))
-	}
-	for _, i := range []int{64, 127} {
-		empty = append(empty, fmt.Sprintf("9.%d.100.in-addr.arpa.", i))
-	}
-	for _, net := range []string{"d.f", "8.e.f", "9.e.f", "a.e.f", "b.e.f", "8.b.d.0.1.0.0.2"} {
-		empty = append(empty, "9."+net+".ip6.arpa.")
-	}
-	for _, name := range empty {
-		zone := name[strings.Index(name, ".")+1:]
-		answers[name+" A"] = "NXDOMAIN aa / " + zone + " 300 SOA 300;"
-	}
-	for question, want := range answers {
-		if got := on.says(t, question); got != want {
-			t.Errorf("%s:\ngot  %s\nwant %s", question, got, want)
-		}
-		if got := off.says(t, question); got != "elsewhere" {
-			t.Errorf("%s is local although that is off: %s", question, got)
 		}
 	}
 }
@@ -266,6 +203,7 @@ func TestZoneErrors(t *testing.T) {
 		{"lab.example\nwww CH TXT x", "is not of class IN"},
 		{"lab.example\nsub NS ns.example.", "delegates, which a local zone cannot: name the servers in [[forward]] instead"},
 		{"lab.example\n@ DNAME example.net.", "DNAME is not served from a local zone: write the CNAMEs"},
+		{"lab.example\n@ CNAME www", "a CNAME cannot stand at the top of a zone"},
 		{"lab.example\nwww SOA ns host 1 2 3 4 5", "an SOA belongs at the top of the zone"},
 		{"lab.example\nwww TYPE255 \\# 0", "has a type that no zone holds (RFC 6895 §3.1)"},
 		{"lab.example\nwww A", "lacks data"},
@@ -288,16 +226,16 @@ func TestZoneErrors(t *testing.T) {
 		lines := strings.Split(c.zone, "\n")
 		z, err := ParseRecords(lines[0], lines[1:])
 		if err == nil {
-			_, err = NewLocal([]Zone{z}, false, false, nil)
+			_, err = NewLocal(LocalConfig{Zones: []Zone{z}})
 		}
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.ContainsAny(err.Error(), "\t") {
 			t.Errorf("%q:\ngot  %v\nwant %s", c.zone, err, c.want)
 		}
 	}
-	if _, err := NewLocal([]Zone{{Name: "a..b"}}, false, false, nil); err == nil {
+	if _, err := NewLocal(LocalConfig{Zones: []Zone{{Name: "a..b"}}}); err == nil {
 		t.Error("a zone with a bad name was taken")
 	}
-	if _, err := NewLocal([]Zone{{Name: "lab.example.", Records: []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: "..", Rrtype: dns.TypeA, Class: dns.ClassINET}}}}}, false, false, nil); err == nil {
+	if _, err := NewLocal(LocalConfig{Zones: []Zone{{Name: "lab.example.", Records: []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: "..", Rrtype: dns.TypeA, Class: dns.ClassINET}}}}}}); err == nil {
 		t.Error("a record with a bad name was taken")
 	}
 }
@@ -319,7 +257,7 @@ func TestZonesAtEveryDepth(t *testing.T) {
 	name := func(labels int) []byte { return mustWire(strings.Repeat("a.", labels)) }
 	for apex := range longest + 1 {
 		hole := mustWire("b." + strings.Repeat("a.", (apex+40)%longest)) // beside it, at another depth
-		l, err := NewLocal([]Zone{{Name: strings.Repeat("a.", apex)}}, false, false, [][]byte{hole})
+		l, err := NewLocal(LocalConfig{Zones: []Zone{{Name: strings.Repeat("a.", apex)}}, Forwarded: [][]byte{hole}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -167,9 +167,13 @@ func (r *Resolver) Swap(next *State) (old *State) {
 	return r.state.Swap(next)
 }
 
-// SetPolicy puts p in force in place of the policy of the state in force, all
-// else staying as it is.
-func (r *Resolver) SetPolicy(p *blocklist.Policy) { r.Swap(r.State().With(p)) }
+// SetPolicy puts p and l in force in place of the policy and the local data of
+// the state in force, all else staying as it is.
+func (r *Resolver) SetPolicy(p *blocklist.Policy, l *Local) {
+	next := r.State().With(p)
+	next.Local = l
+	r.Swap(next)
+}
 
 // Retire ends the upstreams of a state that is not in force any more. What the
 // cache holds stays, but for names that are asked of another upstream from now

@@ -95,10 +95,10 @@ func TestSafeSearchChangesInFlight(t *testing.T) {
 			}
 			return blocklist.Known{}
 		}
-		w.SetPolicy(w.State().Policy.With(state(c.before)))
+		w.SetPolicy(w.State().Policy.With(state(c.before)), w.State().Local)
 		box := make(mailbox, 1)
 		w.begin(search, box)
-		w.SetPolicy(w.State().Policy.With(state(c.after)))
+		w.SetPolicy(w.State().Policy.With(state(c.after)), w.State().Local)
 		close(gate)
 		if got := w.await(box); got != c.want {
 			t.Errorf("%s: %s, want %s", c.what, got, c.want)

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"log/slog"
 	"net"
 	"slices"
 	"strings"
@@ -156,10 +157,11 @@ func (s *server) answer(q *dns.Msg, limit int) []byte {
 	return b
 }
 
-// exchanger returns a way to ask s, which sends nothing twice.
-func (s *server) exchanger(t testing.TB) upstream.Exchanger {
+// exchanger returns a way to ask s, which sends nothing twice and tells logger of
+// panics.
+func (s *server) exchanger(t testing.TB, logger *slog.Logger) upstream.Exchanger {
 	t.Helper()
-	x, err := upstream.Open("udp://"+s.addr, upstream.Options{Resend: patience})
+	x, err := upstream.Open("udp://"+s.addr, upstream.Options{Resend: patience, Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}

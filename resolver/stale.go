@@ -1,6 +1,9 @@
 package resolver
 
 import (
+	"fmt"
+	"runtime/debug"
+
 	"weir/resolver/cache"
 	"weir/resolver/wire"
 )
@@ -48,8 +51,14 @@ func (r *Resolver) staled(e *cache.Entry, recheck int64) *cache.Entry {
 
 // keep puts what a flight has brought into the cache. A failure takes the place
 // of no answer that may still be given; if that has expired, the question is
-// not asked again for a while.
+// not asked again for a while. A panic costs the cache this answer.
 func (r *Resolver) keep(f *flight, e *cache.Entry) {
+	defer func() {
+		if v := recover(); v != nil {
+			r.panics.Add(1)
+			r.logger.Error("an answer could not be kept", "question", fmt.Sprintf("%x", f.key), "panic", v, "stack", string(debug.Stack()))
+		}
+	}()
 	if r.flushes.Load() != f.flushes {
 		return // it may have been asked for before what the flush is about
 	}

@@ -44,6 +44,8 @@ type setup struct {
 	zones     []Zone
 	special   bool
 	private   bool
+	hosts     []*HostsFile
+	leases    []Lease // in lan.example
 	access    []string
 	limits    Limits
 	notify    func(zone []byte, from netip.Addr) bool
@@ -194,6 +196,7 @@ func (w *world) state(revision uint64) *State {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	logger := slog.New(slog.NewTextHandler(w.said, nil))
 	st := &State{Revision: revision, Policy: policy, Sinkhole: NewSinkhole(set.sinkhole), Limits: set.limits}
 	group := func(name string, x upstream.Exchanger) *upstream.Group {
 		g, err := upstream.NewGroup(upstream.GroupConfig{Name: name, Servers: []upstream.Exchanger{x}, Timeout: patience, Deadline: cmp.Or(set.deadline, patience)})
@@ -207,19 +210,25 @@ func (w *world) state(revision uint64) *State {
 	var holes [][]byte
 	for zone, s := range set.forward {
 		name := mustWire(zone)
-		routes = append(routes, upstream.Route{Zone: name, Group: group(zone, s.exchanger(w.t))})
+		routes = append(routes, upstream.Route{Zone: name, Group: group(zone, s.exchanger(w.t, logger))})
 		holes = append(holes, name)
 	}
 	rest := set.exchanger
 	if rest == nil {
-		rest = set.upstream.exchanger(w.t)
+		rest = set.upstream.exchanger(w.t, logger)
 	}
 	if st.Routes, err = upstream.NewRouter(group("default", rest), routes); err != nil {
 		w.t.Fatal(err)
 	}
-	if st.Local, err = NewLocal(set.zones, set.special, set.private, holes); err != nil {
+	c := LocalConfig{Zones: set.zones, Special: set.special, Private: set.private, Forwarded: holes, Hosts: set.hosts, HostsTTL: 60, LeaseTTL: 60}
+	if len(set.leases) > 0 {
+		c.LeaseDomain = "lan.example"
+	}
+	base, err := NewLocal(c)
+	if err != nil {
 		w.t.Fatal(err)
 	}
+	st.Local, _ = base.With(set.leases)
 	access := []netip.Prefix{}
 	for _, p := range append([]string{"127.0.0.0/8", "::1/128", "10.0.0.0/8"}, set.access...) {
 		access = append(access, netip.MustParsePrefix(p))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -62,7 +63,7 @@ func parseRecord(zone, line string) (dns.RR, error) {
 	p.SetDefaultTTL(defaultZoneTTL)
 	rr, ok := p.Next()
 	if err := p.Err(); err != nil {
-		what, _ := parseError(err, "") // it stands alone, so its line is known
+		what, _ := parseError(err.Error()) // it stands alone, so its line is known
 		return nil, errors.New(what)
 	}
 	if !ok {
@@ -74,39 +75,87 @@ func parseRecord(zone, line string) (dns.RR, error) {
 	return rr, nil
 }
 
-// ParseZoneFile reads a master file (RFC 1035 §5). $INCLUDE is refused. The
-// error names file, line and column.
+// A ZoneError says what is wrong in a zone's file, and where.
+type ZoneError struct {
+	Zone  string
+	Place string // "FILE:LINE" or "FILE:LINE:COLUMN"
+	What  string
+	Hint  string // empty for none
+}
+
+// Error is all but the hint.
+func (e *ZoneError) Error() string { return fmt.Sprintf("zone %s: %s: %s", e.Zone, e.Place, e.What) }
+
+// What a zone's files may hold, all together.
+const (
+	maxZoneRecords  = 1 << 18
+	maxZoneFile     = 256 << 20 // octets
+	maxZoneIncludes = 100
+	maxZoneErrors   = 20
+)
+
+// ParseZoneFile reads a master file (RFC 1035 §5) and those that it includes, of
+// its folder or below alone. The error joins a *ZoneError for each record that
+// does not belong into the zone, up to the first place that cannot be read.
 func ParseZoneFile(zone, path string) (Zone, error) {
 	z := Zone{Name: dns.Fqdn(zone)}
-	f, err := os.Open(path)
+	f, err := openOrdinary(path)
 	if err != nil {
 		return z, err
 	}
 	defer f.Close()
-	return readZone(z, f, path)
+	folder, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		return z, err
+	}
+	defer folder.Close()
+	return readZone(z, f, path, folder)
 }
 
-func readZone(z Zone, in io.Reader, path string) (Zone, error) {
-	p := dns.NewZoneParser(in, z.Name, path)
+// readZone reads a zone from in, which is called path. A nil folder has no files
+// to include.
+func readZone(z Zone, in io.Reader, path string, folder *os.Root) (Zone, error) {
+	files := newZoneFiles(path, folder)
+	defer files.close()
+	p := dns.NewZoneParser(files.first(in), z.Name, filepath.Base(path))
 	p.SetDefaultTTL(defaultZoneTTL)
+	p.SetIncludeAllowed(folder != nil)
+	p.SetIncludeFS(files)
+	apex := mustWire(z.Name)
+	var errs []error
 	for rr, ok := p.Next(); ok; rr, ok = p.Next() {
-		z.Records = append(z.Records, rr)
+		place := files.place()
+		files.now.generated(rr)
+		// Alone in a zone, so that what does not fit beside it is told later.
+		if err := (&localZone{apex: apex, nodes: map[string]*localNode{}}).add(rr); err != nil {
+			e := &ZoneError{Zone: z.Name, Place: place, What: brief(rr) + ": " + err.Error()}
+			if errors.Is(err, errOutside) {
+				e.Hint = "a name without a dot at its end is relative to the zone, or to $ORIGIN"
+			}
+			if errs = append(errs, e); len(errs) == maxZoneErrors {
+				break
+			}
+		}
+		if len(z.Records) == maxZoneRecords {
+			errs = append(errs, &ZoneError{Zone: z.Name, Place: place, What: fmt.Sprintf("more than %d records", maxZoneRecords)})
+			break
+		}
+		z.Records, z.places = append(z.Records, rr), append(z.places, place)
 	}
+	z.Files = files.read
 	if err := p.Err(); err != nil {
-		what, place := parseError(err, path)
-		return z, fmt.Errorf("zone %s: %s:%s: %s", z.Name, path, place, what)
+		errs = append(errs, files.explain(z.Name, err))
 	}
-	if len(z.Records) == 0 {
-		return z, fmt.Errorf("zone %s: %s holds no record", z.Name, path)
+	if len(errs) == 0 && len(z.Records) == 0 {
+		errs = append(errs, fmt.Errorf("zone %s: %s holds no record", z.Name, path))
 	}
-	return z, nil
+	return z, errors.Join(errs...)
 }
 
 // parseError splits what the parser says into the mistake and its place,
 // "line:column".
-func parseError(err error, file string) (what, place string) {
-	what = strings.TrimPrefix(err.Error(), file+": ")
-	what = strings.TrimPrefix(what, "dns: ")
+func parseError(text string) (what, place string) {
+	what = strings.TrimPrefix(text, "dns: ")
 	const at = " at line: "
 	if i := strings.LastIndex(what, at); i > 0 {
 		what, place = what[:i], what[i+len(at):]

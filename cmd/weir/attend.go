@@ -3,13 +3,16 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	"weir/blocklist"
 	"weir/cmd/internal/exceptions"
 	"weir/cmd/internal/hosts"
+	"weir/resolver"
 )
 
 // attendant knows what policies go by that is not configured, and changes from one minute to the next: which hosts have
@@ -19,6 +22,12 @@ type attendant struct {
 	hosts      *hosts.Watcher    // nil: no policy or group asks for hosts
 	due        chan struct{}     // capacity 1: something has changed
 	watch      chan struct{}     // capacity 1: hosts is another
+
+	// What follows is guarded as what decides is: the local names with those of leases, and what they were made of.
+	named   *resolver.Local
+	base    *resolver.Local
+	leases  []resolver.Lease
+	refused map[string]bool // that was told
 }
 
 // openAttendant opens the exceptions beside the audit store.
@@ -52,10 +61,11 @@ func signalTo(c chan struct{}) {
 
 // watchHosts returns a watcher of hosts as cfg wants it, nil if nothing names any; old if that is it.
 func (a *attendant) watchHosts(cfg, before *Config, s *server) (*hosts.Watcher, error) {
-	if before != nil && fmt.Sprint(before.Clients, before.namesHosts()) == fmt.Sprint(cfg.Clients, cfg.namesHosts()) {
+	wanted := cfg.namesHosts() || cfg.Leases.Domain != ""
+	if before != nil && fmt.Sprint(before.Clients, before.namesHosts() || before.Leases.Domain != "") == fmt.Sprint(cfg.Clients, wanted) {
 		return a.hosts, nil
 	}
-	if !cfg.namesHosts() {
+	if !wanted {
 		return nil, nil
 	}
 	c := hosts.Config{Neighbours: cfg.Clients.Neighbours, Changed: a.again, Logger: s.logger, Now: s.clock.Now}
@@ -87,6 +97,42 @@ func (c *Config) namesHosts() bool {
 		}
 	}
 	return false
+}
+
+// local is the local names of b with those of the leases known now. It tells which leases have no name, each once.
+func (a *attendant) local(b *built, logger *slog.Logger) *resolver.Local {
+	leases := namedLeases(a.hosts)
+	if a.named != nil && a.base == b.names.base && slices.Equal(a.leases, leases) {
+		return a.named
+	}
+	named, refused := b.names.base.With(leases)
+	told := map[string]bool{}
+	for _, why := range refused {
+		if told[why] = true; !a.refused[why] && len(told) <= maxRefused {
+			logger.Warn("lease has no name in the domain", "domain", b.cfg.Leases.Domain, "lease", shown(why))
+		}
+	}
+	if b.cfg.Leases.Domain != "" {
+		logger.Debug("names of leases are answered", "leases", len(leases), "refused", len(refused))
+	}
+	a.named, a.base, a.leases, a.refused = named, b.names.base, leases, told
+	return named
+}
+
+// maxRefused is how many leases without a name are told at a time.
+const maxRefused = 50
+
+// namedLeases are the leases that bear a name, with an address that others on the network can use.
+func namedLeases(w *hosts.Watcher) (leases []resolver.Lease) {
+	if w == nil {
+		return nil
+	}
+	for _, h := range w.Hosts() {
+		if h.Given && !h.Addr.IsLinkLocalUnicast() {
+			leases = append(leases, resolver.Lease{Name: h.Name, Addr: h.Addr})
+		}
+	}
+	return leases
 }
 
 // known is what is known now, for policies of b.
@@ -241,7 +287,7 @@ func (s *server) settle(changed bool) {
 	}
 	if changed {
 		known := s.attendant.known(b)
-		s.resolver.SetPolicy(p.With(known))
+		s.resolver.SetPolicy(p.With(known), s.attendant.local(b, s.logger))
 		s.logger.Debug("policies with what is known now", "hosts", len(known.Hosts), "exceptions", len(known.Exceptions))
 	}
 }

@@ -1,14 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -60,63 +57,6 @@ func auditCommand(g *global) *cobra.Command {
 	c.AddCommand(searchCommand(g), tailCommand(g), topCommand(g), exportCommand(g), verifyCommand(g))
 	c.AddCommand(firstCommand(g), aroundCommand(g), ipCommand(g), newCommand(g), rareCommand(g), clientsCommand(g))
 	c.AddCommand(gapsCommand(g), changesCommand(g), huntCommand(g), reportCommand(g))
-	return c
-}
-
-func exportCommand(g *global) *cobra.Command {
-	var cond conditions
-	var format, file string
-	c := &cobra.Command{
-		Use:   "export",
-		Short: "Write records to a file or to standard output, oldest first",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			q, err := cond.query(time.Now())
-			if err != nil {
-				return err
-			}
-			q.Oldest = true
-			if _, err := audit.NewEncoder(format, io.Discard); err != nil {
-				return &exitError{exitUsage, fmt.Errorf("--format: %w", err)}
-			}
-			r, err := g.records(cmd)
-			if err != nil {
-				return err
-			}
-			defer r.Close()
-			w := cmd.OutOrStdout()
-			if file != "" {
-				f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-				if err != nil {
-					return fmt.Errorf("export: %w", err)
-				}
-				defer func() { err = errors.Join(err, f.Close()) }()
-				w = f
-			}
-			ctx, stop := interruptible(cmd)
-			defer stop()
-			out := bufio.NewWriterSize(w, 64<<10)
-			enc, err := audit.NewEncoder(format, out)
-			if err != nil {
-				return err
-			}
-			n := 0
-			err = r.Search(ctx, q, func(rec *audit.Record) error {
-				n++
-				return enc.Write(rec)
-			})
-			err = errors.Join(err, enc.Close(), out.Flush())
-			if err == nil && file != "" {
-				fmt.Fprintf(cmd.ErrOrStderr(), "%s in %s\n", plural(n, "record"), shown(file))
-			}
-			return err
-		},
-	}
-	cond.flags(c)
-	cond.kindFlag(c)
-	cond.seqFlag(c)
-	c.Flags().StringVar(&format, "format", "jsonl", "`FORMAT`: jsonl or csv")
-	c.Flags().StringVarP(&file, "output", "o", "", "`FILE` to write, readable by its owner only (default standard output)")
 	return c
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
+	"runtime/metrics"
 	"time"
 
 	"weir/audit"
@@ -21,7 +23,7 @@ func (s *server) Status() admin.Status {
 		Revision: b.state.Revision, Digest: fmt.Sprintf("%x", b.digest),
 		Started: s.started.UTC(), Loaded: loaded.UTC(),
 		Names: b.lists.Matcher().Names(), NameMemory: b.lists.Matcher().Bytes(), NameMapped: b.lists.Matcher().MappedBytes(),
-		Resolver: s.resolver.Stats(), Audit: s.log.Stats(),
+		Resolver: s.resolver.Stats(), Audit: s.log.Stats(), Process: held(),
 	}
 	for _, a := range s.resolver.Addrs() {
 		st.Listen = append(st.Listen, a.String())
@@ -36,6 +38,7 @@ func (s *server) Status() admin.Status {
 			st.Attention = append(st.Attention, fmt.Sprintf("list %s: not fetched: %s", l.Name, k.Failure))
 		}
 	}
+	st.Attention = append(st.Attention, b.names.trouble...)
 	s.deciding.Lock()
 	st.Hosts = len(knownHosts(s.attendant.hosts))
 	s.deciding.Unlock()
@@ -50,6 +53,17 @@ func (s *server) Status() admin.Status {
 		st.Upstreams = append(st.Upstreams, admin.Upstream{Name: g.Name(), Servers: g.Stats()})
 	}
 	return st
+}
+
+// held is what this process holds.
+func held() admin.Process {
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(live)
+	p := admin.Process{Goroutines: runtime.NumGoroutine(), Heap: live[0].Value.Uint64()}
+	if open, err := os.ReadDir("/dev/fd"); err == nil {
+		p.Descriptors = len(open) - 1 // without the one that reads
+	}
+	return p
 }
 
 // Lists implements admin.Backend.

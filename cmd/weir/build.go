@@ -4,12 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
-	"strings"
 	"time"
 
 	"weir/blocklist"
@@ -25,7 +23,8 @@ type built struct {
 	policies []blocklist.PolicyConfig
 	moment   time.Time // that the policies were compiled for, by the wall clock alone; changed under server.deciding
 	lists    *blocklist.Lists
-	state    *resolver.State
+	state    *resolver.State // its local names are those of the start, without the leases of today
+	names    localNames
 	digest   [sha256.Size]byte // of all that went in
 }
 
@@ -36,6 +35,7 @@ type site struct {
 	clock   func() time.Time // nil is time.Now
 	keeper  *keeper          // of the running server; nil looks and writes nothing
 	old     *blocklist.Lists // in force
+	names   *localNames      // in force, to stay if the files of today cannot be used; nil refuses these
 	workers int              // lists read at a time
 }
 
@@ -56,7 +56,7 @@ func build(ctx context.Context, cfg *Config, at site) (*built, error) {
 	b.sink()
 	b.limit()
 	b.route(faults, sum, at.self, at.logger)
-	b.local(faults, sum)
+	b.local(faults, sum, at.names)
 
 	if problems := faults.report.sorted(); len(problems) > 0 {
 		b.close()
@@ -187,7 +187,7 @@ func (b *built) route(faults *faults, sum io.Writer, self []netip.AddrPort, logg
 		u := &b.cfg.Upstreams[i]
 		var servers []upstream.Exchanger
 		open := func(field any, url string) {
-			x, err := upstream.Open(url, upstream.Options{Bootstrap: u.Bootstrap, CaseMixing: u.CaseMixing})
+			x, err := upstream.Open(url, upstream.Options{Bootstrap: u.Bootstrap, CaseMixing: u.CaseMixing, Logger: logger})
 			if err != nil {
 				faults.at(field, err.Error())
 				return
@@ -256,57 +256,6 @@ func (b *built) route(faults *faults, sum io.Writer, self []netip.AddrPort, logg
 		faults.at(&b.cfg.Forwards, err.Error())
 	}
 	b.state.Routes = router
-}
-
-// local reads the zones that are answered here.
-func (b *built) local(faults *faults, sum io.Writer) {
-	var zones []resolver.Zone
-	for i := range b.cfg.Zones {
-		z := &b.cfg.Zones[i]
-		var zone resolver.Zone
-		var err error
-		if z.File != "" {
-			zone, err = resolver.ParseZoneFile(z.Name, b.cfg.Resolve(z.File))
-			if err != nil {
-				faults.at(&z.File, err.Error())
-			}
-		} else {
-			zone, err = resolver.ParseRecords(z.Name, z.Records)
-			for _, err := range split(err) {
-				var field any = &z.Records
-				var re *resolver.RecordError
-				if errors.As(err, &re) {
-					field = &z.Records[re.Record]
-				}
-				faults.at(field, fmt.Sprintf("zone %s: %v", z.Name, err))
-			}
-		}
-		if err == nil {
-			zones = append(zones, zone)
-			for _, rr := range zone.Records {
-				fmt.Fprintf(sum, "record %q %s\n", z.Name, rr)
-			}
-		}
-	}
-	var forwarded [][]byte
-	for _, f := range b.cfg.Forwards {
-		for _, text := range f.Zones {
-			if zone, err := blocklist.AppendWireName(nil, text); err == nil {
-				forwarded = append(forwarded, zone)
-			}
-		}
-	}
-	l, err := resolver.NewLocal(zones, b.cfg.Local.SpecialNames, b.cfg.Local.PrivateReverse, forwarded)
-	for _, err := range split(err) {
-		var field any = &b.cfg.Zones
-		for i := range b.cfg.Zones {
-			if strings.HasPrefix(err.Error(), "zone "+strings.TrimSuffix(b.cfg.Zones[i].Name, ".")+".:") {
-				field = &b.cfg.Zones[i]
-			}
-		}
-		faults.at(field, err.Error())
-	}
-	b.state.Local = l
 }
 
 // answer turns the configuration's word, which was checked when the file was

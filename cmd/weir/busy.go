@@ -27,7 +27,7 @@ func bindHint(err error) error {
 		return fmt.Errorf("%s %s needs a right that this user lacks: ports below 1024 take CAP_NET_BIND_SERVICE "+
 			"(setcap cap_net_bind_service=+ep on the binary, or AmbientCapabilities= in a systemd unit), or choose a port from 1024 in [server] listen", b.Network, b.Addr)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return fmt.Errorf("%s %s: this machine does not have that address; see `ip address`, and [server] listen", b.Network, b.Addr)
+		return fmt.Errorf("%s %s: this machine does not have that address; see `ip address`, and [server] listen: 0.0.0.0 and [::] follow addresses that come and go", b.Network, b.Addr)
 	case errors.Is(err, syscall.EAFNOSUPPORT):
 		return fmt.Errorf("%s %s: this machine has no support for that address family; leave it out of [server] listen", b.Network, b.Addr)
 	}

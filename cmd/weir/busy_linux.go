@@ -37,6 +37,7 @@ func holder(network string, addr netip.AddrPort) string {
 // socketInode finds the socket bound to addr, or to all addresses at its port,
 // in a table of the kernel. A TCP socket must be listening.
 func socketInode(file string, addr netip.AddrPort) string {
+	want := addr.Addr().WithZone("") // the table has none
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return ""
@@ -58,7 +59,7 @@ func socketInode(file string, addr netip.AddrPort) string {
 		for word := range slices.Chunk(raw, 4) { // words of the machine's order, little-endian here
 			slices.Reverse(word)
 		}
-		if a, ok := netip.AddrFromSlice(raw); ok && (a.Unmap() == addr.Addr() || a.IsUnspecified() || addr.Addr().IsUnspecified()) {
+		if a, ok := netip.AddrFromSlice(raw); ok && (a.Unmap() == want || a.IsUnspecified() || want.IsUnspecified()) {
 			return f[9]
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"reflect"
@@ -33,6 +34,7 @@ func (b *built) changes(next *built) []string {
 	diff(&out, "upstream", named(b.cfg.Upstreams, upstreamText), named(next.cfg.Upstreams, upstreamText))
 	diff(&out, "forward", named(b.cfg.Forwards, forwardText), named(next.cfg.Forwards, forwardText))
 	diff(&out, "zone", named(b.cfg.Zones, zoneText), named(next.cfg.Zones, zoneText))
+	out = append(out, b.names.changes(&next.names)...)
 	if was, now := &b.cfg.Limits, &next.cfg.Limits; was.CookieSecret != now.CookieSecret || was.CookieSecretAlso != now.CookieSecretAlso {
 		out = append(out, "setting limits changed: another cookie secret")
 	}
@@ -247,6 +249,9 @@ func settings(c *Config) map[string]string {
 		"sinkhole":              fmt.Sprint(c.Sinkhole),
 		"local.special_names":   fmt.Sprint(c.Local.SpecialNames),
 		"local.private_reverse": fmt.Sprint(c.Local.PrivateReverse),
+		"local.except":          cmp.Or(strings.Join(c.Local.Except, " "), "nothing"),
+		"hosts":                 hostsText(c),
+		"leases":                leasesText(c),
 		"resolver.resolv_conf":  c.Resolver.ResolvConf,
 		"bypass.canaries":       fmt.Sprint(c.Bypass.Canaries),
 		"clients":               clientsText(&c.Clients),
@@ -257,6 +262,20 @@ func settings(c *Config) map[string]string {
 		"lists.max_growth":      c.Lists.MaxGrowth.String(),
 		"lists.on_error":        c.Lists.OnError,
 	}
+}
+
+func hostsText(c *Config) string {
+	if len(c.Hosts.Files) == 0 {
+		return "no files"
+	}
+	return fmt.Sprintf("%s, domain %q, ttl %v", strings.Join(c.Hosts.Files, " "), c.Hosts.Domain, c.Hosts.TTL)
+}
+
+func leasesText(c *Config) string {
+	if c.Leases.Domain == "" {
+		return "without names"
+	}
+	return fmt.Sprintf("domain %q, ttl %v", c.Leases.Domain, c.Leases.TTL)
 }
 
 // limitsText is [limits] in one line, without secrets.

@@ -29,6 +29,9 @@ func checkCommand(g *global) *cobra.Command {
 			}
 			defer b.close()
 			tellLists(talk, b)
+			for _, line := range b.names.warnings() {
+				fmt.Fprintf(talk, "warning[hosts]: %s\n", shown(line))
+			}
 			unreadable := 0
 			for _, l := range b.lists.All() {
 				unreadable += l.Unreadable

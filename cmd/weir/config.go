@@ -107,7 +107,27 @@ type Config struct {
 		SpecialNames bool `toml:"special_names" default:"true"`
 		// PrivateReverse answers the reverse zones of private addresses here (RFC 6303).
 		PrivateReverse bool `toml:"private_reverse" default:"true"`
+		// Except holds what of these is not answered here after all: zones, or networks whose reverse zones are meant.
+		Except []string `toml:"except"`
 	} `toml:"local"`
+
+	// Hosts is what files in the format of hosts(5) say.
+	Hosts struct {
+		// Files are paths, as written; see Resolve. What is told first stands first.
+		Files []string `toml:"files"`
+		// Domain is what names without a dot are below too; empty for none.
+		Domain string `toml:"domain"`
+		// TTL of their answers, in whole seconds.
+		TTL time.Duration `toml:"ttl" default:"60s" min:"0s" max:"168h"`
+	} `toml:"hosts"`
+
+	// Leases gives the hosts of Clients.Leases names.
+	Leases struct {
+		// Domain is what these names are below; empty for none.
+		Domain string `toml:"domain"`
+		// TTL of their answers, in whole seconds.
+		TTL time.Duration `toml:"ttl" default:"60s" min:"0s" max:"168h"`
+	} `toml:"leases"`
 
 	// Lists says how lists are kept, and kept up to date.
 	Lists Lists `toml:"lists"`

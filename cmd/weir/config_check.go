@@ -32,6 +32,7 @@ func checkConfig(r *report, cfg *Config) {
 	c.upstreams()
 	c.forwards()
 	c.zones()
+	c.localNames()
 	c.lists()
 	c.categories()
 	c.tsigs()
@@ -415,7 +416,7 @@ func (c *checker) sinkhole() {
 
 // ttls checks the durations that go into answers, which count in seconds.
 func (c *checker) ttls() {
-	for _, ttl := range []*time.Duration{&c.Sinkhole.TTL, &c.Cache.MinTTL, &c.Cache.MaxTTL, &c.Cache.MaxNegativeTTL} {
+	for _, ttl := range []*time.Duration{&c.Hosts.TTL, &c.Leases.TTL, &c.Sinkhole.TTL, &c.Cache.MinTTL, &c.Cache.MaxTTL, &c.Cache.MaxNegativeTTL} {
 		if *ttl%time.Second != 0 && !c.broken(ttl) {
 			c.errorAt(c.At(ttl), fmt.Sprintf("%v is not a whole number of seconds", ttl), "a TTL counts seconds",
 				"write "+strconv.Quote(strconv.Itoa(int(*ttl/time.Second)+1)+"s"))

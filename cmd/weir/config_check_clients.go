@@ -137,8 +137,8 @@ func (c *checker) known() {
 	for i := range c.Policies {
 		look(c.Policies[i].Clients)
 	}
-	if len(c.Clients.Leases) > 0 && !hosts && !macs && !c.broken(&c.Policies) && !c.broken(&c.Groups) {
-		c.warnAt(c.At(&c.Clients.Leases), "leases are read for nothing", "no policy or group names a host or a hardware address")
+	if len(c.Clients.Leases) > 0 && !hosts && !macs && c.absent(&c.Leases.Domain) && !c.broken(&c.Policies) && !c.broken(&c.Groups) {
+		c.warnAt(c.At(&c.Clients.Leases), "leases are read for nothing", "no policy or group names a host or a hardware address, and there is no domain in [leases]")
 	}
 	for i := range c.Clients.Leases {
 		l := &c.Clients.Leases[i]

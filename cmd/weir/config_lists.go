@@ -122,6 +122,20 @@ func localSources(c *Config) []string {
 	return paths
 }
 
+// watchedFiles returns the paths and globs of everything that is read again when it changes.
+func watchedFiles(c *Config) []string {
+	paths := localSources(c)
+	for i := range c.Zones {
+		if file := c.Zones[i].File; file != "" {
+			paths = append(paths, c.Resolve(file))
+		}
+	}
+	for _, file := range c.Hosts.Files {
+		paths = append(paths, c.Resolve(file))
+	}
+	return paths
+}
+
 // noLimit is the Percent that is written "off".
 const noLimit Percent = -1
 

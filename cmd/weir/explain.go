@@ -105,19 +105,20 @@ func explainAnywhere(cmd *cobra.Command, g *global, q admin.Question) (admin.Exp
 	} else {
 		granted = nil // there are none, or the server that holds them does not answer
 	}
-	watcher, err := new(attendant).watchHosts(cfg, nil, &server{logger: quiet, clock: exceptions.SystemClock()})
-	if err != nil {
+	a := new(attendant)
+	if a.hosts, err = a.watchHosts(cfg, nil, &server{logger: quiet, clock: exceptions.SystemClock()}); err != nil {
 		return admin.Explanation{}, err
 	}
+	b.state.Local = a.local(b, quiet)
 	if q.Seq == 0 {
-		return b.explain(q, nil, granted, knownHosts(watcher))
+		return b.explain(q, nil, granted, knownHosts(a.hosts))
 	}
 	r, err := audit.OpenReader(cfg.Resolve(cfg.Audit.Path))
 	if err != nil {
 		return admin.Explanation{}, &exitError{exitBusy, openHint(err)}
 	}
 	defer r.Close()
-	return b.explainRecord(q.Seq, r, granted, knownHosts(watcher))
+	return b.explainRecord(q.Seq, r, granted, knownHosts(a.hosts))
 }
 
 // parseQuestion reads what a question to explain is about.
@@ -228,8 +229,13 @@ func (b *built) shortPath(file string) string {
 
 func (b *built) zonePos(zone string) string {
 	for i := range b.cfg.Zones {
-		if strings.EqualFold(strings.TrimSuffix(b.cfg.Zones[i].Name, "."), zone) {
+		if asciiName(b.cfg.Zones[i].Name) == zone {
 			return b.cfg.Where(&b.cfg.Zones[i])
+		}
+	}
+	for _, domain := range []*string{&b.cfg.Leases.Domain, &b.cfg.Hosts.Domain} {
+		if asciiName(*domain) == zone {
+			return b.cfg.Where(domain)
 		}
 	}
 	return "built in"

@@ -120,7 +120,7 @@ func (b *built) back(p *past) (done func(), err error) {
 	}
 	faults, quiet := newFaults(cfg), slog.New(slog.DiscardHandler)
 	then.route(faults, new(strings.Builder), nil, quiet)
-	then.local(faults, new(strings.Builder))
+	then.local(faults, new(strings.Builder), nil)
 	then.sink()
 	if then.state.Routes == nil || then.state.Local == nil {
 		return done, nil

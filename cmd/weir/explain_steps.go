@@ -68,7 +68,16 @@ func (b *built) steps(e *admin.Explanation, l *blocklist.Lookup, a *resolver.Acc
 		if a.Outcome.Verdict == blocklist.Block {
 			detail += "; a default of \"block\" is about names that leave"
 		}
-		step("zone", a.Zone, b.zonePos(a.Zone), "%s", detail)
+		switch {
+		case a.Hosts != "":
+			step("hosts", e.Name, b.shortPath(a.Hosts), "%s", detail)
+		case a.Lease != "":
+			step("lease", e.Name, b.cfg.Where(&b.cfg.Leases.Domain), "%s: the lease of %s", detail, a.Lease)
+		case a.Registry != "":
+			step("zone", a.Zone, "built in", "%s, %s", detail, a.Registry)
+		default:
+			step("zone", a.Zone, b.zonePos(a.Zone), "%s", detail)
+		}
 	case a.Upstream == "":
 		step("answer", a.Answer, "built in", "no upstream is asked for this type")
 	default:

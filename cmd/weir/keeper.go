@@ -24,6 +24,8 @@ type keeper struct {
 	watcher *watcher           // nil: files are not watched
 	due     chan struct{}      // capacity 1: a list may have changed
 	copies  chan struct{}      // capacity 1: other lists are in force
+
+	included []string // files that are watched though only other files name them; of who reloads
 }
 
 // openKeeper opens the folder of lists. If that cannot be used, lists are read
@@ -77,10 +79,11 @@ func (k *keeper) kept(name string) blocklist.Kept {
 	return k.store.Kept(name)
 }
 
-// watch follows the local lists of cfg from now on.
-func (k *keeper) watch(cfg *Config) {
+// watch follows the local lists of cfg, and the files of its local names, from
+// now on; more are files that these include.
+func (k *keeper) watch(cfg *Config, more ...string) {
 	if k.watcher != nil {
-		k.watcher.Set(localSources(cfg))
+		k.watcher.Set(append(watchedFiles(cfg), more...))
 	}
 }
 

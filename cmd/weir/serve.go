@@ -102,6 +102,8 @@ func serve(ctx context.Context, g *global, talk io.Writer) error {
 	}
 	s.keepRevision(s.now)
 	s.settled(nil, s.now)
+	s.follow(s.now)
+	s.tellNames(&localNames{}, &s.now.names)
 	debug.FreeOSMemory()               // what reading the lists took
 	signals := make(chan os.Signal, 4) // before the greeting: who reads it may send one
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
@@ -147,6 +149,7 @@ func openServer(ctx context.Context, cfg *Config, logger *slog.Logger, clock exc
 	s.openHistory(cfg)
 	s.number(s.now, 0)
 	s.now.state.Policy = s.now.state.Policy.With(s.attendant.known(s.now))
+	s.now.state.Local = s.attendant.local(s.now, s.logger)
 	s.resolver = resolver.New(resolver.Config{
 		Listen: cfg.Server.Listen, UDPSockets: cfg.Server.UDPSockets, ReusePort: cfg.Server.ReusePort,
 		TCPConns: cfg.Server.TCPConnections, TCPEach: cfg.Server.TCPPerClient, Drain: cfg.Server.Drain,
@@ -274,16 +277,18 @@ func (s *server) Reload(ctx context.Context) (admin.Reload, error) {
 	if err != nil {
 		return admin.Reload{}, s.refused(err)
 	}
-	done, err := s.replace(ctx, cfg)
+	done, err := s.replace(ctx, cfg, nil)
 	s.keeper.reloaded()
 	return done, err
 }
 
-// refresh is Reload for lists alone: the configuration in force stays.
+// refresh is Reload for files alone: the configuration in force stays, and local
+// names do if their files cannot be used.
 func (s *server) refresh(ctx context.Context) (admin.Reload, error) {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
-	return s.replace(ctx, s.current().cfg)
+	now := s.current()
+	return s.replace(ctx, now.cfg, &now.names)
 }
 
 func (s *server) refused(err error) error {
@@ -291,28 +296,31 @@ func (s *server) refused(err error) error {
 	return err
 }
 
-// replace puts cfg and the lists as they are now in force. s.reloading is held.
-func (s *server) replace(ctx context.Context, cfg *Config) (admin.Reload, error) {
+// replace puts cfg and the files as they are now in force, or names in place of
+// files that cannot be used, unless nil. s.reloading is held.
+func (s *server) replace(ctx context.Context, cfg *Config, names *localNames) (admin.Reload, error) {
 	old := s.current()
 	watcher, err := s.attendant.watchHosts(cfg, old.cfg, s)
 	if err != nil {
 		return admin.Reload{}, s.refused(fmt.Errorf("[clients]: %w", err))
 	}
-	s.keeper.watch(cfg)
+	s.keeper.watch(cfg, s.keeper.included...)
 	var next *built
 	humbly(func() {
 		next, err = build(ctx, cfg, site{
-			self: s.resolver.Addrs(), logger: s.logger, clock: s.clock.Now, keeper: s.keeper, old: old.lists, workers: 1,
+			self: s.resolver.Addrs(), logger: s.logger, clock: s.clock.Now, keeper: s.keeper, old: old.lists, names: names, workers: 1,
 		})
 	})
 	if err != nil {
-		s.keeper.watch(old.cfg)
+		s.keeper.watch(old.cfg, old.names.included()...)
 		return admin.Reload{}, s.refused(err)
 	}
+	s.follow(next)
+	s.tellNames(&old.names, &next.names)
 	if next.digest == old.digest {
 		s.deciding.Lock()
 		same := *old
-		same.lists = next.lists // what is known of them may be new
+		same.lists, same.names = next.lists, next.names // what is known of them may be new
 		s.mu.Lock()
 		s.now = &same
 		s.mu.Unlock()
@@ -351,6 +359,7 @@ func (s *server) enforce(next *built, watcher *hosts.Watcher) {
 		signalTo(s.attendant.watch)
 	}
 	next.state.Policy = next.state.Policy.With(s.attendant.known(next))
+	next.state.Local = s.attendant.local(next, s.logger)
 	old := s.resolver.Swap(next.state)
 	s.deciding.Unlock()
 	s.resolver.Retire(old)

@@ -88,7 +88,8 @@ func printStatus(out io.Writer, st admin.Status) error {
 	if !st.NextSwitch.IsZero() {
 		rows = append(rows, []string{"schedules", "next change " + local(st.NextSwitch)})
 	}
-	r, ca, a := st.Resolver, st.Resolver.Cache, st.Audit
+	r, ca, a, p := st.Resolver, st.Resolver.Cache, st.Audit, st.Process
+	panics := r.Panics
 	rows = append(rows,
 		[]string{"queries", fmt.Sprintf("%d, %d waiting for upstreams, %d turned away for want of room", r.Answered, r.Inflight, r.Overload)},
 		[]string{"limits", fmt.Sprintf("%d queries beyond their client's rate, %d answers too alike, %d too late", r.Limited, r.Alike, r.Late)},
@@ -98,6 +99,7 @@ func printStatus(out io.Writer, st admin.Status) error {
 		for _, s := range u.Servers {
 			text := fmt.Sprintf("%s: %d sent, %d answered, %d silent, %d failed, %d foreign packets, last answer in %s",
 				s.Server, s.Sent, s.Answered, s.Timeouts, s.Failures, s.Ignored, s.RTT.Round(10*time.Microsecond))
+			panics += s.Panics
 			if s.Connections > 0 {
 				text += ", " + plural(s.Connections, "open connection")
 			}
@@ -114,8 +116,9 @@ func printStatus(out io.Writer, st admin.Status) error {
 	if a.LastError != "" {
 		rows = append(rows, []string{"", "cannot write: " + shown(a.LastError)})
 	}
-	if r.Panics > 0 {
-		rows = append(rows, []string{"panics", fmt.Sprint(r.Panics) + "; the log has the packets"})
+	rows = append(rows, []string{"process", fmt.Sprintf("%d goroutines, %d KiB of memory in use, %s", p.Goroutines, p.Heap>>10, plural(p.Descriptors, "open file"))})
+	if panics > 0 {
+		rows = append(rows, []string{"panics", fmt.Sprint(panics) + "; the log has the packets"})
 	}
 	_, err := io.WriteString(out, table(rows, ""))
 	return err

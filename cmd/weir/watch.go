@@ -31,7 +31,7 @@ type clock struct {
 
 var wallClock = clock{now: time.Now, after: time.After}
 
-// A watcher says when a local list may have changed.
+// A watcher says when a local list, or a file of local names, may have changed.
 //
 // Events of the file system wake it, and what it then finds decides: it watches folders and not files, so that a file
 // that is replaced, comes later or goes for a while is followed, and every folder and link on the way there. Where no
@@ -195,10 +195,10 @@ func (w *watcher) tell() {
 	reason := w.reason
 	w.first, w.due, w.reason = time.Time{}, time.Time{}, ""
 	if reason == "" {
-		w.logger.Debug("no list file changed")
+		w.logger.Debug("no file changed")
 		return
 	}
-	w.logger.Info("list file changed", "file", reason)
+	w.logger.Info("file changed", "file", reason)
 	w.changed()
 }
 

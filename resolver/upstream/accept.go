@@ -3,8 +3,7 @@ package upstream
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
-	"fmt"
+	"runtime/debug"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -15,7 +14,7 @@ type finding uint8
 
 const (
 	foreign  finding = iota // no reply to this query: count it and read on
-	deadly                  // the same, and the decoder panicked on it
+	deadly                  // the same, and to read it panicked
 	doubtful                // a reply in letters of other case, or too much came that was none: ask by TCP
 	cut                     // a truncated reply: ask again by TCP
 	noEDNS                  // the server refuses EDNS: ask again without
@@ -28,7 +27,14 @@ const (
 // been decoded. A packet longer than limit octets counts as truncated.
 // The message is not nil with replied alone, and shares no memory with packet, in
 // which the asker's spelling of the question takes the place of a mixed one.
-func accept(q *query, packet []byte, limit int) (*dns.Msg, finding) {
+// A panic is kept in q.fault, and the packet is no reply.
+func accept(q *query, packet []byte, limit int) (m *dns.Msg, found finding) {
+	defer func() {
+		if v := recover(); v != nil {
+			q.fault = &fault{v, debug.Stack()}
+			m, found = nil, deadly
+		}
+	}()
 	const qr, opcode, tc, rcode = 0x80, 0x78, 0x02, 0x0f
 	sent := q.packet()
 	if len(packet) < headerLen || packet[0] != sent[0] || packet[1] != sent[1] ||
@@ -60,14 +66,8 @@ func accept(q *query, packet []byte, limit int) (*dns.Msg, finding) {
 		copy(name, q.question())
 		q.flip(name)
 	}
-	m := new(dns.Msg)
-	if err := decode(packet, m.Unpack); err != nil {
-		if errors.As(err, new(*panicError)) {
-			return nil, deadly
-		}
-		return nil, foreign
-	}
-	if !complete(m, packet) {
+	m = new(dns.Msg)
+	if m.Unpack(packet) != nil || !complete(m, packet) {
 		return nil, foreign
 	}
 	if q.mixed {
@@ -147,17 +147,8 @@ func mayBeEmpty(rr dns.RR) bool {
 	return false
 }
 
-// A panicError is a panic of the decoder, kept from ending the program.
-type panicError struct{ value any }
-
-func (e *panicError) Error() string { return fmt.Sprintf("decoder panicked: %v", e.value) }
-
-// decode runs unpack and turns a panic into an error.
-func decode(packet []byte, unpack func([]byte) error) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = &panicError{v}
-		}
-	}()
-	return unpack(packet)
+// A fault is a panic while a packet was read, kept from ending the program.
+type fault struct {
+	value any
+	stack []byte
 }

@@ -3,7 +3,9 @@ package upstream
 import (
 	"bytes"
 	"encoding/hex"
-	"errors"
+	"log/slog"
+	"net"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -61,15 +63,56 @@ func TestAccept(t *testing.T) {
 	}
 }
 
-func TestDecoderPanicIsAnError(t *testing.T) {
-	var want *panicError
-	if err := decode(nil, func([]byte) error { panic("out of range") }); !errors.As(err, &want) {
-		t.Errorf("error %v, want a panicError", err)
+// panicking is the data of a record of a type of its own, whose decoder panics.
+type panicking struct{ dns.PrivateRdata }
+
+func (panicking) Unpack([]byte) (int, error) { panic("a bad decoder") }
+
+// TestPanicCostsOnePacket: a reply on which the decoder panics is counted and
+// logged with its octets, whichever goroutine read it, and the next is taken.
+func TestPanicCostsOnePacket(t *testing.T) {
+	const kind = 0xff01
+	dns.PrivateHandle("PANICKING", kind, func() dns.PrivateRdata { return panicking{} })
+	t.Cleanup(func() { dns.PrivateHandleRemove(kind) })
+	deadlyOf := func(query []byte) []byte {
+		return reply(query, func(m *dns.Msg) {
+			m.Answer = append(m.Answer, &dns.RFC3597{Hdr: dns.RR_Header{Name: m.Question[0].Name, Rrtype: kind, Class: dns.ClassINET}, Rdata: "c0ffee"})
+		})
 	}
-	var s server
-	s.ignore(deadly)
-	if s.ignored.Load() != 1 || s.panics.Load() != 1 {
-		t.Error("a panic is not counted")
+	for _, scheme := range []string{"udp", "tcp", "tls"} {
+		r := honest()
+		r.udp = func(_ int, query []byte, send func([]byte)) { send(deadlyOf(query)); send(answer(query)) }
+		r.tcp = func(_ int, query []byte, conn net.Conn) {
+			conn.Write(append(frame(deadlyOf(query)), frame(answer(query))...))
+		}
+		var said bytes.Buffer
+		x := r.startFor(t, scheme).open(t, scheme, Options{Resend: patient, Logger: slog.New(slog.NewTextHandler(&said, nil))})
+		m, err := x.Exchange(within(t, patient), ask("www.example.test."))
+		checkAnswer(t, m, err)
+		if s := x.Stats(); s.Panics != 1 || s.Ignored != 1 || s.Answered != 1 {
+			t.Errorf("%s: stats %+v", scheme, s)
+		}
+		for _, want := range []string{`panic="a bad decoder"`, x.String(), "c0ffee", "(*Msg).Unpack"} {
+			if !strings.Contains(said.String(), want) {
+				t.Errorf("%s: no %q in what was said:\n%s", scheme, want, &said)
+			}
+		}
+	}
+	s := &web{script: func(w http.ResponseWriter, number int, q []byte) {
+		if number == 0 {
+			give(w, deadlyOf(q))
+			return
+		}
+		give(w, answer(q))
+	}}
+	x := s.start(t).open(t, Options{})
+	if _, err := x.Exchange(within(t, patient), ask("www.example.test.")); err == nil {
+		t.Error("https: a deadly reply was taken")
+	}
+	m, err := x.Exchange(within(t, patient), ask("www.example.test."))
+	checkAnswer(t, m, err)
+	if s := x.Stats(); s.Panics != 1 || s.Ignored != 1 {
+		t.Errorf("https: stats %+v", s)
 	}
 }
 

@@ -41,6 +41,7 @@ type bootstrap struct {
 // reach notes where the server of target is, and how to find out.
 func (s *server) reach(target *Target, opt Options) error {
 	s.url, s.addr = target.String(), target.Addr
+	s.logger = opt.Logger
 	s.attempts.New = func() any { return new(attempt) }
 	if target.Name == "" {
 		return nil
@@ -53,7 +54,7 @@ func (s *server) reach(target *Target, opt Options) error {
 		b.now = time.Now
 	}
 	for _, url := range opt.Bootstrap {
-		x, err := Open(url, Options{Resend: opt.Resend, Idle: opt.Idle, Roots: opt.Roots, Now: opt.Now})
+		x, err := Open(url, Options{Resend: opt.Resend, Idle: opt.Idle, Roots: opt.Roots, Now: opt.Now, Logger: opt.Logger})
 		if err != nil {
 			return fmt.Errorf("bootstrap: %w", err)
 		}

@@ -137,7 +137,7 @@ func (h *https) post(ctx context.Context, a *attempt, conn *http.ClientConn) (*d
 	reply, found := accept(&a.query, packet, dns.MaxMsgSize)
 	switch found {
 	case foreign, deadly:
-		h.ignore(found)
+		h.ignore(found, &a.query, packet)
 		return nil, foreign, &responseError{errors.New("HTTP response holds no reply to the query")}
 	case cut:
 		return nil, foreign, &responseError{errors.New("reply by HTTP is truncated")}

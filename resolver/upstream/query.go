@@ -40,6 +40,8 @@ type query struct {
 	mixed  bool     // its letters are to be of random case
 	exact  bool     // a reply must have the same letters
 	flips  [32]byte // a bit for each octet of the name whose case was changed
+
+	fault *fault // of the last packet that was deadly
 }
 
 func (q *query) packet() []byte   { return q.buf[prefixLen : prefixLen+q.end] }

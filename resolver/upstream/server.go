@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
@@ -13,6 +14,9 @@ import (
 	"github.com/miekg/dns"
 )
 
+// maxShown is how many octets of a packet go into the log at most.
+const maxShown = 4096
+
 // A server is what every transport is built on: the counters, and the frame of an
 // exchange. A transport embeds it and adds ask.
 type server struct {
@@ -21,6 +25,7 @@ type server struct {
 	names  *bootstrap     // nil if the address is given
 	mixed  bool           // its queries are spelled at random
 	padded bool           // they are padded
+	logger *slog.Logger   // nil says nothing
 
 	sent, answered, timeouts, failures, ignored, panics, opened atomic.Uint64
 	rtt, connections                                            atomic.Int64
@@ -31,13 +36,14 @@ type server struct {
 }
 
 // open sets the server up; host is text as parseHost reads it.
-func (s *server) open(scheme, host string) error {
+func (s *server) open(scheme, host string, opt Options) error {
 	addr, err := parseHost(host, defaultPort)
 	if err != nil {
 		return fmt.Errorf("upstream \"%s://%s\": %w", scheme, host, err)
 	}
 	s.url = scheme + "://" + addr.String()
 	s.addr = addr
+	s.logger = opt.Logger
 	s.attempts.New = func() any { return new(attempt) }
 	return nil
 }
@@ -140,11 +146,17 @@ func (s *server) failed(ctx context.Context, err error) error {
 	return fmt.Errorf("%s: %w", s.url, err)
 }
 
-// ignore counts a packet that was no reply.
-func (s *server) ignore(found finding) {
+// ignore counts a packet that was no reply to q, and keeps one that panicked for
+// who looks into it.
+func (s *server) ignore(found finding, q *query, packet []byte) {
 	s.ignored.Add(1)
-	if found == deadly {
-		s.panics.Add(1)
+	if found != deadly {
+		return
+	}
+	s.panics.Add(1)
+	if s.logger != nil {
+		s.logger.Error("a reply could not be read", "server", s.url, "panic", q.fault.value,
+			"packet", fmt.Sprintf("%x", packet[:min(len(packet), maxShown)]), "stack", string(q.fault.stack))
 	}
 }
 

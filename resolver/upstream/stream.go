@@ -215,13 +215,15 @@ func (s *stream) read() error {
 func (s *stream) take(packet []byte) {
 	c := s.due(packet)
 	found := foreign
+	var q *query
 	var o outcome
 	if c != nil {
-		o.reply, found = accept(&c.query, packet, dns.MaxMsgSize)
+		q = &c.query
+		o.reply, found = accept(q, packet, dns.MaxMsgSize)
 	}
 	switch found {
 	case foreign, deadly:
-		s.of.ignore(found)
+		s.of.ignore(found, q, packet)
 		s.wrong++
 		return
 	case cut:

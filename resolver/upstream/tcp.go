@@ -16,7 +16,7 @@ type tcp struct {
 
 func openTCP(host string, opt Options) (Exchanger, error) {
 	t := new(tcp)
-	if err := t.open("tcp", host); err != nil {
+	if err := t.open("tcp", host, opt); err != nil {
 		return nil, err
 	}
 	t.streams = newStreams(&t.server, opt, t.dialTCP)

@@ -32,7 +32,7 @@ type udp struct {
 func openUDP(host string, opt Options) (Exchanger, error) {
 	u := &udp{resend: opt.Resend}
 	u.mixed = opt.CaseMixing
-	if err := u.open("udp", host); err != nil {
+	if err := u.open("udp", host, opt); err != nil {
 		return nil, err
 	}
 	if u.resend <= 0 {
@@ -109,7 +109,7 @@ func (u *udp) read(ctx context.Context, conn *net.UDPConn, a *attempt, until tim
 		if found > doubtful {
 			return reply, found, nil
 		}
-		u.ignore(found)
+		u.ignore(found, &a.query, a.in[:n])
 		if a.wrong++; found == doubtful || a.wrong >= maxWrong {
 			return nil, doubtful, nil
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -58,6 +59,9 @@ type Options struct {
 	// Now is the clock of certificates and of what bootstrap servers said. nil means
 	// time.Now.
 	Now func() time.Time
+
+	// Logger is told of packets on which a decoder panicked. nil says nothing.
+	Logger *slog.Logger
 }
 
 // Stats counts what one server did since it was opened. An exchange that its
@@ -68,7 +72,7 @@ type Stats struct {
 	Timeouts uint64        // exchanges that ended at the deadline
 	Failures uint64        // exchanges that ended with another error
 	Ignored  uint64        // packets that were no reply to the query
-	Panics   uint64        // of these, packets on which the decoder panicked
+	Panics   uint64        // of these, packets whose reading panicked
 	RTT      time.Duration // of the last answered exchange, first packet to reply; 0 before it
 
 	Connections int    // open now

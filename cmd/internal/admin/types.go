@@ -91,6 +91,15 @@ type Status struct {
 	Resolver   resolver.Stats `json:"resolver"`
 	Upstreams  []Upstream     `json:"upstreams"`
 	Audit      audit.Stats    `json:"audit"`
+	Process    Process        `json:"process"`
+}
+
+// Process is what the server holds of the machine. A number that grows from day
+// to day is a leak.
+type Process struct {
+	Goroutines  int    `json:"goroutines"`
+	Heap        uint64 `json:"heap"`        // octets that the last collection found in use
+	Descriptors int    `json:"descriptors"` // open; 0 where that is not known
 }
 
 // Category is one category and how many distinct names it holds.

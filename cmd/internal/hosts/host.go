@@ -14,6 +14,7 @@ type Host struct {
 	Addr  netip.Addr // of one machine, never mapped or with a zone
 	MAC   MAC        // zero: not known
 	Name  string     // the first label of what the client calls itself, in lower case; empty: not known
+	Given bool       // Name is of the lease of Addr itself, and not of another with its MAC
 	Until time.Time  // when the lease ends, in UTC; zero: never, or known from the neighbour table alone
 }
 

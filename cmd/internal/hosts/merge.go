@@ -22,6 +22,7 @@ func merge(leases [][]Host, near neighbourView, now time.Time) (hosts []Host, ne
 				}
 				next = earlier(next, h.Until)
 			}
+			h.Given = h.Name != ""
 			hosts = append(hosts, h)
 		}
 	}
@@ -83,5 +84,7 @@ func earlier(a, b time.Time) time.Time {
 
 // sameHosts says whether two pictures show the same clients, whenever their leases end.
 func sameHosts(a, b []Host) bool {
-	return slices.EqualFunc(a, b, func(x, y Host) bool { return x.Addr == y.Addr && x.MAC == y.MAC && x.Name == y.Name })
+	return slices.EqualFunc(a, b, func(x, y Host) bool {
+		return x.Addr == y.Addr && x.MAC == y.MAC && x.Name == y.Name && x.Given == y.Given
+	})
 }

@@ -126,8 +126,14 @@ func TestMerge(t *testing.T) {
 				return m
 			}
 			got, _ := merge(files, neighbourView{table(c.live), table(c.gone)}, noon)
-			if want := readHosts(t, c.want); !slices.Equal(got, want) {
-				t.Errorf("got:\n%swant:\n%s", render(got), render(want))
+			if got, want := render(got), render(readHosts(t, c.want)); got != want {
+				t.Errorf("got:\n%swant:\n%s", got, want)
+			}
+			for _, h := range got { // a name is given by a lease of that address and name, and else known by the MAC address
+				given := slices.ContainsFunc(slices.Concat(files...), func(l Host) bool { return l.Addr == h.Addr && l.Name == h.Name && l.Name != "" })
+				if h.Given != given {
+					t.Errorf("%s is given %q: %v, want %v", h.Addr, h.Name, h.Given, given)
+				}
 			}
 		})
 	}
@@ -169,7 +175,7 @@ func naiveMerge(files [][]Host, near neighbourView, now time.Time) (hosts []Host
 	}
 	for addr := range addrs {
 		h := lease[addr]
-		h.Addr, h.MAC = addr, macOf(addr)
+		h.Addr, h.MAC, h.Given = addr, macOf(addr), h.Name != ""
 		if h.Name == "" && h.MAC != (MAC{}) {
 			names := make(map[string]bool)
 			for other, l := range lease {
@@ -231,7 +237,9 @@ func BenchmarkMerge(b *testing.B) {
 	near := neighbourView{live: make(map[netip.Addr]MAC)}
 	file := make([]Host, n)
 	for i := range file {
-		file[i] = Host{netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}, fmt.Sprint("host-", i), noon.Add(time.Hour)}
+		file[i] = Host{
+			Addr: netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), MAC: MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}, Name: fmt.Sprint("host-", i), Until: noon.Add(time.Hour),
+		}
 		if i%4 == 0 {
 			near.live[netip.AddrFrom16([16]byte{0xfd, 14: byte(i >> 8), 15: byte(i)})] = file[i].MAC
 		}
