@@ -52,6 +52,8 @@ func (r *Reader) clients(ctx context.Context, q Query, limit, pairs int) (Client
 		p.whys()
 	}, func(p *page) (bool, error) {
 		number := make([]uint32, len(p.addrs)) // of clients, counted from one
+		p.local = sized(p.local, len(p.names)) // of names, so too
+		clear(p.local)
 		for i := range p.grouping.groups {
 			g := &p.grouping.groups[i]
 			out.Queries += g.count
@@ -74,8 +76,13 @@ func (r *Reader) clients(ctx context.Context, q Query, limit, pairs int) (Client
 				c.group = p.reason(p.why[g.end]).Group
 			}
 			c.add(g.span)
-			name, ok := names.number(p.names[g.key.name])
+			name, ok := p.local[g.key.name], true
+			if name == 0 {
+				name, ok = names.number(p.names[g.key.name])
+				name++
+			}
 			if ok {
+				p.local[g.key.name] = name
 				var fresh bool
 				if fresh, ok = asked.add(n, name); fresh {
 					c.names++
