@@ -318,7 +318,7 @@ func BenchmarkTop(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			var top Top
 			for b.Loop() {
-				if top, err = r.Top(context.Background(), c.q, c.by, 10); err != nil {
+				if top, err = r.Top(context.Background(), c.q, c.by, 10, 0); err != nil {
 					b.Fatal(err)
 				}
 			}

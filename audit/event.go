@@ -149,6 +149,8 @@ const (
 	ActionTop     = "read-top"
 	ActionVerify  = "read-verify"
 	ActionExplain = "read-explain"
+	ActionProve   = "read-prove"
+	ActionAsk     = "read-" // and the question's verb: read-first, read-hunt …
 )
 
 // MaxAnswers is how many aliases, and how many addresses, an event keeps. Those

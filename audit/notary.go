@@ -152,6 +152,10 @@ func (r *Reader) leavesFrom(first uint64) ([]numbered, error) {
 	var value []byte
 	for at := newest; ; {
 		key, ok, err := s.previous(at, nil, &value)
+		var damage *DamageError
+		if errors.As(err, &damage) {
+			break // who reads there will say so
+		}
 		if err != nil {
 			return nil, err
 		}

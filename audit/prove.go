@@ -70,30 +70,23 @@ func (r *Reader) Prove(ctx context.Context, q Query, out io.Writer) (proven int,
 	}
 	q.Oldest = true
 	f := newFilter(q)
-	s := scan{reader: r}
 	left := 0
-	err = s.walk(ctx, f, func() (done bool, err error) {
-		b := &s.block
-		var wanted []int
-		for i := range b.rows {
-			if f.matches(b, i) && (q.Limit == 0 || proven+len(wanted) < q.Limit) {
-				wanted = append(wanted, i)
-			}
+	err = r.sweep(ctx, f, (*page).whole, func(p *page) (done bool, err error) {
+		wanted := p.chosen
+		if q.Limit > 0 {
+			wanted = wanted[:min(len(wanted), q.Limit-proven)]
 		}
-		if len(wanted) == 0 {
-			return false, nil
-		}
-		if !b.header.proven || b.header.number <= c.Before || b.header.number > c.last() {
+		h := &p.header
+		if p.view != nil || !h.proven || h.number <= c.Before || h.number > c.last() {
 			left += len(wanted)
 			return false, nil
 		}
-		if err := proveSegment(lines, t, c, &b.header, s.value); err != nil {
+		if err := proveSegment(lines, t, c, h, p.value); err != nil {
 			return true, err
 		}
-		rows := newLevels(b.leaves())
+		rows := newLevels(p.leaves())
 		for _, i := range wanted {
-			err := lines.Encode(bundleRow{b.appendRow(nil, i), uint64(i), octets(rows.path(i))})
-			if err != nil {
+			if err := lines.Encode(bundleRow{p.appendRow(nil, int(i)), uint64(i), octets(rows.path(int(i)))}); err != nil {
 				return true, err
 			}
 			proven++

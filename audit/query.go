@@ -1,7 +1,10 @@
 package audit
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -12,12 +15,22 @@ type Query struct {
 	Client    netip.Prefix // the client lies in it
 	Name      []byte       // wire name: this name and all below it
 	ExactName bool         // Name itself only
+	Glob      string       // a pattern of names; see Glob
 	Type      uint16
 	Verdict   string // allow or block
 	Group     string
 	Policy    string
+	Rule      string // "2", counted from one, or "default"
 	Category  string
+	List      string
 	Observed  bool // an observe rule would have blocked it
+
+	Answer    netip.Prefix // an address in the answer lies in it
+	Alias     []byte       // wire name: an alias in the answer is this name or below it
+	Rcode     string       // as in a Record: NOERROR, NXDOMAIN …
+	Source    string       // as in a Record: cache, upstream …
+	Transport string       // as in a Record: udp, tcp
+	Upstream  string       // as in a Record
 
 	Kind  Kind
 	Since time.Time // at this time or later
@@ -30,136 +43,41 @@ type Query struct {
 	Oldest bool // oldest first; else newest first
 }
 
-// A filter is a Query made ready: per segment it knows which entries of the
-// dictionaries match, so that a row costs a few table reads.
-type filter struct {
-	query        Query
-	name         []byte // Query.Name in lower case
-	since, until int64  // nanoseconds since 1970; until is exclusive
-	hasUntil     bool
-	kind         Kind
-
-	names, clients, reasons []bool // by number; nil when that field is not asked for
-}
-
-func newFilter(q Query) *filter {
-	f := &filter{query: q, kind: q.Kind, since: -1 << 63}
-	if len(q.Name) > 0 {
-		f.name = make([]byte, len(q.Name))
-		for i, c := range q.Name {
-			if 'A' <= c && c <= 'Z' {
-				c |= 0x20
-			}
-			f.name[i] = c
+// Check says which field of q can be true of no record because its word is not
+// one that records have.
+func (q *Query) Check() error {
+	if q.Glob != "" {
+		if _, err := NewGlob(q.Glob); err != nil {
+			return fmt.Errorf("name: %w", err)
 		}
 	}
-	if q.Client.IsValid() {
-		f.query.Client = q.Client.Masked()
+	switch q.Verdict {
+	case "", "allow", "block":
+	default:
+		return fmt.Errorf("verdict %q: write allow or block", q.Verdict)
 	}
-	if !q.Since.IsZero() {
-		f.since = q.Since.UnixNano()
+	if q.Rcode != "" {
+		if _, ok := rcodeNumber(q.Rcode); !ok {
+			return fmt.Errorf("rcode %q is not known: write a name like NXDOMAIN, or RCODE24 for a number", q.Rcode)
+		}
 	}
-	if !q.Until.IsZero() {
-		f.until, f.hasUntil = q.Until.UnixNano(), true
+	for _, w := range []struct {
+		what, word string
+		known      []string
+	}{{"source", q.Source, sources[1:]}, {"transport", q.Transport, transports[1:]}} {
+		if w.word != "" && !slices.Contains(w.known, w.word) {
+			return fmt.Errorf("%s %q: write one of %s", w.what, w.word, strings.Join(w.known, ", "))
+		}
 	}
-	return f
+	return nil
 }
 
-// queriesOnly says that a field is set which only queries have.
-func (f *filter) queriesOnly() bool {
-	q := &f.query
-	return f.name != nil || q.Client.IsValid() || q.Type != 0 || q.Verdict != "" || q.Observed || f.asksReason()
+// wantsQueries says that a field is set which only queries have.
+func (q *Query) wantsQueries() bool {
+	return len(q.Name) > 0 || q.Glob != "" || q.Client.IsValid() || q.Type != 0 || q.Verdict != "" || q.Observed ||
+		q.Answer.IsValid() || len(q.Alias) > 0 || q.Rcode != "" || q.Source != "" || q.Transport != "" || q.Upstream != "" || q.wantsReason()
 }
 
-func (f *filter) asksReason() bool {
-	q := &f.query
-	return q.Group != "" || q.Policy != "" || q.Category != ""
-}
-
-// wants says that a segment's times and numbers may hold something.
-func (f *filter) wants(h *header) bool {
-	return h.max >= f.since && (!f.hasUntil || h.min < f.until) &&
-		h.last() >= f.query.SeqFrom && h.first <= f.seqTo()
-}
-
-// ends says that this segment and all behind it in the query's order hold nothing:
-// newest first they are too old. Times may fall again later, so oldest first
-// only numbers tell.
-func (f *filter) ends(h *header) bool {
-	if f.query.Oldest {
-		return h.first > f.seqTo()
-	}
-	return h.high < f.since || h.last() < f.query.SeqFrom
-}
-
-// seqTo is the last sequence number wanted.
-func (f *filter) seqTo() uint64 {
-	if f.query.SeqTo == 0 {
-		return newest
-	}
-	return f.query.SeqTo
-}
-
-func (f *filter) wantsOrEnds(h *header) bool { return f.wants(h) || f.ends(h) }
-
-// prepare looks up what the query asks for in the block's dictionaries and says
-// whether any of its rows may match.
-func (f *filter) prepare(b *block) bool {
-	if !f.wants(&b.header) {
-		return false
-	}
-	q := &f.query
-	f.names, f.clients, f.reasons = nil, nil, nil
-	found := true
-	if f.name != nil {
-		f.names, found = mark(b.names, func(name []byte) bool {
-			return string(name) == string(f.name) || !q.ExactName && below(name, f.name)
-		})
-	}
-	if found && q.Client.IsValid() {
-		f.clients, found = mark(b.addrs, q.Client.Contains)
-	}
-	if found && f.asksReason() {
-		f.reasons, found = mark(b.reasons, func(r reason) bool {
-			return (q.Group == "" || b.text(r.group) == q.Group) &&
-				(q.Policy == "" || b.text(r.policy) == q.Policy) &&
-				(q.Category == "" || b.text(r.category) == q.Category)
-		})
-	}
-	return found
-}
-
-// mark returns which entries are wanted, and whether any is.
-func mark[T any](entries []T, wanted func(T) bool) (marks []bool, found bool) {
-	marks = make([]bool, len(entries))
-	for i, e := range entries {
-		marks[i] = wanted(e)
-		found = found || marks[i]
-	}
-	return marks, found
-}
-
-// matches says whether row i of the block that prepare saw is wanted.
-func (f *filter) matches(b *block, i int) bool {
-	r := &b.rows[i]
-	if seq := b.header.first + uint64(i); seq < f.query.SeqFrom || seq > f.seqTo() {
-		return false
-	}
-	if r.time < f.since || f.hasUntil && r.time >= f.until || f.kind != 0 && r.kind != f.kind {
-		return false
-	}
-	if r.kind != KindQuery {
-		return !f.queriesOnly()
-	}
-	q := &f.query
-	switch {
-	case f.names != nil && !f.names[r.name],
-		f.clients != nil && !f.clients[r.client],
-		f.reasons != nil && (r.reason == 0 || !f.reasons[r.reason-1]),
-		q.Type != 0 && q.Type != r.typ,
-		q.Verdict != "" && q.Verdict != verdict(r.flags),
-		q.Observed && r.observed == 0:
-		return false
-	}
-	return true
+func (q *Query) wantsReason() bool {
+	return q.Group != "" || q.Policy != "" || q.Rule != "" || q.Category != "" || q.List != ""
 }

@@ -33,8 +33,9 @@ func fill(t testing.TB, dir string, n, per int) []*Record {
 	names := []string{"example", "www.example", "shop.example", "www.shop.example", "notshop.example", "shop.example.test", "a.b.c.shop.example"}
 	var reasons []uint32
 	for i := range 6 {
-		reasons = append(reasons, l.Intern(Reason{Group: fmt.Sprint("group-", i%2), Policy: fmt.Sprint("policy-", i%3), Rule: "1", Category: fmt.Sprint("category-", i)}))
+		reasons = append(reasons, l.Intern(Reason{Group: fmt.Sprint("group-", i%2), Policy: fmt.Sprint("policy-", i%3), Rule: fmt.Sprint(i % 4), Category: fmt.Sprint("category-", i), List: fmt.Sprint("list-", i%5)}))
 	}
+	servers := []uint32{l.Label("udp://192.0.2.53:53"), l.Label("tls://192.0.2.54#dns.example")}
 	for i := range n {
 		e := query(i+r.IntN(200), fmt.Sprintf("192.0.2.%d", r.IntN(8)), names[r.IntN(len(names))])
 		if r.IntN(4) == 0 {
@@ -44,6 +45,20 @@ func fill(t testing.TB, dir string, n, per int) []*Record {
 		e.Reason = reasons[r.IntN(len(reasons))]
 		if r.IntN(5) == 0 {
 			e.Observed = reasons[r.IntN(len(reasons))]
+		}
+		e.Transport = Transport(1 + r.IntN(2))
+		if e.Source = Source(1 + r.IntN(7)); e.Source == SourceUpstream {
+			e.Upstream = servers[r.IntN(len(servers))]
+		}
+		e.Rcode = uint16(r.IntN(4))
+		for range r.IntN(3) {
+			e.Addrs = append(e.Addrs, netip.MustParseAddr(fmt.Sprintf("198.51.100.%d", r.IntN(32))))
+		}
+		if r.IntN(6) == 0 {
+			e.Addrs = append(e.Addrs, e.Client) // an address of both columns
+		}
+		for range r.IntN(3) {
+			e.Aliases = append(e.Aliases, wire(names[r.IntN(len(names))]))
 		}
 		if !l.Record(e) {
 			t.Fatal("slabs are full")
@@ -67,12 +82,28 @@ func fill(t testing.TB, dir string, n, per int) []*Record {
 // keep is the naive reading of a Query.
 func keep(q Query, r *Record) bool {
 	asked := q.Client.IsValid() || q.Name != nil || q.Type != 0 || q.Verdict != "" || q.Group != "" || q.Policy != "" ||
-		q.Category != "" || q.Observed
+		q.Category != "" || q.Observed || q.Glob != "" || q.Rule != "" || q.List != "" || q.Answer.IsValid() || q.Alias != nil ||
+		q.Rcode != "" || q.Source != "" || q.Transport != "" || q.Upstream != ""
 	name := nameString(q.Name)
 	return (q.Kind == 0 || r.Kind == q.Kind.String()) &&
 		(!asked || r.Kind == "query") &&
 		(!q.Client.IsValid() || q.Client.Contains(r.Client)) &&
 		(q.Name == nil || strings.EqualFold(r.Name, name) || !q.ExactName && strings.HasSuffix(r.Name, "."+strings.ToLower(name))) &&
+		(q.Glob == "" || globExpression(q.Glob).MatchString(r.Name+".")) &&
+		(q.Rule == "" || r.Rule == q.Rule) &&
+		(q.List == "" || r.List == q.List) &&
+		(q.Rcode == "" || r.Rcode == strings.Replace(strings.ToUpper(q.Rcode), "RCODE2", "SERVFAIL", 1)) &&
+		(q.Source == "" || r.Source == q.Source) &&
+		(q.Transport == "" || r.Transport == q.Transport) &&
+		(q.Upstream == "" || r.Upstream == q.Upstream) &&
+		(!q.Answer.IsValid() || slices.ContainsFunc(r.Answers, func(s string) bool {
+			a, err := netip.ParseAddr(s)
+			return err == nil && q.Answer.Contains(a)
+		})) &&
+		(q.Alias == nil || slices.ContainsFunc(r.Answers, func(s string) bool {
+			alias := nameString(lower(q.Alias))
+			return s == alias || strings.HasSuffix(s, "."+alias)
+		})) &&
 		(q.Type == 0 || r.Type == typeString(q.Type)) &&
 		(q.Verdict == "" || r.Verdict == q.Verdict) &&
 		(q.Group == "" || r.Group == q.Group) &&
@@ -110,6 +141,28 @@ func TestSearchAgreesWithANaiveFilter(t *testing.T) {
 		{Policy: "policy-2"},
 		{Category: "category-4"},
 		{Category: "absent"},
+		{Glob: "*.shop.*"},
+		{Glob: "www.Sh?p.example."},
+		{Glob: "*h?p.*", Verdict: "block"},
+		{Glob: "*.example", Name: wire("shop.example")},
+		{Glob: "*.absent"},
+		{Rule: "3"},
+		{List: "list-4"},
+		{List: "list-2", Rule: "1", Client: netip.MustParsePrefix("192.0.2.0/24")},
+		{Answer: netip.MustParsePrefix("198.51.100.7/32")},
+		{Answer: netip.MustParsePrefix("198.51.100.9/28")},
+		{Answer: netip.MustParsePrefix("2001:db8::/32")},
+		{Answer: netip.MustParsePrefix("203.0.113.0/24")},
+		{Alias: wire("SHOP.example")},
+		{Alias: wire("absent")},
+		{Alias: wire("shop.example"), Answer: netip.MustParsePrefix("198.51.100.0/30"), Name: wire("example")},
+		{Rcode: "nxdomain"},
+		{Rcode: "RCODE2"}, // which records call SERVFAIL
+		{Rcode: "BADVERS"},
+		{Source: "upstream"},
+		{Source: "stale", Transport: "tcp"},
+		{Upstream: "udp://192.0.2.53:53"},
+		{Upstream: "absent"},
 		{Observed: true},
 		{Kind: KindChange},
 		{Kind: KindQuery},
@@ -154,6 +207,27 @@ func TestSearchAgreesWithANaiveFilter(t *testing.T) {
 					t.Fatalf("query %d, limit %d, oldest %v: %d records, want %d:\n%s", i, limit, oldest, len(got), len(want), d)
 				}
 			}
+		}
+	}
+}
+
+// A word that no record has is an error, not a search that finds nothing.
+func TestSearchRefusesUnknownWords(t *testing.T) {
+	dir := t.TempDir()
+	fill(t, dir, 1, 1)
+	r, err := OpenReader(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for want, q := range map[string]Query{
+		`verdict "maybe": write allow or block`:                                               {Verdict: "maybe"},
+		`rcode "NONE" is not known: write a name like NXDOMAIN, or RCODE24 for a number`:      {Rcode: "NONE"},
+		`source "disk": write one of sinkhole, local, cache, stale, upstream, error, refused, ignored`: {Source: "disk"},
+		`name: pattern "a..b", character 3: an empty label`:                                   {Glob: "a..b"},
+	} {
+		if err := r.Search(context.Background(), q, func(*Record) error { return nil }); err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
 		}
 	}
 }
@@ -406,6 +480,52 @@ func TestNamesOfNumbers(t *testing.T) {
 	} {
 		if got != want {
 			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
+// A tail that is too far behind passes over records, says how many, and goes on
+// with the newest: what was shown and what was not are all there are.
+func TestTailPassesOver(t *testing.T) {
+	for _, most := range []uint64{0, 20, 1000} {
+		dir := t.TempDir()
+		l, stop := start(t, Config{Dir: dir, Interval: time.Hour})
+		record := func(n int) {
+			for range n {
+				l.Record(query(0, "192.0.2.7", "a.example"))
+			}
+			if err := l.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		record(1)
+		ctx, cancel := context.WithCancel(t.Context())
+		next, skipped := uint64(1), uint64(0)
+		err := l.Tail(ctx, Query{}, 1, func(r *Record) error {
+			if r.Seq != next {
+				t.Fatalf("record %d, want %d", r.Seq, next)
+			}
+			switch next++; r.Seq {
+			case 1:
+				for range 10 { // segments of their own, while this one is being shown
+					record(10)
+				}
+			case 101:
+				cancel()
+			}
+			return nil
+		}, Lag{Most: most, Skipped: func(n uint64) error {
+			next, skipped = next+n, skipped+n
+			return nil
+		}})
+		if !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		if want := map[uint64]uint64{20: 99}[most]; skipped != want {
+			t.Errorf("with at most %d behind, %d were passed over, want %d", most, skipped, want)
+		}
+		if err := stop(); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -89,92 +89,37 @@ func (r *Reader) views() []view {
 	return r.log.sealer.views()
 }
 
-// A scan is the state of one reader's walk over segments; it reuses its memory.
-type scan struct {
-	reader *Reader
-	brief  bool // no details are wanted
-	value  []byte
-	open   *view // what was found in place of value, if it is not in the store yet
-	buf    []byte
-	block  block
-	ended  bool  // the last segment and all behind it hold nothing
-	damage error // of segments that were passed over
-}
-
-// previous is like that of the store, and following too, but they find what is not
-// in the store yet as well.
-func (s *scan) previous(st *store, before uint64, want func(*header) bool) (key uint64, ok bool, err error) {
-	views := s.reader.views()
+// previous finds for p the newest segment with a record before a sequence number
+// that want accepts, whether it is in the store or not yet, and returns its key.
+func (r *Reader) previous(st *store, before uint64, want func(*header) bool, p *page) (key uint64, ok bool, err error) {
+	views := r.views()
 	for i := len(views) - 1; i >= 0; i-- {
 		h := &views[i].header
 		if h.first < before && (want == nil || want(h)) {
-			s.open = &views[i]
+			p.view = &views[i]
 			return h.first, true, nil
 		}
 		before = min(before, h.first)
 	}
-	s.open = nil
-	return st.previous(before, want, &s.value)
+	p.view = nil
+	return st.previous(before, want, &p.value)
 }
 
-func (s *scan) following(st *store, from uint64, want func(*header) bool) (key uint64, ok bool, err error) {
-	views := s.reader.views() // before the store is looked at, which they go to
-	s.open = nil
-	if key, ok, err = st.following(from, want, &s.value); ok || err != nil {
+// following is like previous for the oldest segment with a record at or above from.
+func (r *Reader) following(st *store, from uint64, want func(*header) bool, p *page) (key uint64, ok bool, err error) {
+	views := r.views() // before the store is looked at, which they go to
+	p.view = nil
+	if key, ok, err = st.following(from, want, &p.value); ok || err != nil {
 		return key, ok, err
 	}
 	for i := range views {
 		h := &views[i].header
 		if h.last() >= from && (want == nil || want(h)) {
-			s.open = &views[i]
+			p.view = &views[i]
 			return h.first, true, nil
 		}
 	}
 	return 0, false, nil
-}
-
-// after returns the sequence number behind the segment that was found.
-func (s *scan) after(key uint64) uint64 {
-	if s.open != nil {
-		return s.open.header.last() + 1
-	}
-	return after(s.value, key)
-}
-
-// payload returns what was found as it was before compression.
-func (s *scan) payload() (h header, payload []byte, err error) {
-	value := s.value
-	if s.open != nil {
-		if s.open.segment == nil {
-			return s.open.header, s.open.payload, nil
-		}
-		value = s.open.segment
-	}
-	h, _, payload, err = s.reader.unpacker.open(value, s.buf)
-	if err == nil && cap(payload) > cap(s.buf) { // else it is s.buf, with less room to be seen
-		s.buf = payload
-	}
-	return h, payload, err
-}
-
-// load decodes the segment that was found as far as f needs. ok is false when the
-// segment holds nothing for f, or is damaged, which s.damage then says.
-func (s *scan) load(st *store, key uint64, f *filter) (ok bool) {
-	h, payload, err := s.payload()
-	if err == nil {
-		s.ended = f.ends(&h)
-		if err = s.block.dictionaries(h, payload); err == nil {
-			if !f.prepare(&s.block) {
-				return false
-			}
-			err = s.block.decode(!s.brief)
-		}
-	}
-	if err != nil {
-		s.damage = errors.Join(s.damage, damaged(st.path, segmentPlace(key), err))
-		return false
-	}
-	return true
 }
 
 // Search calls emit with the records that q asks for, newest first unless
@@ -185,58 +130,7 @@ func (s *scan) load(st *store, key uint64, f *filter) (ok bool) {
 // beginning may or may not be found.
 func (r *Reader) Search(ctx context.Context, q Query, emit func(*Record) error) error {
 	f, n := newFilter(q), 0
-	s := scan{reader: r}
-	return s.walk(ctx, f, func() (done bool, err error) { return s.emit(f, &n, 0, emit) })
-}
-
-// walk calls each with every segment in s.block that may hold something for f, in
-// the order of f, until that is done.
-func (s *scan) walk(ctx context.Context, f *filter, each func() (done bool, err error)) error {
-	oldest, from, to := f.query.Oldest, f.query.SeqFrom, f.seqTo()
-	at := to
-	if at < newest {
-		at++
-	}
-	if oldest {
-		at = max(from, 1)
-	}
-	for {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if oldest && at > to || !oldest && at <= from {
-			return s.damage
-		}
-		st, err := s.reader.store()
-		if err != nil {
-			return err
-		}
-		var (
-			key uint64
-			ok  bool
-		)
-		if oldest {
-			key, ok, err = s.following(st, at, f.wantsOrEnds)
-		} else {
-			key, ok, err = s.previous(st, at, f.wantsOrEnds)
-		}
-		if err != nil || !ok {
-			return errors.Join(s.damage, err)
-		}
-		if at = key; oldest {
-			if key > to {
-				return s.damage
-			}
-			at = s.after(key)
-		}
-		if s.load(st, key, f) {
-			if done, err := each(); done || err != nil {
-				return errors.Join(s.damage, err)
-			}
-		} else if s.ended {
-			return s.damage
-		}
-	}
+	return r.sweep(ctx, f, (*page).whole, func(p *page) (done bool, err error) { return p.emit(f, &n, 0, emit) })
 }
 
 // after returns the sequence number behind a segment, which may be damaged.
@@ -247,18 +141,18 @@ func after(value []byte, key uint64) uint64 {
 	return key + 1
 }
 
-// emit hands out the block's records that match, from sequence number from on.
-// n counts them; done says that the limit is reached.
-func (s *scan) emit(f *filter, n *int, from uint64, emit func(*Record) error) (done bool, err error) {
-	rows := len(s.block.rows)
-	for i := range rows {
+// emit hands out the page's chosen records, from sequence number from on, after
+// whole. n counts them; done says that the limit is reached.
+func (p *page) emit(f *filter, n *int, from uint64, emit func(*Record) error) (done bool, err error) {
+	for k := range p.chosen {
 		if !f.query.Oldest {
-			i = rows - 1 - i
+			k = len(p.chosen) - 1 - k
 		}
-		if s.block.header.first+uint64(i) < from || !f.matches(&s.block, i) {
+		i := p.chosen[k]
+		if p.header.first+uint64(i) < from {
 			continue
 		}
-		if err := emit(s.block.record(i)); err != nil {
+		if err := emit(p.record(int(i))); err != nil {
 			return true, err
 		}
 		if *n++; f.query.Limit > 0 && *n >= f.query.Limit {
@@ -275,10 +169,26 @@ func (s *scan) emit(f *filter, n *int, from uint64, emit func(*Record) error) (d
 // handed out. A slow emit delays nobody else: Follow reads what it missed from the
 // store. A damaged segment ends it with a *DamageError.
 func (l *Log) Follow(ctx context.Context, q Query, from uint64, emit func(*Record) error) error {
+	return l.Tail(ctx, q, from, emit, Lag{})
+}
+
+// A Lag says what becomes of a tail that cannot keep up. The zero Lag passes over
+// nothing.
+type Lag struct {
+	Most    uint64               // more records than this behind the newest, and those between are passed over; 0 is no limit
+	Skipped func(n uint64) error // is told how many those were, whether the query asks for them or not
+}
+
+// Tail is like Follow, but one that falls behind passes over records as lag says
+// and goes on with the newest.
+func (l *Log) Tail(ctx context.Context, q Query, from uint64, emit func(*Record) error, lag Lag) error {
 	q.Oldest = true
 	f := newFilter(q)
+	if f.err != nil {
+		return f.err
+	}
 	r := l.Reader()
-	s := scan{reader: r}
+	p := &page{}
 	if from == 0 {
 		from = l.newest() + 1
 	}
@@ -293,22 +203,27 @@ func (l *Log) Follow(ctx context.Context, q Query, from uint64, emit func(*Recor
 		if ended {
 			return ErrClosed
 		}
+		if last := l.newest(); lag.Most > 0 && last > from && last-from > lag.Most {
+			if err := lag.Skipped(last - from); err != nil {
+				return err
+			}
+			from = last
+		}
 		st, err := r.store()
 		if err == nil {
 			var (
 				key uint64
 				ok  bool
 			)
-			if key, ok, err = s.following(st, from, nil); err == nil && ok {
-				if s.load(st, key, f) {
-					if done, err := s.emit(f, &n, from, emit); done || err != nil {
-						return err
-					}
+			if key, ok, err = r.following(st, from, nil, p); err == nil && ok {
+				done, err := p.follow(r.unpacker, f, &n, from, emit)
+				if p.err != nil {
+					return damaged(st.path, segmentPlace(key), p.err)
 				}
-				if s.damage != nil {
-					return s.damage
+				if done || err != nil {
+					return err
 				}
-				from = s.after(key)
+				from = p.after(key)
 				continue
 			}
 		}
@@ -323,6 +238,20 @@ func (l *Log) Follow(ctx context.Context, q Query, from uint64, emit func(*Recor
 		case <-sealed:
 		}
 	}
+}
+
+// follow hands out the records of the segment in p.value that f wants.
+func (p *page) follow(u *unpacker, f *filter, n *int, from uint64, emit func(*Record) error) (done bool, err error) {
+	if p.open(u); p.err != nil || !f.mark(p) {
+		return false, nil
+	}
+	if f.choose(p); p.err != nil || len(p.chosen) == 0 {
+		return false, nil
+	}
+	if p.whole(); p.err != nil {
+		return false, nil
+	}
+	return p.emit(f, n, from, emit)
 }
 
 // replaced says that st, which may be nil, is not the store any more, or not yet.

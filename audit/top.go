@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -36,6 +37,10 @@ type Top struct {
 	Rows     []TopRow  `json:"rows"`               // most records first; of equal ones, the latest first
 	Others   uint64    `json:"others"`             // records that are in no row
 
+	Over [][]uint64 `json:"over,omitempty"` // for each row, how many of its records came in each of equal spans of time
+	From time.Time  `json:"from,omitzero"`  // where the first of these begins
+	To   time.Time  `json:"to,omitzero"`    // where the last ends
+
 	Dropped uint64 `json:"dropped,omitempty"` // of those, how many were counted for keys that then had to be dropped
 	Missed  uint64 `json:"missed,omitempty"`  // a dropped key has at most so many records
 }
@@ -66,8 +71,12 @@ type TopRow struct {
 // when they take more than 128 MiB, the rarer half of those so far is dropped, as
 // often as it takes; Top.Dropped, Top.Missed and TopRow.Missed then say what can be
 // amiss. Names made up at random can so not crowd out what is asked for often.
-func (r *Reader) Top(ctx context.Context, q Query, by Dimension, limit int) (Top, error) {
-	t := topper{top: Top{By: by, Observed: q.Observed, Rows: []TopRow{}}, census: newCensus(topKeys, topOctets)}
+//
+// With slots, each row also has its counts over as many equal spans of the time
+// asked for, or where that is open, of the time in which the rows are. It takes
+// reading the store twice, and is left out of more than a thousand rows.
+func (r *Reader) Top(ctx context.Context, q Query, by Dimension, limit, slots int) (Top, error) {
+	t := &topper{top: Top{By: by, Observed: q.Observed, Rows: []TopRow{}}, census: newCensus(topKeys, topOctets)}
 	switch by {
 	case ByName:
 		t.has.name = true
@@ -82,79 +91,42 @@ func (r *Reader) Top(ctx context.Context, q Query, by Dimension, limit int) (Top
 	default:
 		return t.top, fmt.Errorf("nothing is counted by %q", by)
 	}
-	q.Limit, q.Oldest = 0, false
-	t.filter = newFilter(q)
-	s := scan{reader: r, brief: true}
-	err := s.walk(ctx, t.filter, func() (bool, error) {
-		t.count(&s.block)
-		return false, nil
-	})
+	err := r.sweep(ctx, queriesOf(q), t.gather, t.merge)
 	t.rank(limit)
+	var damage *DamageError
+	if slots > 0 && len(t.top.Rows) > 0 && len(t.top.Rows) <= maxTrends && (err == nil || errors.As(err, &damage)) && ctx.Err() == nil {
+		if terr := t.trend(ctx, r, q, slots); terr != nil && err == nil {
+			err = terr
+		}
+	}
 	return t.top, err
 }
 
 // A topper is the state of Top.
 type topper struct {
 	top    Top
-	filter *filter
 	has    keyParts
 	census *census
-
-	local map[rowKey]uint32 // what the rows of one segment are counted in
-	spans []localSpan
-	key   []byte
+	key    []byte
+	ranked []uint32 // in the census, the keys of the rows
 }
 
 // keyParts says what a key is made of.
 type keyParts struct{ client, name, rule, category bool }
 
-// A rowKey has the numbers of a segment's dictionaries for those parts, 0 for the others.
-type rowKey struct{ client, name, reason uint32 }
+// gather counts the page's rows by their numbers.
+func (t *topper) gather(p *page) { p.grouping.by(p, t.has, t.top.Observed) }
 
-type localSpan struct {
-	key rowKey
-	span
-}
-
-// count adds the block's rows: first by their numbers, so that a key's octets are
-// looked at once in a segment.
-func (t *topper) count(b *block) {
-	t.local = make(map[rowKey]uint32, len(t.spans)) // clearing a large one would cost every small segment behind it
-	t.spans = t.spans[:0]
-	for i := range b.rows {
-		r := &b.rows[i]
-		if r.kind != KindQuery || !t.filter.matches(b, i) {
-			continue
-		}
-		var k rowKey
-		if t.has.client {
-			k.client = r.client
-		}
-		if t.has.name {
-			k.name = r.name
-		}
-		if t.has.rule || t.has.category {
-			if k.reason = r.reason; t.top.Observed {
-				k.reason = r.observed
-			}
-		}
-		n, ok := t.local[k]
-		if !ok {
-			n = uint32(len(t.spans))
-			t.local[k] = n
-			t.spans = append(t.spans, localSpan{k, span{first: r.time, last: r.time}})
-		}
-		s := &t.spans[n]
-		s.count++
-		s.first, s.last = min(s.first, r.time), max(s.last, r.time)
-	}
-	for i := range t.spans {
-		s := &t.spans[i]
-		t.key = t.has.appendKey(t.key[:0], b, s.key)
-		t.census.add(t.key, s.span)
-		t.top.Records += s.count
+// merge adds what gather counted.
+func (t *topper) merge(p *page) (done bool, err error) {
+	for i := range p.grouping.groups {
+		g := &p.grouping.groups[i]
+		t.key = t.has.appendKey(t.key[:0], &p.block, g.key)
+		t.census.add(t.key, g.span)
+		t.top.Records += g.count
 	}
 	t.census.trim()
+	return false, nil
 }
 
 // appendKey appends the octets of k, each part behind its length.
@@ -206,7 +178,8 @@ func (t *topper) rank(limit int) {
 	c := t.census
 	t.top.Keys, t.top.Dropped, t.top.Missed = uint64(len(c.spans)), c.dropped, c.missed
 	t.top.Others = t.top.Records
-	for _, i := range c.most(limit) {
+	t.ranked = c.most(limit)
+	for _, i := range t.ranked {
 		s, row := &c.spans[i], t.has.row(c.keys.entry(i))
 		row.Count, row.Missed, row.First, row.Last = s.count, s.missed, instant(s.first), instant(s.last)
 		t.top.Rows = append(t.top.Rows, row)
@@ -233,10 +206,10 @@ type census struct {
 	missed  uint64 // at most this many are a dropped key's
 }
 
-// A span is the count of one key and the times of its first and last record.
+// A span is the count of one key, how many of those were blocked, and the times of its first and last record.
 type span struct {
-	count, missed uint64
-	first, last   int64
+	count, blocked, missed uint64
+	first, last            int64
 }
 
 func newCensus(maxKeys, maxOctets int) *census {
@@ -251,9 +224,7 @@ func (c *census) add(key []byte, s span) {
 		c.spans = append(c.spans, s)
 		return
 	}
-	was := &c.spans[i]
-	was.count += s.count
-	was.first, was.last = min(was.first, s.first), max(was.last, s.last)
+	c.spans[i].add(s)
 }
 
 // trim makes room if there is too little.

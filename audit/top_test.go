@@ -101,7 +101,7 @@ func TestTopAgreesWithANaiveCount(t *testing.T) {
 			}
 			slices.SortFunc(want, order)
 			for _, limit := range []int{0, 1, 3, len(want), len(want) + 1} {
-				top, err := r.Top(context.Background(), q, by, limit)
+				top, err := r.Top(context.Background(), q, by, limit, 0)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -133,7 +133,7 @@ func TestTopAgreesWithANaiveCount(t *testing.T) {
 			}
 		}
 	}
-	if _, err := r.Top(context.Background(), Query{}, "colours", 1); err == nil || err.Error() != `nothing is counted by "colours"` {
+	if _, err := r.Top(context.Background(), Query{}, "colours", 1, 0); err == nil || err.Error() != `nothing is counted by "colours"` {
 		t.Error(err)
 	}
 }
@@ -270,7 +270,7 @@ func TestGoldenTop(t *testing.T) {
 		limit int
 	}{{Query{}, 0}, {Query{Observed: true}, 0}, {Query{Verdict: "block"}, 2}} {
 		for _, by := range Dimensions() {
-			top, err := r.Top(context.Background(), c.q, by, c.limit)
+			top, err := r.Top(context.Background(), c.q, by, c.limit, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -306,7 +306,7 @@ func TestTopStops(t *testing.T) {
 	}
 	defer r.Close()
 	for segments := range 4 {
-		top, err := r.Top(&endsAfter{context.Background(), segments}, Query{}, ByName, 0)
+		top, err := r.Top(&endsAfter{context.Background(), segments}, Query{}, ByName, 0, 0)
 		if !errors.Is(err, context.Canceled) || top.Records != uint64(10*segments) {
 			t.Errorf("interrupted after %d segments: %v, %d records", segments, err, top.Records)
 		}
@@ -327,7 +327,7 @@ func TestTopPassesOverDamage(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	top, err := r.Top(context.Background(), Query{}, ByName, 0)
+	top, err := r.Top(context.Background(), Query{}, ByName, 0, 0)
 	var damage *DamageError
 	if !errors.As(err, &damage) {
 		t.Error(err)

@@ -84,7 +84,7 @@ func TestWhatIsOpenCanBeRead(t *testing.T) {
 		if got := search(t, r, Query{SeqFrom: uint64(n), SeqTo: uint64(n)}); len(got) != 1 || got[0].Seq != uint64(n) {
 			t.Fatalf("round %d: the last is %+v", i, got)
 		}
-		top, err := r.Top(context.Background(), Query{}, ByClient, 0)
+		top, err := r.Top(context.Background(), Query{}, ByClient, 0, 0)
 		if err != nil || len(top.Rows) != 2 || top.Rows[0].Count != uint64(i+1) {
 			t.Fatalf("round %d: %+v, %v", i, top, err)
 		}

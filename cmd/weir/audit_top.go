@@ -2,12 +2,10 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
-	"errors"
+	"context"
 	"fmt"
-	"io"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,9 +13,7 @@ import (
 )
 
 func topCommand(g *global) *cobra.Command {
-	var cond conditions
-	var limit int
-	var asJSON bool
+	var a asking
 	var known []string
 	for _, by := range audit.Dimensions() {
 		known = append(known, string(by))
@@ -31,48 +27,24 @@ func topCommand(g *global) *cobra.Command {
 		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
 		ValidArgs: known,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			q, err := cond.query(time.Now())
-			if err != nil {
-				return err
-			}
-			if limit < 0 {
-				return &exitError{exitUsage, errors.New("--limit is below zero")}
-			}
 			by := audit.ByName
 			switch {
 			case len(args) > 0:
 				by = audit.Dimension(args[0])
-			case q.Observed:
+			case a.cond.observed:
 				by = audit.ByPair
 			}
-			r, err := g.records(cmd)
-			if err != nil {
-				return err
-			}
-			defer r.Close()
-			ctx, stop := interruptible(cmd)
-			defer stop()
-			t, err := r.Top(ctx, q, by, limit)
-			if ctx.Err() != nil {
-				return ctx.Err() // half a count says nothing
-			}
-			out := cmd.OutOrStdout()
-			switch {
-			case asJSON && t.By != "":
-				err = errors.Join(err, json.NewEncoder(out).Encode(t))
-			case t.Records > 0:
-				_, werr := io.WriteString(out, topText(&t))
-				err = errors.Join(err, werr)
-			case err == nil:
-				fmt.Fprintln(cmd.ErrOrStderr(), "no record")
-			}
-			return err
+			return ask(g, cmd, &a, func(ctx context.Context, r records, q audit.Query) (audit.Top, error) {
+				return r.Top(ctx, q, by, a.limit, sparks)
+			}, func(t audit.Top) string {
+				if t.Records == 0 {
+					return ""
+				}
+				return topText(&t)
+			})
 		},
 	}
-	cond.flags(c)
-	cond.seqFlag(c)
-	c.Flags().IntVar(&limit, "limit", 10, "at most so many `ROWS`; 0 is all")
-	jsonFlag(c, &asJSON)
+	a.flags(c, 10, "ROWS")
 	return c
 }
 
@@ -117,6 +89,12 @@ func topText(t *audit.Top) string {
 			rows[i+1] = append(rows[i+1], cmp.Or(shown(c.cell(&t.Rows[i])), "-"))
 		}
 	}
+	if len(t.Over) > 0 {
+		rows[0] = append(rows[0], "FROM "+local(t.From)+" TO "+local(t.To))
+		for i, over := range t.Over {
+			rows[i+1] = append(rows[i+1], sparkline(over))
+		}
+	}
 	if t.Others > 0 {
 		var in []string
 		if n := int(t.Keys) - len(t.Rows); n > 0 {
@@ -133,4 +111,22 @@ func topText(t *audit.Top) string {
 			"a count like 5..7 is at least 5 and at most 7\n", t.By, t.Dropped, t.Missed)
 	}
 	return text
+}
+
+// sparks is how many spans of time a spark line has.
+const sparks = 20
+
+// sparkline is a bar for each count, the highest one full; none is a dot.
+func sparkline(counts []uint64) string {
+	bars := []rune("▁▂▃▄▅▆▇█")
+	most := slices.Max(counts)
+	var b strings.Builder
+	for _, n := range counts {
+		if n == 0 {
+			b.WriteByte('.')
+			continue
+		}
+		b.WriteRune(bars[(n*uint64(len(bars))-1)/most])
+	}
+	return b.String()
 }

@@ -26,6 +26,7 @@ const (
 	exitBusy      = 4 // cannot bind or open
 	exitNoServer  = 5
 	exitIsBlocked = 10 // explain --exit-code
+	exitFound     = 10 // audit hunt
 )
 
 // exitError is an error with an exit code of its own. With a nil err the code

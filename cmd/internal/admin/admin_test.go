@@ -40,7 +40,15 @@ func TestQueryRoundTrip(t *testing.T) {
 			Name:      rapid.SliceOf(rapid.Byte()).Draw(t, "name"),
 			ExactName: rapid.Bool().Draw(t, "exact"),
 			Type:      rapid.Uint16().Draw(t, "type"),
+			Glob:      rapid.String().Draw(t, "glob"),
 			Verdict:   rapid.String().Draw(t, "verdict"),
+			Rule:      rapid.String().Draw(t, "rule"),
+			List:      rapid.String().Draw(t, "list"),
+			Alias:     rapid.SliceOf(rapid.Byte()).Draw(t, "alias"),
+			Rcode:     rapid.String().Draw(t, "rcode"),
+			Source:    rapid.String().Draw(t, "source"),
+			Transport: rapid.String().Draw(t, "transport"),
+			Upstream:  rapid.String().Draw(t, "upstream"),
 			Group:     rapid.String().Draw(t, "group"),
 			Policy:    rapid.String().Draw(t, "policy"),
 			Category:  rapid.String().Draw(t, "category"),
@@ -53,8 +61,10 @@ func TestQueryRoundTrip(t *testing.T) {
 			Limit:     rapid.Int().Draw(t, "limit"),
 			Oldest:    rapid.Bool().Draw(t, "oldest"),
 		}
-		if a, ok := netip.AddrFromSlice(rapid.SampledFrom([][]byte{nil, make([]byte, 4), make([]byte, 16)}).Draw(t, "address")); ok {
-			want.Client = netip.PrefixFrom(a, rapid.IntRange(0, a.BitLen()).Draw(t, "bits"))
+		for _, p := range []*netip.Prefix{&want.Client, &want.Answer} {
+			if a, ok := netip.AddrFromSlice(rapid.SampledFrom([][]byte{nil, make([]byte, 4), make([]byte, 16)}).Draw(t, "address")); ok {
+				*p = netip.PrefixFrom(a, rapid.IntRange(0, a.BitLen()).Draw(t, "bits"))
+			}
 		}
 		got, err := decodeQuery(encodeQuery(want))
 		if err != nil {
@@ -321,11 +331,11 @@ func TestTop(t *testing.T) {
 	q := audit.Query{Name: []byte("\x06name-3\x00")}
 	for _, by := range audit.Dimensions() {
 		for _, q := range []audit.Query{{}, q, {Observed: true}} {
-			got, err := w.Top(t.Context(), q, by, 3)
+			got, err := w.Top(t.Context(), q, by, 3, 4)
 			if err != nil {
 				t.Fatal(err)
 			}
-			want, err := w.log.Reader().Top(t.Context(), q, by, 3)
+			want, err := w.log.Reader().Top(t.Context(), q, by, 3, 4)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -334,16 +344,16 @@ func TestTop(t *testing.T) {
 			}
 		}
 	}
-	top, err := w.Top(t.Context(), audit.Query{}, audit.ByName, 3)
+	top, err := w.Top(t.Context(), audit.Query{}, audit.ByName, 3, 4)
 	if err != nil || top.Records != 100 || top.Keys != 7 || len(top.Rows) != 3 || top.Rows[0].Count != 15 || top.Others != 56 {
 		t.Errorf("%+v, %v", top, err)
 	}
-	if _, err := w.Top(t.Context(), audit.Query{}, "colours", 3); err == nil || !strings.HasPrefix(err.Error(), `by="colours": write one of [names `) {
+	if _, err := w.Top(t.Context(), audit.Query{}, "colours", 3, 4); err == nil || !strings.HasPrefix(err.Error(), `by="colours": write one of [names `) {
 		t.Errorf("by what is no dimension: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := w.Top(ctx, audit.Query{}, audit.ByName, 3); !errors.Is(err, context.Canceled) {
+	if _, err := w.Top(ctx, audit.Query{}, audit.ByName, 3, 4); !errors.Is(err, context.Canceled) {
 		t.Errorf("interrupted: %v", err)
 	}
 }
@@ -361,7 +371,7 @@ func TestTail(t *testing.T) {
 			ended <- w.Tail(ctx, audit.Query{}, from, func(r *audit.Record) error {
 				seen <- r.Name
 				return nil
-			})
+			}, audit.Lag{})
 		}()
 		return seen, ended
 	}
@@ -502,7 +512,7 @@ func TestReadsAreOnRecord(t *testing.T) {
 	if err := w.Search(ctx, audit.Query{}, none); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.Top(ctx, audit.Query{}, audit.ByClient, 2); err != nil {
+	if _, err := w.Top(ctx, audit.Query{}, audit.ByClient, 2, 0); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.Verify(ctx, audit.Verification{}, nil); err != nil {
@@ -516,7 +526,7 @@ func TestReadsAreOnRecord(t *testing.T) {
 		t.Error("a verb that is none was taken")
 	}
 	tail, stop := context.WithCancel(ctx)
-	if err := w.Tail(tail, audit.Query{SeqFrom: 2}, 1, func(*audit.Record) error { stop(); return nil }); err != nil && tail.Err() == nil {
+	if err := w.Tail(tail, audit.Query{SeqFrom: 2}, 1, func(*audit.Record) error { stop(); return nil }, audit.Lag{}); err != nil && tail.Err() == nil {
 		t.Fatal(err)
 	}
 	if err := w.log.Flush(ctx); err != nil {

@@ -184,34 +184,23 @@ func (c *Client) Prove(ctx context.Context, q audit.Query, out io.Writer) (prove
 	}
 }
 
-// Top counts records; see audit.Reader.
-func (c *Client) Top(ctx context.Context, q audit.Query, by audit.Dimension, limit int) (audit.Top, error) {
-	q.Limit = limit
-	v := encodeQuery(q)
-	v.Set("by", string(by))
-	var a topAnswer
-	err := c.call(ctx, http.MethodGet, "/v1/audit/top", v, &a)
-	if err == nil && a.Error != "" {
-		err = errors.New(a.Error)
-	}
-	return a.Top, err
-}
-
 // Search streams records; see audit.Reader.
 func (c *Client) Search(ctx context.Context, q audit.Query, emit func(*audit.Record) error) error {
 	v := encodeQuery(q)
 	if c.Verb != "" {
 		v.Set("verb", c.Verb)
 	}
-	return c.stream(ctx, "/v1/audit/search", v, emit)
+	return c.lines(ctx, "/v1/audit/search", v, emit, nil)
 }
 
 // Tail streams records as they are sealed, beginning with the sequence number
-// from; 0 means from now on. It ends with ctx, or with the server.
-func (c *Client) Tail(ctx context.Context, q audit.Query, from uint64, emit func(*audit.Record) error) error {
+// from; 0 means from now on. It ends with ctx, or with the server. See audit.Log.Tail
+// for what lag does.
+func (c *Client) Tail(ctx context.Context, q audit.Query, from uint64, emit func(*audit.Record) error, lag audit.Lag) error {
 	v := encodeQuery(q)
 	v.Set("from", strconv.FormatUint(from, 10))
-	return c.stream(ctx, "/v1/audit/tail", v, emit)
+	v.Set("lag", strconv.FormatUint(lag.Most, 10))
+	return c.lines(ctx, "/v1/audit/tail", v, emit, lag.Skipped)
 }
 
 func (c *Client) call(ctx context.Context, method, path string, v url.Values, into any) error {
@@ -253,7 +242,9 @@ func (c *Client) do(ctx context.Context, method, path string, v url.Values, body
 
 var errCut = errors.New("the stream was cut: the server stopped")
 
-func (c *Client) stream(ctx context.Context, path string, v url.Values, emit func(*audit.Record) error) error {
+// lines reads a stream of records. skipped, which may be nil, is told of those
+// that the server has passed over.
+func (c *Client) lines(ctx context.Context, path string, v url.Values, emit func(*audit.Record) error, skipped func(uint64) error) error {
 	res, err := c.do(ctx, http.MethodGet, path, v, nil)
 	if err != nil {
 		return err
@@ -277,6 +268,13 @@ func (c *Client) stream(ctx context.Context, path string, v url.Values, emit fun
 			return nil
 		case t.Error != "":
 			return errors.New(t.Error)
+		case t.Skipped > 0:
+			if skipped != nil {
+				if err := skipped(t.Skipped); err != nil {
+					return err
+				}
+			}
+			continue
 		}
 		rec := new(audit.Record)
 		if err := json.Unmarshal(line, rec); err != nil {

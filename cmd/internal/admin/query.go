@@ -25,10 +25,19 @@ func encodeQuery(q audit.Query) url.Values {
 	set("client", q.Client.String(), q.Client.IsValid())
 	set("name", string(q.Name), len(q.Name) > 0)
 	set("exact", "true", q.ExactName)
+	set("glob", q.Glob, q.Glob != "")
 	set("verdict", q.Verdict, q.Verdict != "")
 	set("group", q.Group, q.Group != "")
 	set("category", q.Category, q.Category != "")
 	set("policy", q.Policy, q.Policy != "")
+	set("rule", q.Rule, q.Rule != "")
+	set("list", q.List, q.List != "")
+	set("answer", q.Answer.String(), q.Answer.IsValid())
+	set("alias", string(q.Alias), len(q.Alias) > 0)
+	set("rcode", q.Rcode, q.Rcode != "")
+	set("source", q.Source, q.Source != "")
+	set("transport", q.Transport, q.Transport != "")
+	set("upstream", q.Upstream, q.Upstream != "")
 	set("type", strconv.Itoa(int(q.Type)), q.Type != 0)
 	set("observed", "true", q.Observed)
 	set("kind", strconv.Itoa(int(q.Kind)), q.Kind != 0)
@@ -98,8 +107,26 @@ func decodeQuery(v url.Values) (q audit.Query, err error) {
 			q.Name = []byte(s)
 		case "exact":
 			q.ExactName, err = strconv.ParseBool(s)
+		case "glob":
+			q.Glob = s
 		case "verdict":
 			q.Verdict = s
+		case "rule":
+			q.Rule = s
+		case "list":
+			q.List = s
+		case "answer":
+			q.Answer, err = netip.ParsePrefix(s)
+		case "alias":
+			q.Alias = []byte(s)
+		case "rcode":
+			q.Rcode = s
+		case "source":
+			q.Source = s
+		case "transport":
+			q.Transport = s
+		case "upstream":
+			q.Upstream = s
 		case "group":
 			q.Group = s
 		case "category":
@@ -126,8 +153,8 @@ func decodeQuery(v url.Values) (q audit.Query, err error) {
 			q.Limit, err = strconv.Atoi(s)
 		case "oldest":
 			q.Oldest, err = strconv.ParseBool(s)
-		case "from", "by": // of a tail and of a top, read by their handlers
-		case "verb": // of a search: what it is done for
+		case "from", "lag", "by", "slots", "clients": // of one question, read by its handler
+		case "verb": // what it is done for
 			if len(s) > 16 || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz") != "" {
 				err = fmt.Errorf("not a verb")
 			}

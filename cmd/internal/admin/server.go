@@ -26,6 +26,7 @@ type Server struct {
 	Logger  *slog.Logger
 
 	listener net.Listener
+	turn     chan struct{} // held by the question that remembers names
 }
 
 // Listen opens the socket, readable and writable by its owner only. A socket
@@ -79,9 +80,10 @@ func (s *Server) Run(ctx context.Context) error {
 	mux.HandleFunc("POST /v1/reload", s.reload)
 	mux.HandleFunc("GET /v1/audit/search", s.search)
 	mux.HandleFunc("GET /v1/audit/tail", s.tail)
-	mux.HandleFunc("GET /v1/audit/top", s.top)
 	mux.HandleFunc("POST /v1/audit/verify", s.verify)
 	mux.HandleFunc("GET /v1/audit/prove", s.prove)
+	s.turn = make(chan struct{}, 1)
+	s.questions(mux)
 	h := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			debug.SetPanicOnFault(true) // of the lists' mapped names; see resolver
@@ -241,19 +243,31 @@ func (s *Server) tail(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, http.StatusBadRequest, fmt.Errorf("from: %w", err))
 		return
 	}
+	var lag audit.Lag
+	if text := r.URL.Query().Get("lag"); text != "" {
+		if lag.Most, err = strconv.ParseUint(text, 10, 64); err != nil {
+			s.refuse(w, http.StatusBadRequest, fmt.Errorf("lag: %w", err))
+			return
+		}
+	}
 	out := newStream(w)
 	if from == 0 {
 		from = s.Backend.Audit().Stats().LastSeq + 1
 	}
 	s.read(r, audit.ActionTail, "tail: "+queryText(q))
 	out.flush() // the client knows that it is connected
-	out.end(s.Backend.Audit().Follow(r.Context(), q, from, func(rec *audit.Record) error {
+	lag.Skipped = func(n uint64) error {
+		err := out.enc.Encode(trailer{Skipped: n})
+		out.flush()
+		return err
+	}
+	out.end(s.Backend.Audit().Tail(r.Context(), q, from, func(rec *audit.Record) error {
 		if err := out.write(rec); err != nil {
 			return err
 		}
 		out.flush()
 		return nil
-	}))
+	}, lag))
 }
 
 // actorKey is the key of a connection's peer among its context's values.
@@ -280,26 +294,6 @@ func (s *Server) flush(r *http.Request) {
 	if err := s.Backend.Audit().Flush(ctx); err != nil {
 		s.Logger.Debug("audit log not flushed", "error", err)
 	}
-}
-
-func (s *Server) top(w http.ResponseWriter, r *http.Request) {
-	q, err := decodeQuery(r.URL.Query())
-	by := audit.Dimension(r.URL.Query().Get("by"))
-	if err == nil && !slices.Contains(audit.Dimensions(), by) {
-		err = fmt.Errorf("by=%q: write one of %s", by, audit.Dimensions())
-	}
-	if err != nil {
-		s.refuse(w, http.StatusBadRequest, err)
-		return
-	}
-	s.flush(r)
-	s.read(r, audit.ActionTop, fmt.Sprintf("top %s: %s", by, queryText(q)))
-	t, err := s.Backend.Audit().Reader().Top(r.Context(), q, by, q.Limit)
-	answer := topAnswer{Top: t}
-	if err != nil {
-		answer.Error = err.Error()
-	}
-	s.reply(w, answer)
 }
 
 func (s *Server) verify(w http.ResponseWriter, r *http.Request) {
@@ -334,6 +328,7 @@ func (s *Server) prove(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, http.StatusInternalServerError, err)
 		return
 	}
+	s.read(r, audit.ActionProve, "prove: "+queryText(q))
 	st := newStream(w)
 	n, err := s.Backend.Audit().Reader().Prove(r.Context(), q, st.buf)
 	t := proofTrailer{Proven: &n, Unproven: errors.Is(err, audit.ErrUnproven)}
@@ -344,16 +339,12 @@ func (s *Server) prove(w http.ResponseWriter, r *http.Request) {
 	st.flush()
 }
 
-// topAnswer is what was counted, and why that may not be all.
-type topAnswer struct {
-	audit.Top
-	Error string `json:"error,omitempty"`
-}
-
-// trailer is the last line of a stream, or the whole of a refusal.
+// trailer is the last line of a stream, or the whole of a refusal; or it says, in
+// between, how many records a tail has passed over.
 type trailer struct {
-	End   bool   `json:"end,omitempty"`
-	Error string `json:"error,omitempty"`
+	End     bool   `json:"end,omitempty"`
+	Error   string `json:"error,omitempty"`
+	Skipped uint64 `json:"skipped,omitempty"`
 }
 
 // stream writes records, a line each, through a buffer.

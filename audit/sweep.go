@@ -1,0 +1,169 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"sync"
+	"sync/atomic"
+)
+
+// unpackers is how many goroutines unpack segments for one question: enough for a
+// store's disk, and few enough that the query path keeps its cores.
+const unpackers = 2
+
+// A sweep is one question's way over the segments. The goroutine that called
+// copies them out of the store, some others unpack them, and the caller gets them
+// in order. As many pages as are in flight are all the memory that it takes.
+type sweep struct {
+	reader *Reader
+	filter *filter
+	probe  func(*page) bool // says by the dictionaries whether a page may hold something; nil is yes
+	work   func(*page)      // what the other goroutines do to a page with chosen rows; nil is nothing
+	damage error            // of segments that were passed over
+
+	at      uint64 // where to go on
+	done    bool   // nothing is left to fetch
+	stopped atomic.Bool
+}
+
+// sweep calls each with every segment of which f wants rows, in the order of f,
+// until each is done or gives an error. Before, work has been called with it, on
+// another goroutine. Neither may keep the page. Damaged segments are passed over;
+// a *DamageError for each of them is joined to the error in the end.
+func (r *Reader) sweep(ctx context.Context, f *filter, work func(*page), each func(*page) (done bool, err error)) error {
+	return (&sweep{reader: r, filter: f, work: work}).run(ctx, each)
+}
+
+func (s *sweep) run(ctx context.Context, each func(*page) (bool, error)) error {
+	f := s.filter
+	if f.err != nil {
+		return f.err
+	}
+	if s.at = f.seqTo(); s.at < newest {
+		s.at++
+	}
+	if f.query.Oldest {
+		s.at = max(f.query.SeqFrom, 1)
+	}
+	n := min(unpackers, runtime.GOMAXPROCS(0))
+	var (
+		wg    sync.WaitGroup
+		todo  = make(chan *ticket, n+2)
+		line  []*ticket // being unpacked, in order
+		free  = make([]*ticket, 0, n+2)
+		fault error // of the store; what was fetched before it is still handed out
+	)
+	defer wg.Wait()
+	defer close(todo)
+	defer s.stopped.Store(true)
+	for range n {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for t := range todo {
+				if !s.stopped.Load() {
+					s.unpack(&t.page)
+				}
+				t.ready <- struct{}{}
+			}
+		}()
+	}
+	for range cap(free) {
+		free = append(free, &ticket{ready: make(chan struct{}, 1)})
+	}
+	for {
+		for len(free) > 0 && !s.done {
+			t := free[len(free)-1]
+			ok, err := s.fetch(&t.page, &t.key, &t.path)
+			if err != nil {
+				fault, s.done = err, true
+				break
+			}
+			if !ok {
+				s.done = true
+				break
+			}
+			free = free[:len(free)-1]
+			line = append(line, t)
+			todo <- t
+		}
+		if len(line) == 0 {
+			return errors.Join(s.damage, fault)
+		}
+		t := line[0]
+		line = line[1:]
+		select {
+		case <-t.ready:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		p := &t.page
+		switch {
+		case p.err != nil:
+			s.damage = errors.Join(s.damage, damaged(t.path, segmentPlace(t.key), p.err))
+		case s.filter.ends(&p.header):
+			return s.damage
+		case len(p.chosen) > 0:
+			done, err := each(p)
+			if p.err != nil {
+				s.damage = errors.Join(s.damage, damaged(t.path, segmentPlace(t.key), p.err))
+			}
+			if done || err != nil {
+				return errors.Join(s.damage, err)
+			}
+		}
+		free = append(free, t)
+	}
+}
+
+// A ticket is a page on its way.
+type ticket struct {
+	page  page
+	key   uint64
+	path  string
+	ready chan struct{}
+}
+
+// fetch copies the next segment that may hold something out of the store.
+func (s *sweep) fetch(p *page, key *uint64, path *string) (ok bool, err error) {
+	f := s.filter
+	oldest, from, to := f.query.Oldest, f.query.SeqFrom, f.seqTo()
+	if oldest && s.at > to || !oldest && s.at <= from {
+		return false, nil
+	}
+	st, err := s.reader.store()
+	if err != nil {
+		return false, err
+	}
+	next := s.reader.previous
+	if oldest {
+		next = s.reader.following
+	}
+	if *key, ok, err = next(st, s.at, f.wantsOrEnds, p); err != nil || !ok {
+		return false, err
+	}
+	*path = st.path
+	if s.at = *key; oldest {
+		if *key > to {
+			return false, nil
+		}
+		s.at = p.after(*key)
+	}
+	return true, nil
+}
+
+// unpack reads what is needed to say which rows of a page are wanted.
+func (s *sweep) unpack(p *page) {
+	p.open(s.reader.unpacker)
+	if p.err != nil || !s.filter.mark(p) || s.probe != nil && !s.probe(p) {
+		return
+	}
+	s.filter.choose(p)
+	if p.err == nil && len(p.chosen) > 0 && s.work != nil {
+		s.work(p)
+	}
+}
