@@ -29,7 +29,8 @@ import (
 // tools maps each program to the Debian package that brings it.
 var tools = map[string]string{
 	"dig": "bind9-dnsutils", "kdig": "knot-dnsutils", "dnsperf": "dnsperf", "unbound": "unbound", "nsd": "nsd",
-	"dnsdist": "dnsdist", "dnstap-read": "bind9-dnsutils", "named": "bind9", "knotd": "knot", "ip": "iproute2",
+	"delv": "bind9-dnsutils", "dnsdist": "dnsdist", "dnstap-read": "bind9-dnsutils",
+	"named": "bind9", "knotd": "knot", "ip": "iproute2",
 }
 
 // tool returns the path of a program. The two servers live where an ordinary

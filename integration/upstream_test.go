@@ -27,9 +27,10 @@ import (
 //	answer NAME RECORD a record of the answer section of answers for NAME, which then holds such records alone
 //	authority NAME RECORD, extra NAME RECORD
 //	                   a record that comes in the authority or the additional section of answers for NAME
-//	NAME BEHAVIOUR     silent: no answer. servfail, refused: that. yxdomain: that, with the records.
-//	                   options: EDNS with a client subnet, a cookie, NSID and an Extended DNS Error.
-//	                   truncated: TC over UDP, whole over TCP.
+//	NAME BEHAVIOUR     silent: no answer. servfail, refused: that; servfail-aaaa: to questions of that type.
+//	                   nxdomain, yxdomain: that, with the records.
+//	                   options: EDNS with a client subnet, a cookie, NSID, a reporting channel and an Extended DNS Error.
+//	                   truncated: TC over UDP, whole over TCP. cut: TC over both, with the records.
 //	                   held: the answers wait for the script's release.
 //	                   forged: first come datagrams with wrong id, wrong name, wrong type, QR=0 and garbage.
 //	                   captive ADDRESS: that address, whatever there is.
@@ -321,6 +322,9 @@ func (u *fakeServer) answer(q *dns.Msg, name string, typ uint16, udp bool) [][]b
 		behaviour = u.behaviour["*"]
 	}
 	behaviour, address, _ := strings.Cut(behaviour, " ")
+	if behaviour == "servfail-aaaa" && typ == dns.TypeAAAA {
+		behaviour = "servfail"
+	}
 	switch behaviour {
 	case "silent":
 		return nil
@@ -328,6 +332,8 @@ func (u *fakeServer) answer(q *dns.Msg, name string, typ uint16, udp bool) [][]b
 		m.Rcode, m.Answer, m.Ns = dns.RcodeServerFailure, nil, nil
 	case "refused":
 		m.Rcode, m.Answer, m.Ns = dns.RcodeRefused, nil, nil
+	case "nxdomain":
+		m.Rcode = dns.RcodeNameError
 	case "yxdomain":
 		m.Rcode = dns.RcodeYXDomain
 	case "options":
@@ -336,6 +342,7 @@ func (u *fakeServer) answer(q *dns.Msg, name string, typ uint16, udp bool) [][]b
 			&dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: 1, SourceNetmask: 24, Address: net.IPv4(192, 0, 2, 0)},
 			&dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0123456789abcdef0123456789abcdef"},
 			&dns.EDNS0_NSID{Code: dns.EDNS0NSID, Nsid: "6e73"},
+			&dns.EDNS0_LOCAL{Code: 18, Data: []byte("\x06report\x07example\x00")}, // RFC 9567 §5.1
 			&dns.EDNS0_EDE{InfoCode: dns.ExtendedErrorCodeNotReady, ExtraText: "of the upstream"},
 		}
 	case "captive":
@@ -343,6 +350,8 @@ func (u *fakeServer) answer(q *dns.Msg, name string, typ uint16, udp bool) [][]b
 		if typ == dns.TypeA {
 			m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: typ, Class: dns.ClassINET, Ttl: 300}, A: net.ParseIP(address)}}
 		}
+	case "cut":
+		m.Truncated = true
 	case "truncated":
 		if udp {
 			m.Truncated, m.Answer = true, nil

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"math/rand/v2"
 	"net/netip"
 
 	"weir/audit"
@@ -38,6 +39,7 @@ type scratch struct {
 	limits *limits // in force for the query
 	cookie []byte  // option for the reply, in room; nil is none
 	room   [wire.CookieSize]byte
+	good   bool // the query's server cookie is one of ours
 	proven bool // the client is at the address it seems to be at
 
 	waiting  bool // the reply will be sent by a flight
@@ -52,11 +54,12 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 	q, ev := &s.query, &s.event
 	*ev = audit.Event{Time: from.wall, Client: from.client, Transport: from.over, EDE: -1}
 	st := r.state.Load()
-	s.limits, s.cookie, s.proven = st.limits, nil, from.over != audit.UDP
+	s.limits, s.cookie, s.good, s.proven = st.limits, nil, false, from.over != audit.UDP
 	s.waiting, s.recorded = false, false
 	ev.Revision = st.Revision
 	noteArrival(ev, msg, from)
-	switch wire.Admit(msg) {
+	admission := wire.Admit(msg)
+	switch admission {
 	case wire.Ignore:
 		return r.ignore(s)
 	case wire.Malformed:
@@ -65,11 +68,16 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 		return r.reject(s, msg, from, wire.RcodeNotImp)
 	case wire.Notify:
 		return r.notify(s, msg, from)
+	case wire.Bare:
+		if !s.limits.Cookies || !q.ParseBare(msg) {
+			return r.reject(s, msg, from, wire.RcodeFormErr)
+		}
+	case wire.Accept:
+		if q.Parse(msg) != nil && decodeOdd(q, msg) != nil {
+			return r.reject(s, msg, from, wire.RcodeFormErr)
+		}
+		ev.Name, ev.Type, ev.Class = q.Name(), q.Type, q.Class
 	}
-	if q.Parse(msg) != nil && decodeOdd(q, msg) != nil {
-		return r.reject(s, msg, from, wire.RcodeFormErr)
-	}
-	ev.Name, ev.Type, ev.Class = q.Name(), q.Type, q.Class
 	noteEDNS(ev, q)
 	if !r.cookie(s, from) {
 		return r.reject(s, msg, from, wire.RcodeFormErr)
@@ -84,6 +92,9 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 	if q.Version > 0 {
 		ev.Source = audit.SourceError
 		return r.finish(s, msg, from, &replyEmpty, wire.Finish{Rcode: wire.RcodeBadVers})
+	}
+	if admission == wire.Bare {
+		return r.bare(s, msg, from)
 	}
 
 	l := blocklist.Lookup{Name: q.Name(), Type: q.Type, Client: st.client(q, from), At: from.wall}
@@ -111,19 +122,21 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 		ev.Source = audit.SourceRefused
 		return r.finish(s, msg, from, rep, wire.Finish{})
 	}
-	if d.Rewrite != 0 {
-		q.Rewritten(d.Rewrite)
+	if rep := st.wellKnown(q, d.PolicyIndex); rep != nil {
+		ev.Source = audit.SourceLocal
+		return r.finish(s, msg, from, rep, wire.Finish{})
 	}
-
-	if got != nil && got.Rewrite() != d.Rewrite {
+	by := detour{d.Rewrite, st.translates(q, d.PolicyIndex)}
+	by.mark(q)
+	if got != nil && !by.made(got) {
 		got = nil // what stands in for the name has changed meanwhile
 	}
 	due := false
 	if got != nil {
 		ev.Source, ev.Duration = audit.SourceUpstream, r.mono()-from.mono
 	} else {
-		if got, due = r.cache.Get(q.Key(), from.mono); got == nil || got.Outage != 0 && st.outlived(q, got, d.Rewrite) {
-			return r.miss(s, msg, from, d.Rewrite)
+		if got, due = r.cache.Get(q.Key(), from.mono); got == nil || got.Outage != 0 && st.outlived(q, got, by) {
+			return r.miss(s, msg, from, by)
 		}
 		ev.Source = audit.SourceCache
 	}
@@ -148,7 +161,7 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 		return r.sink(s, msg, from, st, why)
 	}
 	if due {
-		r.refresh(q, d.Rewrite)
+		r.refresh(q, by)
 	}
 	if d.Remove != 0 {
 		return r.strip(s, msg, from, st, got, &l, d)
@@ -203,8 +216,13 @@ func (r *Resolver) sink(s *scratch, msg []byte, from *origin, st *State, why *ou
 // instead.
 func (r *Resolver) finish(s *scratch, msg []byte, from *origin, rep *wire.Reply, f wire.Finish) []byte {
 	f.Limit, f.Cookie = wire.MaxTCP, s.cookie
+	if r.cfg.Rotate {
+		f.Turn = rand.Uint32()
+	}
 	if from.over == audit.UDP {
 		f.Limit = s.query.Limit()
+	} else if s.query.Keepalive {
+		f.Alive = r.keepalive
 	}
 	s.event.Rcode = uint16(rep.Rcode)
 	if f.Rcode != 0 {

@@ -48,6 +48,7 @@ func town(t testing.TB) setup {
 		leases: leasesOf("10.0.0.20 laptop"),
 		upstream: newServer(t, map[string]handler{
 			"www.example. A":         says("www.example. 60 A 192.0.2.1"),
+			"many.example. A":        says("many.example. 60 A 192.0.2.1", "many.example. 60 A 192.0.2.2", "many.example. 60 A 192.0.2.3", "many.example. 60 A 192.0.2.4"),
 			"www.example. AAAA":      says("/", "example. 300 SOA ns.example. host.example. 1 2 3 4 30"),
 			"cloak.example. A":       says("cloak.example. 60 CNAME x.track.example.", "x.track.example. 60 A 192.0.2.2"),
 			"svc.example. HTTPS":     says("svc.example. 60 HTTPS 1 x.track.example. ipv4hint=192.0.2.3"),
@@ -420,6 +421,55 @@ func TestRefusesWhenTheLogIsFull(t *testing.T) {
 		}
 		if n := len(w.events()); n != 1 {
 			t.Errorf("%d events on record, want 1", n)
+		}
+	}
+}
+
+// TestRotation: each address comes first about as often as any other, from
+// upstream, memory and a local zone, behind its alias and before its signature.
+func TestRotation(t *testing.T) {
+	const sig = "www.example. 60 RRSIG A 8 2 60 20300101000000 20200101000000 1 example. aaaa"
+	zone, err := ParseRecords("lab.example.", []string{"www 60 A 192.0.2.1", "www 60 A 192.0.2.2", "www 60 A 192.0.2.3", "to 60 CNAME www"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := setup{
+		upstream: newServer(t, map[string]handler{
+			"to.example. A": says("to.example. 60 CNAME www.example.", "www.example. 60 A 192.0.2.1", "www.example. 60 A 192.0.2.2", "www.example. 60 A 192.0.2.3", sig),
+		}),
+		zones:  []Zone{zone},
+		config: func(c *Config) { c.Rotate = true },
+	}
+	w := newWorld(t, set)
+	for _, c := range []struct{ question, kinds string }{
+		{"to.example. A", "CNAME A A A RRSIG"}, {"www.lab.example. A", "A A A"}, {"to.lab.example. A", "CNAME A A A"},
+	} {
+		first := map[string]int{}
+		const rounds = 600
+		for range rounds {
+			m := unpack(t, w.exchange("", query(t, c.question, dnssec)))
+			var kinds, addrs []string
+			for _, rr := range m.Answer {
+				kinds = append(kinds, dns.Type(rr.Header().Rrtype).String())
+				if a, ok := rr.(*dns.A); ok {
+					addrs = append(addrs, a.A.String())
+				}
+			}
+			if got := strings.Join(kinds, " "); got != c.kinds || len(addrs) != 3 {
+				t.Fatalf("%s: %s", c.question, got)
+			}
+			first[addrs[0]]++
+			if slices.Sort(addrs); !slices.Equal(addrs, []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"}) {
+				t.Fatalf("%s: %q", c.question, addrs)
+			}
+		}
+		for addr, n := range first { // 200 ± 12 each; six deviations are one in hundreds of millions
+			if n < rounds/3-72 || n > rounds/3+72 {
+				t.Errorf("%s: %s came first %d times of %d", c.question, addr, n, rounds)
+			}
+		}
+		if len(first) != 3 {
+			t.Errorf("%s: only %v came first", c.question, first)
 		}
 	}
 }

@@ -52,10 +52,20 @@ func (r *Resolver) cookie(s *scratch, from *origin) bool {
 	current, other := r.cookieSecrets(s.limits, from.mono)
 	now := uint32(from.wall / int64(time.Second))
 	fresh := c.Valid(current, from.client, now)
-	if fresh || c.Valid(other, from.client, now) {
+	if s.good = fresh || c.Valid(other, from.client, now); s.good {
 		s.proven = true
 		s.event.Bits |= audit.CookieValid
 	}
 	s.cookie = c.Append(s.room[:0], fresh, current, from.client, now)
 	return true
+}
+
+// bare answers a query without a question: the cookie in it is what was asked for,
+// and a server cookie with it must be one of ours (RFC 7873 §5.4).
+func (r *Resolver) bare(s *scratch, msg []byte, from *origin) []byte {
+	s.event.Source = audit.SourceLocal
+	if s.query.Cookie.Kind == wire.BothCookies && !s.good {
+		return r.finish(s, msg, from, &replyEmpty, wire.Finish{Rcode: wire.RcodeBadCookie})
+	}
+	return r.finish(s, msg, from, &replyEmpty, wire.Finish{})
 }

@@ -39,6 +39,67 @@ func cookieIn(t testing.TB, reply []byte) string {
 	return ""
 }
 
+// TestBareCookie: a query without a question, with a cookie, is how a client gets
+// one, or sees that its own is still good (RFC 7873 §5.4).
+func TestBareCookie(t *testing.T) {
+	w := newWorld(t, limited(t, Limits{Cookies: true}))
+	bare := func(edit ...func(*dns.Msg)) func(*dns.Msg) {
+		return func(m *dns.Msg) {
+			m.Question = nil
+			for _, f := range edit {
+				f(m)
+			}
+		}
+	}
+	ask := func(client string, edit ...func(*dns.Msg)) []byte {
+		return w.exchange(client, query(t, www, bare(edit...)))
+	}
+	first := ask("", withCookie(clientCookie))
+	good := cookieIn(t, first)
+	if m := unpack(t, first); len(good) != 48 || m.Rcode != dns.RcodeSuccess || len(m.Question)+len(m.Answer)+len(m.Ns) != 0 || m.Id != 0x1234 || !m.Response {
+		t.Errorf("who asks for a cookie gets %v", m)
+	}
+	forged := good[:46] + map[bool]string{true: "01", false: "00"}[good[46:] == "00"]
+	for _, c := range []struct {
+		name, client string
+		edit         func(*dns.Msg)
+		want, cookie string // "new" is any other than good
+	}{
+		{"its own comes back", "", withCookie(good), "NOERROR", good},
+		{"of another client", "10.0.0.1", withCookie(good), "BADCOOKIE", "new"},
+		{"forged", "", withCookie(forged), "BADCOOKIE", good}, // what is new at this second is the same
+		{"of a wrong length", "", withCookie("00"), "FORMERR", ""},
+		{"no cookie", "", edns, "FORMERR", ""},
+		{"no OPT record", "", func(m *dns.Msg) { m.Extra = []dns.RR{rr("k. 0 TXT x")} }, "FORMERR", ""},
+		{"a version of EDNS to come", "", func(m *dns.Msg) { withCookie(good)(m); m.IsEdns0().SetVersion(1) }, "BADVERS", good},
+		{"from outside", "192.0.2.1", withCookie(clientCookie), "REFUSED", "new"},
+	} {
+		b := ask(c.client, c.edit)
+		got := cookieIn(t, b)
+		if show(t, b) != c.want || got != c.cookie && (c.cookie != "new" || len(got) != 48 || got == good) {
+			t.Errorf("%s: %s, cookie %q; want %s, %q", c.name, show(t, b), got, c.want, c.cookie)
+		}
+	}
+	// Over its rate a client without a cookie of ours is told to use one; the answer grows a query by 16 octets.
+	w.reload(func(s *setup) { s.limits = Limits{Cookies: true, Rate: 1} })
+	for i, want := range []string{"NOERROR", "BADCOOKIE"} {
+		msg := query(t, www, bare(withCookie(clientCookie)))
+		out := w.exchange("10.0.0.2", msg)
+		if got := show(t, out); got != want || len(out) != len(msg)+16 {
+			t.Errorf("query %d: %s in %d octets for %d", i, got, len(out), len(msg))
+		}
+	}
+	w.reload(func(s *setup) { s.limits = Limits{} })
+	if got := show(t, ask("", withCookie(clientCookie))); got != "FORMERR" {
+		t.Errorf("without cookies: %s", got)
+	}
+	for _, e := range w.events() {
+		if e.Name != "" || e.Rcode == "" {
+			t.Errorf("record %+v", e)
+		}
+	}
+}
+
 // cookie asks as client with a cookie and returns the one that comes back.
 func (w *world) cookieFor(client, cookie string) string {
 	w.t.Helper()

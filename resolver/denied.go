@@ -20,12 +20,13 @@ func (r *Resolver) denied(q *wire.Query, now int64) *cache.Entry {
 		return nil
 	}
 	var asked wire.Query
-	msg := append(make([]byte, 12, 300), parent.Key[:len(parent.Key)-1]...) // name, type and class: the question
+	msg := append(make([]byte, 12, 300), parent.Question()...)
 	asked.Set(parent.Name(), len(msg))
 	var m dns.Msg
 	if m.Unpack(parent.Reply.Append(nil, msg, &asked, wire.Finish{Age: parent.Age(now), Limit: wire.MaxTCP})) != nil {
 		return nil
 	}
+	m.AuthenticatedData = parent.Reply.AD // who proves that the parent is not there proves it of all below
 	m.Question[0].Name, m.Question[0].Qtype, m.Compress = presentation(q.Name()), q.Type, true
 	packed, err := m.Pack()
 	if err != nil {

@@ -11,6 +11,7 @@
 //	limit.go     what one client may ask and be told; bucket.go, cookie.go
 //	strip.go     take out of an answer what must not reach the client
 //	forward.go   what memory cannot answer: one flight per question, bounded
+//	detour.go    what is asked in place of a question: safe search, dns64.go
 //	denied.go    what follows from a parent that does not exist
 //	stale.go     an answer that has expired, if no newer one can be had
 //	refresh.go   a popular answer is asked for anew before it ends

@@ -16,21 +16,22 @@ import (
 type Account struct {
 	blocklist.Explanation
 	Blocked  bool
-	Fact     string   // the alias or address in the answer that decided; empty when none did
-	Entry    string   // that covers Fact: "track.example", "192.0.2.0/24"
-	Hops     []string // aliases on the way to Fact
-	Held     bool     // Fact is of an answer that memory holds
-	Removed  bool     // addresses like Fact are taken out of the answer, which else goes its way
-	Safe     string   // the host of a search engine that the answer leads to instead; empty for none
-	Refused  bool     // the client is not in Access
-	Answer   string   // that this server makes up: "NXDOMAIN", "0.0.0.0", "no answer at all"
-	EDE      string   // text of the Extended DNS Error
-	Zone     string   // the local zone that answers, as configured; empty is none
-	Registry string   // what says that Zone is not asked elsewhere, if it is built in
-	Hosts    string   // "FILE:LINE" of the hosts file that has the name
-	Lease    string   // address of the lease that has the name
-	Upstream string   // the group that is asked when memory has no answer; empty for a type that none is asked for
-	Servers  []string // of that group
+	Fact     string       // the alias or address in the answer that decided; empty when none did
+	Entry    string       // that covers Fact: "track.example", "192.0.2.0/24"
+	Hops     []string     // aliases on the way to Fact
+	Held     bool         // Fact is of an answer that memory holds
+	Removed  bool         // addresses like Fact are taken out of the answer, which else goes its way
+	Safe     string       // the host of a search engine that the answer leads to instead; empty for none
+	DNS64    netip.Prefix // by which an answer without an IPv6 address is translated; the zero value is none
+	Refused  bool         // the client is not in Access
+	Answer   string       // that this server makes up: "NXDOMAIN", "0.0.0.0", "no answer at all"
+	EDE      string       // text of the Extended DNS Error
+	Zone     string       // the local zone that answers, as configured; empty is none
+	Registry string       // what says that Zone is not asked elsewhere, if it is built in
+	Hosts    string       // "FILE:LINE" of the hosts file that has the name
+	Lease    string       // address of the lease that has the name
+	Upstream string       // the group that is asked when memory has no answer; empty for a type that none is asked for
+	Servers  []string     // of that group
 }
 
 // Explain follows the statements of the query path for one question. name is a
@@ -55,9 +56,19 @@ func (s *State) Explain(l *blocklist.Lookup) Account {
 			a.Answer = rcodeName(int(rep.Rcode))
 			break
 		}
-		if n := a.Decision.Rewrite; n != 0 {
-			name = blocklist.SafeHost(n)
+		q := wire.Query{Type: qtype, Class: wire.ClassINET}
+		q.Set(name, 0)
+		if rep := s.wellKnown(&q, a.Decision.PolicyIndex); rep != nil {
+			a.Answer, a.DNS64 = describe(rep, qtype), s.translation(a.Decision.PolicyIndex).prefix
+			break
+		}
+		by := detour{a.Decision.Rewrite, s.translates(&q, a.Decision.PolicyIndex)}
+		name = by.askedFor(&q)
+		if by.rewrite != 0 {
 			a.Safe = blocklist.NameString(name)
+		}
+		if by.dns64 != nil {
+			a.DNS64 = by.dns64.prefix
 		}
 		g := s.Routes.Route(routed(name, qtype))
 		a.Upstream = g.Name()
@@ -97,7 +108,7 @@ func (r *Resolver) Explain(s *State, l *blocklist.Lookup) Account {
 	if a.Upstream == "" {
 		return a // no answer from elsewhere is given
 	}
-	if e := r.known(l.Name, l.Type, a.Decision.Rewrite); e != nil {
+	if e := r.known(s, l, a.Decision); e != nil {
 		a.Held = true
 		a.judge(s, l, &e.Facts)
 	}
@@ -122,7 +133,7 @@ func FactsOf(qtype uint16, names [][]byte, addrs []netip.Addr) *blocklist.Facts 
 		f.Aliases, f.Targets = nil, names
 	}
 	for _, addr := range addrs {
-		noteAddr(f, addr.AsSlice())
+		noteAddr(f, addr.AsSlice(), nil)
 	}
 	return f
 }
@@ -175,13 +186,11 @@ func (a *Account) fact(f *blocklist.Facts, on blocklist.MatchedOn, which uint16,
 
 // known returns an answer to the question that memory holds, whatever flags it
 // was asked with.
-func (r *Resolver) known(name []byte, qtype uint16, rewrite uint8) *cache.Entry {
+func (r *Resolver) known(s *State, l *blocklist.Lookup, d blocklist.Decision) *cache.Entry {
 	for flags := range 4 {
-		q := wire.Query{Type: qtype, Class: wire.ClassINET, DO: flags&1 != 0, CD: flags&2 != 0}
-		q.Set(name, 0)
-		if rewrite != 0 {
-			q.Rewritten(rewrite)
-		}
+		q := wire.Query{Type: l.Type, Class: wire.ClassINET, DO: flags&1 != 0, CD: flags&2 != 0}
+		q.Set(l.Name, 0)
+		detour{d.Rewrite, s.translates(&q, d.PolicyIndex)}.mark(&q)
 		if e := r.cache.Peek(q.Key(), r.mono()); e != nil {
 			return e
 		}
@@ -191,7 +200,11 @@ func (r *Resolver) known(name []byte, qtype uint16, rewrite uint8) *cache.Entry 
 
 // describe says what reply would be.
 func (s *Sinkhole) describe(k blocklist.Answer, t uint16) string {
-	r := s.reply(k, t, wire.ClassINET)
+	return describe(s.reply(k, t, wire.ClassINET), t)
+}
+
+// describe says what a reply is to a question of type t that was made up here.
+func describe(r *wire.Reply, t uint16) string {
 	switch {
 	case r == nil:
 		return "no answer at all"

@@ -164,7 +164,7 @@ func TestFactsOf(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := note(&e, rr); err != nil {
+			if err := note(&e, rr, nil); err != nil {
 				t.Fatal(err)
 			}
 		}

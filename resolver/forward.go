@@ -12,7 +12,6 @@ import (
 	"github.com/miekg/dns"
 
 	"weir/audit"
-	"weir/blocklist"
 	"weir/resolver/cache"
 	"weir/resolver/upstream"
 	"weir/resolver/wire"
@@ -32,6 +31,8 @@ type flight struct {
 	late bool         // it has ended
 
 	alias string  // the question's name, where another is asked for in its place; else empty
+	name  []byte  // the wire name that is asked for, with alias
+	dns64 *DNS64  // how the answer is translated; nil is not
 	ask   dns.Msg // the question as it goes out
 	room1 [1]waiter
 	room2 [1]dns.Question
@@ -61,17 +62,17 @@ const (
 // the same question to the same place. It returns a reply only when one
 // follows from what is in memory, when a stale one is to be given at once, or when
 // there is no room to wait.
-func (r *Resolver) miss(s *scratch, msg []byte, from *origin, rewrite uint8) []byte {
+func (r *Resolver) miss(s *scratch, msg []byte, from *origin, by detour) []byte {
 	q := &s.query
-	if r.cfg.DenyBelow && rewrite == 0 {
+	name := by.askedFor(q)
+	if r.cfg.DenyBelow && &name[0] == &q.Name()[0] {
 		if e := r.denied(q, from.mono); e != nil {
 			return r.answer(s, msg, from, e)
 		}
 	}
-	name := askedFor(q, rewrite)
 	f, began, old := r.board(q, name, msg, from)
 	if began {
-		r.depart(f, q, name, rewrite)
+		r.depart(f, q, name, by)
 	}
 	if old != nil {
 		return r.answer(s, msg, from, old)
@@ -135,14 +136,6 @@ func (r *Resolver) board(q *wire.Query, name, msg []byte, from *origin) (f *flig
 	return f, began, nil
 }
 
-// askedFor is the name by which upstream is asked for q.
-func askedFor(q *wire.Query, rewrite uint8) []byte {
-	if rewrite != 0 {
-		return blocklist.SafeHost(rewrite)
-	}
-	return q.Name()
-}
-
 // way says where q goes, by the name that is asked for, and appends the key of
 // its flight to room. r.mu is held.
 func (r *Resolver) way(q *wire.Query, name, room []byte) (*State, *upstream.Group, []byte) {
@@ -162,12 +155,12 @@ func (r *Resolver) begin(key []byte, st *State, group *upstream.Group) *flight {
 	return f
 }
 
-// depart sends a flight for q on its way, that asks for name, which is the one
-// with the number rewrite if that is not 0.
-func (r *Resolver) depart(f *flight, q *wire.Query, name []byte, rewrite uint8) {
-	if rewrite != 0 {
-		f.alias = presentation(q.Name())
+// depart sends a flight for q on its way, that asks for name, by the detour.
+func (r *Resolver) depart(f *flight, q *wire.Query, name []byte, by detour) {
+	if &name[0] != &q.Name()[0] {
+		f.alias, f.name = presentation(q.Name()), name
 	}
+	f.dns64 = by.dns64
 	f.question(q, name)
 	go r.fly(f, bytes.Clone(q.Key()))
 }
@@ -280,6 +273,9 @@ func (r *Resolver) fetch(f *flight, key, room []byte) (e *cache.Entry) {
 		}
 	}()
 	m, server, err := group.Exchange(r.ctx, q) // the group has its own deadline
+	if f.dns64 != nil && q.Question[0].Qtype == dns.TypeAAAA {
+		m, server, err = f.synthesise(r.ctx, m, server, err, r.cfg.TTL)
+	}
 	if err != nil {
 		code, text := int32(edeNetwork), "upstream "+group.Name()+" failed"
 		if errors.Is(err, context.DeadlineExceeded) {
@@ -289,12 +285,12 @@ func (r *Resolver) fetch(f *flight, key, room []byte) (e *cache.Entry) {
 		return r.failure(f, key, code, text)
 	}
 	f.replied = true
-	e, err = inspect(q, m, f.alias, r.cfg.TTL, room)
+	e, err = inspect(q, m, f.alias, f.state.prefixes, r.cfg.TTL, room)
 	if err != nil {
 		r.logger.Debug("reply refused", "question", q.Question[0].String(), "server", server, "error", err)
 		return r.failure(f, key, edeOther, "upstream reply refused: "+err.Error())
 	}
-	e.Key, e.Group, e.Upstream = key, group.Name(), r.log.Label(server)
+	e.Key, e.Group, e.Upstream, e.Instead = key, group.Name(), r.log.Label(server), f.name
 	e.Stored = r.mono()
 	e.Expires += e.Stored // inspect gave a life span
 	r.schedule(e)
@@ -376,14 +372,26 @@ func decodeOdd(q *wire.Query, msg []byte) (err error) {
 			return fmt.Errorf("additional record %d: a second or bad OPT", i)
 		}
 		q.EDNS, q.DO, q.UDPSize, q.Version = true, opt.Do(), opt.UDPSize(), opt.Version()
+		told, asked := false, false
 		for _, o := range opt.Option {
 			switch o := o.(type) {
 			case *dns.EDNS0_LOCAL:
-				if o.Code == wire.OptionMAC && len(o.Data) == len(q.MAC) {
+				if o.Code != wire.OptionMAC {
+					continue
+				}
+				if told {
+					return fmt.Errorf("additional record %d: two hardware addresses", i)
+				}
+				if told = true; len(o.Data) == len(q.MAC) {
 					q.MAC = [6]byte(o.Data)
 				}
 			case *dns.EDNS0_SUBNET:
 				q.ECS = true
+			case *dns.EDNS0_TCP_KEEPALIVE:
+				if asked {
+					return fmt.Errorf("additional record %d: keepalive twice", i)
+				}
+				asked, q.Keepalive = true, o.Timeout == 0
 			case *dns.EDNS0_COOKIE:
 				data, _ := hex.DecodeString(o.Cookie) // the decoder wrote it
 				q.Cookie.Read(data)

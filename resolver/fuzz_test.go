@@ -133,7 +133,7 @@ func FuzzInspect(f *testing.F) {
 		asked.DO, asked.EDNS = do, do
 		var fl flight
 		fl.question(&asked, asked.Name())
-		e, err := inspect(&fl.ask, m, "", TTL{Max: 86400, MaxNegative: 3600}, nil)
+		e, err := inspect(&fl.ask, m, "", nil, TTL{Max: 86400, MaxNegative: 3600}, nil)
 		if err != nil {
 			return
 		}

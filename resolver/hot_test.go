@@ -22,6 +22,7 @@ import (
 var memory = []struct{ name, question, rcode string }{
 	{"hit", "www.example. A", "NOERROR"},
 	{"hit with alias", "fine.example. A", "NOERROR"},
+	{"hit with addresses in turn", "many.example. A", "NOERROR"},
 	{"sinkhole", "x.y.track.example. A", "NXDOMAIN"},
 	{"blocked by alias", "cloak.example. A", "NXDOMAIN"},
 	{"drop", "hole.example. A", "silence"},
@@ -51,7 +52,7 @@ var generous = Limits{Rate: 1e6, Burst: 1e6, Responses: 1e6, Cookies: true}
 
 func memoryAnswers(t *testing.T, name string, l Limits) {
 	set := town(t)
-	set.audit, set.limits = roomy, l
+	set.audit, set.limits, set.config = roomy, l, func(c *Config) { c.Rotate = true }
 	w := newWorld(t, set)
 	good := cookieIn(t, w.exchange("", query(t, "www.lab.example. A", withCookie(clientCookie))))
 	for _, c := range memory {
@@ -128,7 +129,7 @@ func crowd(b *testing.B) *world {
 	set.policies[0].Rules = append(set.policies[0].Rules, blocklist.RuleConfig{Action: blocklist.ActionBlock, Categories: []string{"crowd"}})
 	set.lists["crowd"] = names(500_000)
 	set.audit = func(c *audit.Config) { c.Interval = 200 * time.Millisecond }
-	set.config = func(c *Config) { c.Now, c.CacheSize = nil, 64<<20 }
+	set.config = func(c *Config) { c.Now, c.CacheSize, c.Rotate = nil, 64<<20, true }
 	return newWorld(b, set)
 }
 
@@ -167,6 +168,7 @@ func benchmarkLimited(b *testing.B, l Limits, question string) {
 }
 
 func BenchmarkAnswerHit(b *testing.B)      { benchmarkAnswer(b, "www.example. A") }
+func BenchmarkAnswerTurned(b *testing.B)   { benchmarkAnswer(b, "many.example. A") }
 func BenchmarkAnswerAlias(b *testing.B)    { benchmarkAnswer(b, "fine.example. A") }
 func BenchmarkAnswerSinkhole(b *testing.B) { benchmarkAnswer(b, "x.y.track.example. A") }
 func BenchmarkAnswerLimits(b *testing.B)   { benchmarkLimited(b, generous, "www.example. A") }

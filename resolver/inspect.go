@@ -41,8 +41,9 @@ const (
 // records are left out, so one question's reply can say nothing about another
 // name. The entry's Expires is a life span in nanoseconds, zero if it must not
 // be kept. With alias the entry answers that name, of which it makes the name
-// asked for the target. inspect changes m and may use room to pack in.
-func inspect(q, m *dns.Msg, alias string, bounds TTL, room []byte) (*cache.Entry, error) {
+// asked for the target. own are the translations by which addresses lead to IPv4.
+// inspect changes m and may use room to pack in.
+func inspect(q, m *dns.Msg, alias string, own []*DNS64, bounds TTL, room []byte) (*cache.Entry, error) {
 	question := q.Question[0]
 	opt := q.IsEdns0()
 	do := opt != nil && opt.Do()
@@ -71,14 +72,15 @@ func inspect(q, m *dns.Msg, alias string, bounds TTL, room []byte) (*cache.Entry
 		}
 		h.Ttl = bounds.clamp(h.Ttl)
 		life = min(life, h.Ttl)
-		if err := note(e, rr); err != nil {
+		if err := note(e, rr, own); err != nil {
 			return nil, err
 		}
 		found = found || h.Rrtype == question.Qtype && sameName(h.Name, end)
 	}
 	noted(e)
 	out := dns.Msg{Question: []dns.Question{asked}, Answer: answer, Compress: true}
-	out.Response, out.Rcode = true, m.Rcode // without AD, which anybody on the way could have set (RFC 4035 §4.9.3)
+	out.Response, out.Rcode = true, m.Rcode
+	out.AuthenticatedData = m.AuthenticatedData && alias == "" // an exchanger vouches for it
 	if !found || m.Rcode != dns.RcodeSuccess {
 		negative := min(bareTTL, bounds.MaxNegative)
 		if soa := authority(end, m.Ns, bounds); soa != nil {
@@ -246,7 +248,7 @@ func proofs(answer, soa, records []dns.RR) (out []dns.RR) {
 }
 
 // note adds to e the facts in rr that policy judges.
-func note(e *cache.Entry, rr dns.RR) error {
+func note(e *cache.Entry, rr dns.RR, own []*DNS64) error {
 	f := &e.Facts
 	switch rr := rr.(type) {
 	case *dns.CNAME:
@@ -254,13 +256,13 @@ func note(e *cache.Entry, rr dns.RR) error {
 	case *dns.DNAME:
 		return noteName(f, &f.Aliases, rr.Target)
 	case *dns.A:
-		noteAddr(f, rr.A.To4())
+		noteAddr(f, rr.A.To4(), own)
 	case *dns.AAAA:
-		noteAddr(f, rr.AAAA.To16())
+		noteAddr(f, rr.AAAA.To16(), own)
 	case *dns.SVCB:
-		return noteSVCB(f, rr)
+		return noteSVCB(f, rr, own)
 	case *dns.HTTPS:
-		return noteSVCB(f, &rr.SVCB)
+		return noteSVCB(f, &rr.SVCB, own)
 	case *dns.PTR:
 		return noteName(f, &f.Targets, rr.Ptr)
 	case *dns.MX:
@@ -297,10 +299,10 @@ func noteName(f *blocklist.Facts, all *[][]byte, target string) error {
 }
 
 // noteAddr notes an address, and after it the one that it carries.
-func noteAddr(f *blocklist.Facts, ip []byte) {
+func noteAddr(f *blocklist.Facts, ip []byte, own []*DNS64) {
 	if a, ok := netip.AddrFromSlice(ip); ok {
 		f.Addrs = append(f.Addrs, a)
-		if v4, ok := carried(a); ok {
+		if v4, ok := carried(a, own); ok {
 			f.Addrs = append(f.Addrs, v4)
 		}
 	}
@@ -308,18 +310,18 @@ func noteAddr(f *blocklist.Facts, ip []byte) {
 
 // noteSVCB notes the target, the address hints and whether there is "ech" (RFC
 // 9460, RFC 9848); the target "." is the owner itself.
-func noteSVCB(f *blocklist.Facts, rr *dns.SVCB) error {
+func noteSVCB(f *blocklist.Facts, rr *dns.SVCB, own []*DNS64) error {
 	for _, v := range rr.Value {
 		switch v := v.(type) {
 		case *dns.SVCBIPv4Hint:
 			f.Hints = true
 			for _, ip := range v.Hint {
-				noteAddr(f, ip.To4())
+				noteAddr(f, ip.To4(), own)
 			}
 		case *dns.SVCBIPv6Hint:
 			f.Hints = true
 			for _, ip := range v.Hint {
-				noteAddr(f, ip.To16())
+				noteAddr(f, ip.To16(), own)
 			}
 		case *dns.SVCBECHConfig:
 			f.ECH = true

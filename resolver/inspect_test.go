@@ -234,7 +234,7 @@ func inspected(t *testing.T, question string, records ...string) *cache.Entry {
 		t.Fatal(err)
 	}
 	m = unpack(t, b) // as it comes off a socket
-	e, err := inspect(q, m, "", TTL{Max: 60, MaxNegative: 60}, nil)
+	e, err := inspect(q, m, "", nil, TTL{Max: 60, MaxNegative: 60}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -349,7 +349,7 @@ func TestDearReplies(t *testing.T) {
 		if err := m.Unpack(out); err != nil {
 			t.Fatal(err)
 		}
-		_, err := inspect(q, m, "", TTL{Max: 60, MaxNegative: 60}, nil)
+		_, err := inspect(q, m, "", nil, TTL{Max: 60, MaxNegative: 60}, nil)
 		runtime.ReadMemStats(&after)
 		spent := int(after.TotalAlloc-before.TotalAlloc) / len(out)
 		t.Logf("%d %s in %d octets: %d octets of memory for each (%v)", n, name, len(out), spent, err)

@@ -20,6 +20,7 @@ import (
 	"github.com/miekg/dns"
 
 	"weir/audit"
+	"weir/resolver/wire"
 )
 
 // big is an answer of about 4,000 octets.
@@ -616,4 +617,42 @@ func (w *world) waiters() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.waiting
+}
+
+// TestKeepalive: who asks over TCP how long it may be idle is told, once it asks
+// (RFC 7828 §3.3.2); over UDP the option means nothing.
+func TestKeepalive(t *testing.T) {
+	set := town(t)
+	set.config = func(c *Config) { c.TCPIdle = 25 * time.Second }
+	w := newWorld(t, set)
+	asks := func(m *dns.Msg) {
+		m.SetEdns0(wire.MaxUDP, false)
+		m.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE}}
+	}
+	tells := func(m *dns.Msg) { asks(m); m.IsEdns0().Option[0].(*dns.EDNS0_TCP_KEEPALIVE).Timeout = 7 }
+	odd := func(m *dns.Msg) { asks(m); m.Extra = append(m.Extra, rr("k. 0 TXT x")) }
+	for _, c := range []struct {
+		name string
+		over audit.Transport
+		edit func(*dns.Msg)
+		want uint16 // tenths of a second; 0 is no option
+	}{
+		{"TCP", audit.TCP, asks, 250},
+		{"TCP, odd", audit.TCP, odd, 250},
+		{"TCP, not asked", audit.TCP, edns, 0},
+		{"TCP, with a time of the client's", audit.TCP, tells, 0},
+		{"UDP", audit.UDP, asks, 0},
+	} {
+		for _, question := range []string{"www.example. A", "track.example. A", "www.lab.example. A", "www.lab.example. A"} {
+			got := uint16(0)
+			for _, o := range unpack(t, w.exchangeOver(c.over, "", query(t, question, c.edit))).IsEdns0().Option {
+				if k, ok := o.(*dns.EDNS0_TCP_KEEPALIVE); ok {
+					got = k.Timeout
+				}
+			}
+			if got != c.want {
+				t.Errorf("%s, %s: %d, want %d", c.name, question, got, c.want)
+			}
+		}
+	}
 }

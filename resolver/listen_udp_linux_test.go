@@ -325,3 +325,25 @@ func ours6(t *testing.T) []netip.Addr {
 	}
 	return out
 }
+
+// TestNoPathMTUDiscovery: no ICMP message, which anybody can send, makes replies
+// smaller or go out in pieces (RFC 9715 §3.1).
+func TestNoPathMTUDiscovery(t *testing.T) {
+	for listen, option := range map[string][3]int{
+		"127.0.0.1:0": {unix.SOL_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_OMIT},
+		"[::1]:0":     {unix.SOL_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_OMIT},
+	} {
+		raw, err := opened(t, listen).udp[0].conn.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var mode int
+		var failed error
+		if err := raw.Control(func(fd uintptr) { mode, failed = unix.GetsockoptInt(int(fd), option[0], option[1]) }); err != nil || failed != nil {
+			t.Fatal(err, failed)
+		}
+		if mode != option[2] {
+			t.Errorf("%s: mode %d, want %d", listen, mode, option[2])
+		}
+	}
+}

@@ -21,8 +21,8 @@ func (r *Resolver) schedule(e *cache.Entry) {
 // refresh sends q out with nobody waiting for it. It yields to queries that wait:
 // it takes no more than half of the room for flights, and asks no
 // upstream that is down.
-func (r *Resolver) refresh(q *wire.Query, rewrite uint8) {
-	name := askedFor(q, rewrite)
+func (r *Resolver) refresh(q *wire.Query, by detour) {
+	name := by.askedFor(q)
 	var room [512]byte
 	r.mu.Lock()
 	st, group, key := r.way(q, name, room[:0])
@@ -33,5 +33,5 @@ func (r *Resolver) refresh(q *wire.Query, rewrite uint8) {
 	f := r.begin(key, st, group)
 	r.mu.Unlock()
 	r.refreshed.Add(1)
-	r.depart(f, q, name, rewrite)
+	r.depart(f, q, name, by)
 }

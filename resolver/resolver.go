@@ -36,6 +36,7 @@ type Config struct {
 	StaleTimer  time.Duration // that those wait for a newer one who could have a stale one
 	Prefetch    bool          // ask for popular answers anew before they end
 	DenyBelow   bool          // a name that does not exist has nothing below it
+	Rotate      bool          // begin the addresses of each answer with another one
 
 	Log    *audit.Log
 	Logger *slog.Logger     // nil discards
@@ -62,6 +63,7 @@ type Resolver struct {
 	tooMany   []byte
 	stale     []byte
 	staleName []byte
+	keepalive []byte // the option for clients that ask how long they may stay
 
 	udp      []*udpListener
 	tcp      []*tcpListener
@@ -75,6 +77,7 @@ type Resolver struct {
 	flightsTo map[string]int     // by name of the upstream
 	waiting   int                // on all flights
 	waitingBy map[netip.Addr]int // by client
+	dns64     map[string]*DNS64  // all that there were, by what they say
 	closing   bool
 	scratches sync.Pool      // *scratch, for flights and TCP
 	inflight  sync.WaitGroup // flights, and replies of theirs that are being written
@@ -120,16 +123,19 @@ func New(cfg Config, st *State) *Resolver {
 		flights:   map[string]*flight{},
 		flightsTo: map[string]int{},
 		waitingBy: map[netip.Addr]int{},
+		dns64:     map[string]*DNS64{},
 		places:    newPlaces(cfg.TCPConns, cfg.TCPEach),
 		auditFull: wire.AppendEDE(nil, edeOther, "audit store full"),
 		tooMany:   wire.AppendEDE(nil, edeNetwork, "too many questions in flight"),
 		stale:     wire.AppendEDE(nil, edeStale, ""),
 		staleName: wire.AppendEDE(nil, edeStaleName, ""),
+		keepalive: wire.AppendKeepalive(nil, cfg.TCPIdle),
 	}
 	r.limits.seed = maphash.MakeSeed()
 	r.secrets.Store(newSecrets(0, newSecrets(0, wire.CookieSecret{}).now))
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	st.Prepare(cfg.Log)
+	r.translate(st)
 	r.state.Store(st)
 	return r
 }
@@ -162,6 +168,7 @@ func (r *Resolver) Swap(next *State) (old *State) {
 	next.Prepare(r.log)
 	r.mu.Lock() // flights begin under this lock, so none can join the old state
 	defer r.mu.Unlock()
+	r.translate(next)
 	return r.state.Swap(next)
 }
 
@@ -175,12 +182,20 @@ func (r *Resolver) SetPolicy(p *blocklist.Policy, l *Local) {
 
 // Retire ends the upstreams of a state that is not in force any more. What the
 // cache holds stays, but for names that are asked of another upstream from now
-// on. It returns when no question is on its way to the old upstreams any more,
+// on, what is called authentic by one that is not believed any more, and addresses
+// that have turned out to lead to IPv4. It returns when no question is on its way to the old upstreams any more,
 // so after their deadline at the latest.
 func (r *Resolver) Retire(old *State) {
 	old.flights.Wait()
 	next := r.State()
-	r.cache.Prune(func(e *cache.Entry) bool { return next.Routes.Route(routed(e.Asked(), e.Type())).Name() == e.Group })
+	doubted := map[string]bool{}
+	for _, g := range old.Groups {
+		doubted[g.Name()] = g.TrustAD()
+	}
+	r.cache.Prune(func(e *cache.Entry) bool {
+		g := next.Routes.Route(routed(e.Asked(), e.Type()))
+		return g.Name() == e.Group && !(e.Reply.AD && doubted[e.Group] && !g.TrustAD()) && next.knows(&e.Facts)
+	})
 	if err := old.close(); err != nil {
 		r.logger.Warn("an upstream did not close", "error", err)
 	}

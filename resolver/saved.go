@@ -117,7 +117,7 @@ func (r *Resolver) revive(data []byte) (entries []*cache.Entry, err error) {
 	routes := r.State().Routes
 	for i := range all {
 		s := &all[i]
-		e, err := entryOf(s)
+		e, err := entryOf(s, r.State().prefixes)
 		if err != nil {
 			return nil, fmt.Errorf("answer %d of %d: %w", i+1, len(all), err)
 		}
@@ -135,7 +135,7 @@ func (r *Resolver) revive(data []byte) (entries []*cache.Entry, err error) {
 
 // entryOf reads a saved message like one that has just come, but for what was
 // done to it then.
-func entryOf(s *cache.Saved) (e *cache.Entry, err error) {
+func entryOf(s *cache.Saved, own []*DNS64) (e *cache.Entry, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("decoder: %v", v)
@@ -150,6 +150,7 @@ func entryOf(s *cache.Saved) (e *cache.Entry, err error) {
 	if e.Reply, err = wire.Freeze(s.Message); err != nil {
 		return nil, err
 	}
+	e.Reply.AD = false // who said so may not be trusted any more
 	if e.Reply.Partial || e.Reply.Rcode != dns.RcodeSuccess && e.Reply.Rcode != dns.RcodeNameError && e.Reply.Rcode != dns.RcodeYXDomain {
 		return nil, errors.New("an answer that is never kept")
 	}
@@ -161,7 +162,7 @@ func entryOf(s *cache.Saved) (e *cache.Entry, err error) {
 		return nil, errors.New("no answer")
 	}
 	for _, rr := range m.Answer {
-		if err := note(e, rr); err != nil {
+		if err := note(e, rr, own); err != nil {
 			return nil, err
 		}
 	}

@@ -163,8 +163,13 @@ func (s *server) answer(q *dns.Msg, limit int) []byte {
 // exchanger returns a way to ask s, which sends nothing twice and tells logger of
 // panics.
 func (s *server) exchanger(t testing.TB, logger *slog.Logger) upstream.Exchanger {
+	return s.open(t, upstream.Options{Logger: logger})
+}
+
+func (s *server) open(t testing.TB, opt upstream.Options) upstream.Exchanger {
 	t.Helper()
-	x, err := upstream.Open("udp://"+s.addr, upstream.Options{Resend: patience, Logger: logger})
+	opt.Resend = patience
+	x, err := upstream.Open("udp://"+s.addr, opt)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -96,6 +96,6 @@ func (r *Resolver) late(f *flight) {
 
 // outlived says that e, a failure in an outage of the upstream that is asked for q,
 // stands for it no more: the outage is over.
-func (st *State) outlived(q *wire.Query, e *cache.Entry, rewrite uint8) bool {
-	return st.Routes.Route(routed(askedFor(q, rewrite), q.Type)).Over() >= e.Outage
+func (st *State) outlived(q *wire.Query, e *cache.Entry, by detour) bool {
+	return st.Routes.Route(routed(by.askedFor(q), q.Type)).Over() >= e.Outage
 }

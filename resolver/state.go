@@ -35,9 +35,15 @@ type State struct {
 	// counts; nil is none.
 	Tellers *bart.Lite
 
+	// DNS64 holds for each policy, in the order of the configuration, how it
+	// translates, nil if it does not; so does what is missing at the end.
+	DNS64 []*DNS64
+
 	Limits Limits
 
 	limits   *limits
+	dns64    []*DNS64        // parallel to DNS64; nil is none
+	prefixes []*DNS64        // the different ones
 	outcomes []outcome       // parallel to Policy.Outcomes
 	groups   []uint32        // labels of Policy.Groups in the audit log, from 1 as decisions number them
 	forged   []byte          // Extended DNS Error of an answer with another name in it

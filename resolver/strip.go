@@ -26,6 +26,7 @@ func (r *Resolver) strip(s *scratch, msg []byte, from *origin, st *State, e *cac
 	c := cutter{st: st, lookup: l, decision: d}
 	if err == nil {
 		m.Answer = c.cut(m.Answer)
+		m.AuthenticatedData = false
 	}
 	if err == nil && c.bare {
 		d.Verdict = blocklist.Block
@@ -117,7 +118,7 @@ func (c *cutter) offends(ip net.IP) bool {
 // offends says whether the policy minds an address, or the one that it carries,
 // in the answer to l, of which d is the decision.
 func (s *State) offends(l *blocklist.Lookup, d blocklist.Decision, addr netip.Addr) bool {
-	v4, carries := carried(addr)
+	v4, carries := s.carried(addr)
 	return s.Policy.Offends(l, d, addr) || carries && s.Policy.Offends(l, d, v4)
 }
 

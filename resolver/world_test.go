@@ -52,7 +52,9 @@ type setup struct {
 	upstream  *server            // of all names but those in forward
 	forward   map[string]*server // by zone
 	exchanger upstream.Exchanger // in place of upstream
-	deadline  time.Duration      // of the upstreams
+	trustAD   bool               // of upstream
+	dns64     []*DNS64
+	deadline  time.Duration // of the upstreams
 	config    func(*Config)
 	audit     func(*audit.Config)
 }
@@ -210,7 +212,7 @@ func (w *world) state(revision uint64) *State {
 	logger := slog.New(slog.NewTextHandler(w.said, nil))
 	st := &State{Revision: revision, Policy: policy, Sinkhole: NewSinkhole(set.sinkhole), Limits: set.limits}
 	group := func(name string, x upstream.Exchanger) *upstream.Group {
-		g, err := upstream.NewGroup(upstream.GroupConfig{Name: name, Servers: []upstream.Exchanger{x}, Timeout: patience, Deadline: cmp.Or(set.deadline, patience)})
+		g, err := upstream.NewGroup(upstream.GroupConfig{Name: name, Servers: []upstream.Exchanger{x}, Timeout: patience, Deadline: cmp.Or(set.deadline, patience), TrustAD: set.trustAD})
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -226,7 +228,7 @@ func (w *world) state(revision uint64) *State {
 	}
 	rest := set.exchanger
 	if rest == nil {
-		rest = set.upstream.exchanger(w.t, logger)
+		rest = set.upstream.open(w.t, upstream.Options{TrustAD: set.trustAD, Logger: logger})
 	}
 	if st.Routes, err = upstream.NewRouter(group("default", rest), routes); err != nil {
 		w.t.Fatal(err)
@@ -244,7 +246,7 @@ func (w *world) state(revision uint64) *State {
 	for _, p := range append([]string{"127.0.0.0/8", "::1/128", "10.0.0.0/8"}, set.access...) {
 		access = append(access, netip.MustParsePrefix(p))
 	}
-	st.Access, st.Notify = NewAccess(access), set.notify
+	st.Access, st.Notify, st.DNS64 = NewAccess(access), set.notify, set.dns64
 	return st
 }
 

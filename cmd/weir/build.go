@@ -47,7 +47,7 @@ type site struct {
 // that only show here, in lists, zones and servers, are a *configError with all
 // of them.
 func build(ctx context.Context, cfg *Config, at site) (*built, error) {
-	b := &built{cfg: cfg, state: &resolver.State{Access: resolver.NewAccess(cfg.Access.Allow)}}
+	b := &built{cfg: cfg, state: &resolver.State{Access: resolver.NewAccess(cfg.Access.Allow), DNS64: dns64(cfg)}}
 	if len(cfg.Clients.MACFrom) > 0 {
 		b.state.Tellers = resolver.NewAccess(cfg.Clients.MACFrom)
 	}
@@ -189,7 +189,7 @@ func (b *built) route(faults *faults, sum io.Writer, self []netip.AddrPort, logg
 	for i := range b.cfg.Upstreams {
 		u := &b.cfg.Upstreams[i]
 		var servers []upstream.Exchanger
-		opt := upstream.Options{Bootstrap: u.Bootstrap, CaseMixing: u.CaseMixing, Logger: logger}
+		opt := upstream.Options{Bootstrap: u.Bootstrap, CaseMixing: u.CaseMixing, TrustAD: u.TrustAD, Logger: logger}
 		if u.CA != "" {
 			var err error
 			if opt.Roots, err = issuers(b.cfg.Resolve(u.CA), sum); err != nil {
@@ -206,7 +206,7 @@ func (b *built) route(faults *faults, sum io.Writer, self []netip.AddrPort, logg
 				faults.at(field, fmt.Sprintf("upstream %q is this resolver: a query would come back for ever", url))
 				return
 			}
-			fmt.Fprintf(sum, "server %q %s %q %v %s\n", u.Name, url, u.Bootstrap, u.CaseMixing, u.Strategy)
+			fmt.Fprintf(sum, "server %q %s %q %v %s %v\n", u.Name, url, u.Bootstrap, u.CaseMixing, u.Strategy, u.TrustAD)
 			servers = append(servers, x)
 		}
 		for j := range u.Bootstrap {
@@ -236,7 +236,7 @@ func (b *built) route(faults *faults, sum io.Writer, self []netip.AddrPort, logg
 		}
 		g, err := upstream.NewGroup(upstream.GroupConfig{
 			Name: u.Name, Servers: servers, Strategy: upstream.Strategy(u.Strategy), Timeout: u.Timeout, Deadline: b.cfg.Resolver.Deadline,
-			Probe: b.cfg.zoneOf(u.Name),
+			Probe: b.cfg.zoneOf(u.Name), TrustAD: u.TrustAD,
 		})
 		if err != nil {
 			faults.at(u, err.Error())

@@ -2,8 +2,10 @@ package main
 
 import (
 	"cmp"
+	"net/netip"
 
 	"weir/blocklist"
+	"weir/resolver"
 )
 
 // groups returns the client groups by their names. Names, and all words below,
@@ -32,6 +34,26 @@ func members(clients []Client) (m blocklist.Members) {
 	return m
 }
 
+// translated returns the network in which an address is not private but one of IPv4,
+// which is judged by itself.
+func translated(p *Policy) []netip.Prefix {
+	if !p.DNS64.IsValid() {
+		return nil
+	}
+	return []netip.Prefix{p.DNS64}
+}
+
+// dns64 returns how the policies translate, in their order.
+func dns64(cfg *Config) []*resolver.DNS64 {
+	out := make([]*resolver.DNS64, len(cfg.Policies))
+	for i := range cfg.Policies {
+		if p := &cfg.Policies[i]; p.DNS64.IsValid() {
+			out[i] = resolver.NewDNS64(p.DNS64, p.DNS64Exclude)
+		}
+	}
+	return out
+}
+
 // policies turns what the file says of policies into what is compiled.
 func policies(cfg *Config, groups map[string]*blocklist.Group) []blocklist.PolicyConfig {
 	schedules := map[string]*blocklist.Schedule{}
@@ -50,7 +72,7 @@ func policies(cfg *Config, groups map[string]*blocklist.Group) []blocklist.Polic
 			Name: p.Name, Clients: members(p.Clients), Any: p.Any(), Observe: p.Mode == "observe", TrustAllowed: p.CNAME == "trust-allowed",
 			Strip: p.OnAddress == "strip", Rebinding: p.Rebinding == "check", NotPublic: forwarded, Canaries: cfg.Bypass.Canaries,
 			Pos: p.Pos, ClientsPos: cfg.Where(&p.Clients), DefaultPos: cfg.Where(&p.Default), ModePos: cfg.Where(&p.Mode),
-			RebindingPos: cfg.Where(&p.Rebinding), CanariesPos: cmp.Or(cfg.Where(&cfg.Bypass.Canaries), "the default of [bypass] canaries"),
+			Harmless: translated(p), RebindingPos: cfg.Where(&p.Rebinding), CanariesPos: cmp.Or(cfg.Where(&cfg.Bypass.Canaries), "the default of [bypass] canaries"),
 		}
 		pc.SafeSearch, _ = blocklist.ParseSafeSearch(p.SafeSearch)
 		for _, c := range p.Clients {

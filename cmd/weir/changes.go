@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -148,6 +149,8 @@ func policyText(p *Policy) (string, string) {
 		{"rebinding_allow", "", p.RebindingAllow},
 		{"strip", "", p.Strip},
 		{"safe_search", "off", []string{p.SafeSearch}},
+		{"dns64", "", prefixText(p.DNS64)},
+		{"dns64_exclude", "", texts(p.DNS64Exclude)},
 	} {
 		if words := strings.Join(o.words, " "); words != o.usual {
 			text += ", " + o.key + " " + words
@@ -157,6 +160,14 @@ func policyText(p *Policy) (string, string) {
 		text += fmt.Sprintf(", rule %d %s", i+1, ruleText(&p.Rules[i]))
 	}
 	return p.Name, text
+}
+
+// prefixText is a network as a word, no word if there is none.
+func prefixText(p netip.Prefix) []string {
+	if !p.IsValid() {
+		return nil
+	}
+	return []string{p.String()}
 }
 
 func ruleText(r *Rule) string {
@@ -235,6 +246,9 @@ func upstreamText(u *Upstream) (string, string) {
 	}
 	if u.CaseMixing {
 		text += ", case_mixing"
+	}
+	if u.TrustAD {
+		text += ", trust_ad"
 	}
 	return u.Name, text
 }

@@ -183,6 +183,8 @@ type Config struct {
 		Prefetch bool `toml:"prefetch" default:"true"`
 		// DenyBelow takes it that a name which does not exist has nothing below it (RFC 8020).
 		DenyBelow bool `toml:"deny_below" default:"true"`
+		// Rotate begins the addresses of each answer with another one, those of local zones too.
+		Rotate bool `toml:"rotate" default:"true"`
 		// Save keeps the answers over a restart.
 		Save bool `toml:"save" default:"false"`
 		// Path is the file for that, which is there from a stop to the next start.
@@ -238,6 +240,8 @@ type Upstream struct {
 	Strategy string `toml:"strategy" default:"ordered" oneof:"ordered fastest hedge race"`
 	// CA is the path of a file with the certificates that alone may vouch for the encrypted servers; empty are the system's.
 	CA string `toml:"ca"`
+	// TrustAD hands on AD of servers in clear text too; that of encrypted ones always is (RFC 4035 §4.9.3).
+	TrustAD bool `toml:"trust_ad" default:"false"`
 	// Timeout bounds one try at one server.
 	Timeout time.Duration `toml:"timeout" default:"1s" min:"10ms" max:"1m"`
 }

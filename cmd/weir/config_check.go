@@ -170,7 +170,7 @@ func (c *checker) declares(upstream string) bool { return slices.Contains(c.upst
 
 // servers checks the servers of an upstream, and whether they need what stands beside them.
 func (c *checker) servers(u *Upstream) {
-	var byName, byUDP bool
+	var byName, byUDP, inClear bool
 	var plain, private *string
 	for i := range u.Servers {
 		url := &u.Servers[i]
@@ -181,6 +181,7 @@ func (c *checker) servers(u *Upstream) {
 		}
 		byName = byName || name != ""
 		byUDP = byUDP || *url == "system" || strings.HasPrefix(*url, "udp://")
+		inClear = inClear || byUDP || strings.HasPrefix(*url, "tcp://")
 		switch scheme, _, _ := strings.Cut(*url, "://"); {
 		case upstream.Encrypted(*url):
 			private = cmp.Or(private, url)
@@ -211,6 +212,9 @@ func (c *checker) servers(u *Upstream) {
 	}
 	if u.CaseMixing && !byUDP && !c.broken(&u.Servers) {
 		c.warnAt(c.At(&u.CaseMixing), fmt.Sprintf("upstream %q has no question to mix the case of", u.Name), "none of its servers is asked by UDP")
+	}
+	if u.TrustAD && !inClear && !c.broken(&u.Servers) {
+		c.warnAt(c.At(&u.TrustAD), fmt.Sprintf("trust_ad has no effect on upstream %q", u.Name), "AD of encrypted servers is trusted anyway")
 	}
 }
 

@@ -28,6 +28,7 @@ func (c *checker) policies() {
 		c.missing(&p.Clients, c.At(p), "clients", p.called(), `write clients = ["any"], or networks such as "10.0.0.0/8"`)
 		claims.add(p)
 		c.rebinding(p)
+		c.dns64(p)
 		c.rules(p)
 	}
 	claims.end()
@@ -48,6 +49,23 @@ func (c *checker) rebinding(p *Policy) {
 	}
 	if p.Rebinding == "off" && len(p.RebindingAllow) > 0 {
 		c.clash("rebinding_allow has no effect", &p.RebindingAllow, "these are exceptions", &p.Rebinding, "to what is off here")
+	}
+}
+
+// dns64 checks that addresses can be put behind a prefix (RFC 6052 §2.2).
+func (c *checker) dns64(p *Policy) {
+	switch n := p.DNS64; {
+	case c.absent(&p.DNS64):
+		if !c.absent(&p.DNS64Exclude) {
+			c.errorAt(c.At(&p.DNS64Exclude), "dns64_exclude has no effect", fmt.Sprintf("%s has no dns64", p.called()), `write dns64 = "64:ff9b::/96", or the translator's prefix, beside it`)
+		}
+	case c.broken(&p.DNS64):
+	case n.Addr().Is4():
+		c.errorAt(c.At(&p.DNS64), "the prefix of a translator is one of IPv6", "an IPv4 network", `often it is "64:ff9b::/96"`)
+	case !slices.Contains([]int{32, 40, 48, 56, 64, 96}, n.Bits()):
+		c.errorAt(c.At(&p.DNS64), fmt.Sprintf("the prefix of a translator cannot have %d bits", n.Bits()), "possible: 32, 40, 48, 56, 64, 96", "often it has 96: the IPv4 address is the rest")
+	case n.Addr().As16()[8] != 0:
+		c.errorAt(c.At(&p.DNS64), "bits 64 to 71 of a translator's prefix are zero", "the fifth group is below 100", "RFC 6052 §2.2")
 	}
 }
 

@@ -25,6 +25,10 @@ type Policy struct {
 	Strip []string `toml:"strip" oneof:"ech hints"`
 	// SafeSearch answers the names of search engines with their hosts that leave adult results out.
 	SafeSearch string `toml:"safe_search" default:"off" oneof:"off moderate strict"`
+	// DNS64 is the prefix of a translator (NAT64), before which IPv4 addresses stand for names without IPv6 ones; none if empty.
+	DNS64 netip.Prefix `toml:"dns64"`
+	// DNS64Exclude holds networks of AAAA records that count as none, beside ::ffff:0:0/96.
+	DNS64Exclude []netip.Prefix `toml:"dns64_exclude"`
 	// Rules are read top to bottom; the first allow or block that matches decides.
 	Rules []Rule `toml:"rule"`
 }

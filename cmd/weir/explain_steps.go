@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"weir/blocklist"
 	"weir/cmd/internal/admin"
 	"weir/cmd/internal/exceptions"
@@ -78,11 +80,20 @@ func (b *built) steps(e *admin.Explanation, l *blocklist.Lookup, a *resolver.Acc
 		default:
 			step("zone", a.Zone, b.zonePos(a.Zone), "%s", detail)
 		}
+	case a.Upstream == "" && a.DNS64.IsValid():
+		step("dns64", a.DNS64.String(), b.dns64Pos(a.Policy), "answered here: %s", a.Answer)
 	case a.Upstream == "":
 		step("answer", a.Answer, "built in", "no upstream is asked for this type")
 	default:
 		if a.Safe != "" {
 			step("safe search", a.Safe, b.safePos(a.Policy), "stands in for %s", e.Name)
+		}
+		if a.DNS64.IsValid() {
+			what := "stands before its IPv4 addresses if it has no other"
+			if l.Type == dns.TypePTR {
+				what = "stands before an IPv4 address, whose name is asked for"
+			}
+			step("dns64", a.DNS64.String(), b.dns64Pos(a.Policy), "%s", what)
 		}
 		step("upstream", a.Upstream, b.upstreamPos(a.Upstream), "asks %s when memory has no answer", b.asked(a.Upstream, a.Servers))
 	}
@@ -205,6 +216,16 @@ func shellName(name string) string {
 		return "'=" + strings.ReplaceAll(name, "'", `'\''`) + "'"
 	}
 	return "=" + name
+}
+
+// dns64Pos is where a policy translates.
+func (b *built) dns64Pos(policy string) string {
+	for i := range b.cfg.Policies {
+		if p := &b.cfg.Policies[i]; p.Name == policy {
+			return b.cfg.Where(&p.DNS64)
+		}
+	}
+	return ""
 }
 
 // safePos is where a policy asks for safe search.

@@ -171,7 +171,7 @@ func openServer(ctx context.Context, cfg *Config, logger *slog.Logger, clock exc
 		MaxInflight: cfg.Resolver.MaxInflight,
 		CacheSize:   int64(cfg.Cache.Size),
 		TTL:         resolver.TTL{Min: seconds(cfg.Cache.MinTTL), Max: seconds(cfg.Cache.MaxTTL), MaxNegative: seconds(cfg.Cache.MaxNegativeTTL)},
-		Stale:       cfg.Cache.Stale, StaleTimer: cfg.Cache.StaleTimer, Prefetch: cfg.Cache.Prefetch, DenyBelow: cfg.Cache.DenyBelow,
+		Stale:       cfg.Cache.Stale, StaleTimer: cfg.Cache.StaleTimer, Prefetch: cfg.Cache.Prefetch, DenyBelow: cfg.Cache.DenyBelow, Rotate: cfg.Cache.Rotate,
 		Log: s.log, Logger: logger, Now: clock.Now,
 	}, s.now.state)
 	return s, nil

@@ -29,6 +29,7 @@ type Entry struct {
 	Names    [][]byte // Facts.Aliases, then Facts.Targets
 	Upstream uint32   // label of the server that answered
 	Group    string   // name of the upstream that it belongs to
+	Instead  []byte   // wire name that upstream was asked for in place of the question's, nil if for that
 
 	Failed  bool   // stands for a failure to get an answer (RFC 9520)
 	Outage  uint32 // with Failed: of the upstream's outages, by upstream.Group, the one in which that was; 0 is none
@@ -49,10 +50,17 @@ func (e *Entry) Name() []byte { return e.Key[:len(e.Key)-wire.KeyExtra] }
 // blocklist.SafeHost; 0 is none.
 func (e *Entry) Rewrite() uint8 { return wire.Rewrite(e.Key) }
 
+// Translation is the number of the way in which it was translated, see
+// resolver.DNS64; 0 is none.
+func (e *Entry) Translation() uint16 { return wire.Translation(e.Key) }
+
+// Question is the question as it stands in a message.
+func (e *Entry) Question() []byte { return e.Key[:len(e.Key)-wire.KeyExtra+4] }
+
 // Asked is the wire name that upstream was asked for.
 func (e *Entry) Asked() []byte {
-	if n := e.Rewrite(); n != 0 {
-		return blocklist.SafeHost(n)
+	if e.Instead != nil {
+		return e.Instead
 	}
 	return e.Name()
 }
@@ -61,13 +69,14 @@ func (e *Entry) Asked() []byte {
 func (e *Entry) Type() uint16 { return binary.BigEndian.Uint16(e.Key[len(e.Key)-wire.KeyExtra:]) }
 
 // Staled returns what is given in place of e when it has expired and no newer
-// answer can be had (RFC 8767): the same records, each with this TTL in seconds.
+// answer can be had (RFC 8767): the same records, each with this TTL in seconds,
+// which nobody vouches for any more.
 func (e *Entry) Staled(ttl uint32) *Entry {
 	old := &Entry{
 		Key: e.Key, Reply: e.Reply, Stored: e.Stored, Expires: e.Expires,
-		Facts: e.Facts.Same(), Names: e.Names, Upstream: e.Upstream, Group: e.Group, Stale: true,
+		Facts: e.Facts.Same(), Names: e.Names, Upstream: e.Upstream, Group: e.Group, Instead: e.Instead, Stale: true,
 	}
-	old.Reply.Tail, old.Reply.MinTTL = bytes.Clone(e.Reply.Tail), ttl
+	old.Reply.Tail, old.Reply.MinTTL, old.Reply.AD = bytes.Clone(e.Reply.Tail), ttl, false
 	for _, off := range e.Reply.TTLs {
 		binary.BigEndian.PutUint32(old.Reply.Tail[off:], ttl)
 	}
@@ -86,7 +95,7 @@ func (e *Entry) Age(now int64) uint32 {
 // size is what e costs in octets, list and map overhead included.
 func (e *Entry) size() int64 {
 	const overhead = 400 // Entry, its slices' headers, list element, map cell
-	n := overhead + cap(e.Key) + cap(e.Reply.Tail) + 2*cap(e.Reply.TTLs) + 24*cap(e.Facts.Addrs)
+	n := overhead + cap(e.Key) + cap(e.Instead) + cap(e.Reply.Tail) + 2*cap(e.Reply.TTLs) + 24*cap(e.Facts.Addrs)
 	for _, a := range e.Names {
 		n += 24 + cap(a)
 	}
@@ -121,7 +130,7 @@ const windowShare = 8
 // shard's share (size/64) are not kept.
 func New(size int64) *Cache {
 	c := &Cache{seed: maphash.MakeSeed(), budget: size / shards}
-	c.denied.lru, _ = simplelru.NewLRU[uint64, uint16](int(max(size/octetsPerDenial, 1)), nil)
+	c.denied.lru, _ = simplelru.NewLRU[uint64, denial](int(max(size/octetsPerDenial, 1)), nil)
 	for i := range c.shard {
 		s := &c.shard[i]
 		s.window, s.main = newSegment(c.budget/windowShare), newSegment(c.budget-c.budget/windowShare)

@@ -114,7 +114,7 @@ func TestRecentlyUsedStays(t *testing.T) {
 func TestPrune(t *testing.T) {
 	c := New(1 << 20)
 	for i := range 100 {
-		e := entry(fmt.Sprintf("\x04name\x00\x00\x1c\x00\x01%c", i), 10, 60)
+		e := entry(fmt.Sprintf("\x04name\x00\x00\x1c\x00\x01\x00%c%c", i, i), 10, 60)
 		e.Group = []string{"a", "b"}[i%2]
 		c.Put(e)
 		if string(e.Name()) != "\x04name\x00" || e.Type() != 28 {
@@ -144,7 +144,7 @@ func BenchmarkGet(b *testing.B) {
 	c := New(64 << 20)
 	keys := make([][]byte, 50_000)
 	for i := range keys {
-		keys[i] = fmt.Appendf(nil, "\x03www\x08example%d\x03com\x00\x00\x01\x00\x01\x00", i)
+		keys[i] = fmt.Appendf(nil, "\x03www\x08example%d\x03com\x00\x00\x01\x00\x01\x00\x00\x00", i)
 		c.Put(entry(string(keys[i]), 60, 60))
 	}
 	b.ReportAllocs()
@@ -158,7 +158,7 @@ func BenchmarkGet(b *testing.B) {
 }
 
 // key is that of a question for an A record.
-func key(name string) string { return name + "\x00\x01\x00\x01\x00" }
+func key(name string) string { return name + "\x00\x01\x00\x01\x00\x00\x00" }
 
 func TestFlush(t *testing.T) {
 	names := []string{"\x00", "\x07example\x00", "\x03www\x07example\x00", "\x0bwwwwexample\x00", "\x03www\x03net\x00", "\x07example\x03net\x00"}
@@ -243,7 +243,7 @@ func TestDueOnce(t *testing.T) {
 
 func TestStaled(t *testing.T) {
 	e := entry(key("\x03www\x07example\x00"), 20, 60)
-	e.Reply.TTLs, e.Reply.MinTTL, e.Group = []uint16{2, 12}, 60, "a"
+	e.Reply.TTLs, e.Reply.MinTTL, e.Reply.AD, e.Group = []uint16{2, 12}, 60, true, "a"
 	old := e.Staled(30)
 	for i, b := range old.Reply.Tail {
 		if ttl := i == 5 || i == 15; ttl != (b == 30) || !ttl && b != 0 {
@@ -253,7 +253,7 @@ func TestStaled(t *testing.T) {
 	if !bytes.Equal(e.Reply.Tail, make([]byte, 20)) {
 		t.Errorf("the entry itself was changed: % x", e.Reply.Tail)
 	}
-	if old.Age(1000*second) != 0 || old.Reply.MinTTL != 30 || old.Expires != e.Expires || old.Group != "a" || !old.Stale {
+	if old.Age(1000*second) != 0 || old.Reply.MinTTL != 30 || old.Expires != e.Expires || old.Group != "a" || !old.Stale || old.Reply.AD {
 		t.Errorf("%+v", old)
 	}
 }

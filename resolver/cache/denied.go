@@ -16,12 +16,14 @@ const octetsPerDenial = 8 << 10
 
 // denials finds the entries that say of a name that it does not exist: by a hash
 // of the name, the class and the flags of a question, the type with which it was
-// asked. A name that does not exist has nothing below it (RFC 8020), whatever
+// asked and the translation. A name that does not exist has nothing below it (RFC 8020), whatever
 // the type. That the entry is still there, and of that name, is for Denied to see.
 type denials struct {
 	mu  sync.Mutex
-	lru *simplelru.LRU[uint64, uint16]
+	lru *simplelru.LRU[uint64, denial]
 }
+
+type denial struct{ qtype, translation uint16 }
 
 // denies reports whether e says that the very name asked for does not exist, and
 // not only one that it is an alias of.
@@ -33,7 +35,7 @@ func (c *Cache) deny(e *Entry) {
 	h := c.denialHash(e.Name(), e.Key)
 	c.denied.mu.Lock()
 	defer c.denied.mu.Unlock()
-	c.denied.lru.Add(h, e.Type())
+	c.denied.lru.Add(h, denial{e.Type(), e.Translation()})
 }
 
 // denialHash is that of name with class and flags of key.
@@ -41,7 +43,7 @@ func (c *Cache) denialHash(name, key []byte) uint64 {
 	var h maphash.Hash
 	h.SetSeed(c.seed)
 	_, _ = h.Write(name)
-	_, _ = h.Write(key[len(key)-wire.KeyExtra+2:])
+	_, _ = h.Write(key[len(key)-wire.KeyExtra+2 : len(key)-2])
 	return h.Sum64()
 }
 
@@ -55,14 +57,15 @@ func (c *Cache) Denied(key []byte, now int64) *Entry {
 		}
 		h := c.denialHash(name, key)
 		c.denied.mu.Lock()
-		qtype, ok := c.denied.lru.Get(h)
+		d, ok := c.denied.lru.Get(h)
 		c.denied.mu.Unlock()
 		if !ok {
 			continue
 		}
 		var room [256 + wire.KeyExtra]byte
-		k := binary.BigEndian.AppendUint16(append(room[:0], name...), qtype)
-		k = append(k, key[len(key)-wire.KeyExtra+2:]...)
+		k := binary.BigEndian.AppendUint16(append(room[:0], name...), d.qtype)
+		k = append(k, key[len(key)-wire.KeyExtra+2:len(key)-2]...)
+		k = binary.BigEndian.AppendUint16(k, d.translation)
 		if e := c.touch(k, now); e != nil && e.denies() {
 			return e
 		}

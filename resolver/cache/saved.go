@@ -25,7 +25,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 type Saved struct {
 	Stored  int64  // nanoseconds since 1970 UTC
 	Expires int64  // nanoseconds since 1970 UTC
-	Flags   byte   // last octet of the key
+	Flags   byte   // of the key
 	Group   string // at most 255 octets, like Server
 	Server  string
 	Message []byte // a packed response with the question
@@ -42,11 +42,11 @@ func (c *Cache) Saved(mono, wall int64, server func(label uint32) string) []Save
 		entries := append(s.main.lru.Values(), s.window.lru.Values()...)
 		s.mu.Unlock()
 		for _, e := range entries {
-			if e.Failed || len(e.Group) > 255 || e.Rewrite() != 0 { // another version may number names otherwise
+			if e.Failed || len(e.Group) > 255 || e.Rewrite() != 0 || e.Translation() != 0 { // another run may number these otherwise
 				continue
 			}
 			out = append(out, Saved{
-				Stored: wall - (mono - e.Stored), Expires: wall - (mono - e.Expires), Flags: e.Key[len(e.Key)-1],
+				Stored: wall - (mono - e.Stored), Expires: wall - (mono - e.Expires), Flags: e.Key[len(e.Question())],
 				Group: e.Group, Server: cut(server(e.Upstream)), Message: e.message(),
 			})
 		}
@@ -56,7 +56,7 @@ func (c *Cache) Saved(mono, wall int64, server func(label uint32) string) []Save
 
 func cut(s string) string { return s[:min(len(s), 255)] }
 
-// message is e as a response: the key but for its flags is the question.
+// message is e as a response.
 func (e *Entry) message() []byte {
 	r := &e.Reply
 	m := make([]byte, 12, 12+len(e.Key)+len(r.Tail))
@@ -70,7 +70,7 @@ func (e *Entry) message() []byte {
 	binary.BigEndian.PutUint16(m[6:], r.An)
 	binary.BigEndian.PutUint16(m[8:], r.Ns)
 	binary.BigEndian.PutUint16(m[10:], r.Ar)
-	return append(append(m, e.Key[:len(e.Key)-1]...), r.Tail...)
+	return append(append(m, e.Question()...), r.Tail...)
 }
 
 // Key is the key of the entry, nil if the message has no question.
@@ -83,8 +83,8 @@ func (s *Saved) Key() []byte {
 	if end += 1 + rest; end > len(s.Message) || end-header > 255+rest || s.Message[end-rest-1] != 0 {
 		return nil
 	}
-	key := append(make([]byte, 0, end-header+1), s.Message[header:end]...)
-	return append(key, s.Flags)
+	key := append(make([]byte, 0, end-header-rest+wire.KeyExtra), s.Message[header:end]...)
+	return append(key, s.Flags, 0, 0)
 }
 
 // Encode writes entries in the format, as of saved, nanoseconds since 1970 UTC.

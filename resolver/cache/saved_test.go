@@ -25,13 +25,14 @@ func kept() *Cache {
 	www := entry(key("\x03www\x07example\x00"), 0, 0)
 	www.Reply = wire.Reply{An: 1, Tail: []byte("\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\xc0\x00\x02\x01"), TTLs: []uint16{6}, MinTTL: 60}
 	www.Stored, www.Expires, www.Group, www.Upstream = 100*second, 160*second, "default", 1
-	gone := entry("\x04gone\x07example\x00\x00\x1c\x00\x01\x03", 0, 0)
+	gone := entry("\x04gone\x07example\x00\x00\x1c\x00\x01\x03\x00\x00", 0, 0)
 	gone.Reply = wire.Reply{Rcode: wire.RcodeNXDomain, AD: true}
 	gone.Stored, gone.Expires, gone.Group, gone.Upstream = 90*second, 95*second, "corp", 2
 	failed := entry(key("\x04lame\x07example\x00"), 0, 160)
 	failed.Failed = true
-	safe := entry("\x04safe\x07example\x00\x00\x01\x00\x01\x04", 0, 160)
-	for _, e := range []*Entry{www, gone, failed, safe} {
+	safe := entry("\x04safe\x07example\x00\x00\x01\x00\x01\x04\x00\x00", 0, 160)
+	translated := entry("\x04four\x07example\x00\x00\x1c\x00\x01\x00\x00\x01", 0, 160)
+	for _, e := range []*Entry{www, gone, failed, safe, translated} {
 		c.Put(e)
 	}
 	return c
@@ -68,7 +69,7 @@ func TestSavedFormat(t *testing.T) {
 	if err != nil || at != savedAt || !reflect.DeepEqual(back, all) {
 		t.Errorf("read back %d, %+v, %v", at, back, err)
 	}
-	for i, want := range []string{"\x04gone\x07example\x00\x00\x1c\x00\x01\x03", key("\x03www\x07example\x00")} {
+	for i, want := range []string{"\x04gone\x07example\x00\x00\x1c\x00\x01\x03\x00\x00", key("\x03www\x07example\x00")} {
 		if got := back[i].Key(); string(got) != want {
 			t.Errorf("key %q, want %q", got, want)
 		}

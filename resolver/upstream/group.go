@@ -24,6 +24,7 @@ type GroupConfig struct {
 	Strategy Strategy      // "" means Ordered
 	Timeout  time.Duration // for a server while another is left to ask; 0 means 1 s
 	Deadline time.Duration // for the whole exchange; 0 means 5 s
+	TrustAD  bool          // the servers were opened with Options.TrustAD
 	Probe    string        // whose NS records a server is asked for to see whether it works; "" means the root's
 
 	Now func() time.Time // clock of all but what sockets are told; nil means time.Now
@@ -43,6 +44,7 @@ type Group struct {
 	deadline time.Duration
 	look     time.Duration // that a probe may take
 	question *dns.Msg      // of probes; never changed
+	trustAD  bool
 	now      func() time.Time
 	after    func(d time.Duration, f func()) (stop func() bool)
 
@@ -101,7 +103,7 @@ func NewGroup(cfg GroupConfig) (*Group, error) {
 		return nil, fmt.Errorf("upstream %s: no strategy is called %q", cfg.Name, cfg.Strategy)
 	}
 	g := &Group{
-		name: cfg.Name, strategy: cmp.Or(cfg.Strategy, Ordered), now: cfg.Now, after: cfg.After,
+		name: cfg.Name, strategy: cmp.Or(cfg.Strategy, Ordered), trustAD: cfg.TrustAD, now: cfg.Now, after: cfg.After,
 		timeout: cmp.Or(cfg.Timeout, defaultTimeout), deadline: cmp.Or(cfg.Deadline, defaultDeadline),
 		question: new(dns.Msg).SetQuestion(dns.Fqdn(cfg.Probe), dns.TypeNS),
 	}
@@ -130,6 +132,9 @@ func NewGroup(cfg GroupConfig) (*Group, error) {
 
 // Name returns the operator's name for the group.
 func (g *Group) Name() string { return g.name }
+
+// TrustAD reports whether AD of servers in clear text is believed.
+func (g *Group) TrustAD() bool { return g.trustAD }
 
 // Exchange asks servers as the strategy says until one gives a usable reply, and
 // returns it with the URL of that server. NOERROR, NXDOMAIN and YXDOMAIN are

@@ -40,7 +40,7 @@ func openHTTPS(text string, opt Options) (Exchanger, error) {
 	if err := h.reach(target, opt); err != nil {
 		return nil, err
 	}
-	h.padded = true
+	h.padded, h.trusty = true, true
 	authority := target.Verify
 	if target.Addr.Addr().Is6() && authority == target.Addr.Addr().WithZone("").String() {
 		authority = "[" + authority + "]"

@@ -36,11 +36,12 @@ type query struct {
 	end  int  // length of packet()
 	edns bool // the packet carries an OPT record
 
-	lasting bool     // it asks how long its connection may be idle, if it carries one
-	padded  bool     // it is to be padded, if it carries one
-	mixed   bool     // its letters are to be of random case
-	exact   bool     // a reply must have the same letters
-	flips   [32]byte // a bit for each octet of the name whose case was changed
+	lasting   bool     // it asks how long its connection may be idle, if it carries one
+	padded    bool     // it is to be padded, if it carries one
+	authentic bool     // it asks for AD (RFC 6840 §5.7)
+	mixed     bool     // its letters are to be of random case
+	exact     bool     // a reply must have the same letters
+	flips     [32]byte // a bit for each octet of the name whose case was changed
 
 	fault *fault // of the last packet that was deadly
 }
@@ -55,7 +56,7 @@ func (q *query) id() uint16 { return binary.BigEndian.Uint16(q.packet()) }
 func (q *query) framed() []byte { return q.buf[:prefixLen+q.end] }
 
 // pack writes the question of m with a new random ID. Of m's flags CD, AD and DO
-// are kept; RD is always set, since a referral would be no answer to anybody.
+// are kept, and AD is set for a server whose word on it counts; RD is always set, since a referral would be no answer to anybody.
 func (q *query) pack(m *dns.Msg, edns bool) error {
 	if len(m.Question) != 1 || m.Opcode != dns.OpcodeQuery {
 		return fmt.Errorf("%w: %d questions, opcode %d", errQuery, len(m.Question), m.Opcode)
@@ -74,7 +75,7 @@ func (q *query) pack(m *dns.Msg, edns bool) error {
 	clear(msg[:headerLen])
 	rand.Read(msg[:2]) // never fails
 	msg[2] = 0x01      // RD
-	if m.AuthenticatedData {
+	if m.AuthenticatedData || q.authentic {
 		msg[3] |= 0x20
 	}
 	if m.CheckingDisabled {

@@ -26,6 +26,7 @@ type server struct {
 	mixed   bool           // its queries are spelled at random
 	padded  bool           // they are padded
 	lasting bool           // they ask how long a connection may be idle
+	trusty  bool           // AD in a reply is the server's own word
 	logger  *slog.Logger   // nil says nothing
 
 	sent, answered, timeouts, failures, ignored, panics, opened atomic.Uint64
@@ -95,7 +96,7 @@ func (s *server) exchange(ctx context.Context, m *dns.Msg, by asker) (*dns.Msg, 
 
 	start := time.Now()
 	a.datagrams, a.messages, a.wrong = 0, 0, 0
-	a.mixed, a.padded, a.lasting = s.mixed, s.padded, s.lasting
+	a.mixed, a.padded, a.lasting, a.authentic = s.mixed, s.padded, s.lasting, s.trusty
 	a.deadline = start.Add(defaultDeadline)
 	if d, ok := ctx.Deadline(); ok {
 		a.deadline = d
@@ -109,6 +110,7 @@ func (s *server) exchange(ctx context.Context, m *dns.Msg, by asker) (*dns.Msg, 
 		s.lastError.Store(nil)
 	}
 	reply.Id = m.Id
+	reply.AuthenticatedData = reply.AuthenticatedData && s.trusty
 	return reply, nil
 }
 

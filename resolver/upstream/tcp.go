@@ -16,7 +16,7 @@ type tcp struct {
 
 func openTCP(host string, opt Options) (Exchanger, error) {
 	t := new(tcp)
-	t.lasting = true
+	t.lasting, t.trusty = true, opt.TrustAD
 	if err := t.open("tcp", host, opt); err != nil {
 		return nil, err
 	}

@@ -35,7 +35,7 @@ func openTLS(text string, opt Options) (Exchanger, error) {
 	if err := t.reach(target, opt); err != nil {
 		return nil, err
 	}
-	t.padded, t.lasting = true, true
+	t.padded, t.lasting, t.trusty = true, true, true
 	t.streams = newStreams(&t.server, opt, t.dialTLS)
 	return t, nil
 }

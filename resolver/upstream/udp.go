@@ -31,7 +31,7 @@ type udp struct {
 
 func openUDP(host string, opt Options) (Exchanger, error) {
 	u := &udp{resend: opt.Resend}
-	u.mixed = opt.CaseMixing
+	u.mixed, u.trusty = opt.CaseMixing, opt.TrustAD
 	if err := u.open("udp", host, opt); err != nil {
 		return nil, err
 	}

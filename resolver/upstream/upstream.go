@@ -17,8 +17,10 @@ import (
 // exchange.
 type Exchanger interface {
 	// Exchange asks q, which must hold exactly one question and opcode QUERY.
-	// The reply has the ID of q, matches its question and is not truncated; all
-	// else in it is as the server sent it, whatever the rcode.
+	// The reply has the ID of q, matches its question and is not truncated. AD in
+	// it may be believed: it is set by a server that nobody on the way can speak
+	// for, or by an exchanger that has validated what another one said. All else is
+	// as the server sent it, whatever the rcode.
 	// errors.Is(err, context.DeadlineExceeded) tells that the server was silent;
 	// errors.Is(err, context.Canceled) that the caller gave up.
 	// Without a deadline in ctx it is five seconds.
@@ -48,6 +50,10 @@ type Options struct {
 	// that are spelled otherwise asked for again by TCP. The asker sees its own
 	// spelling.
 	CaseMixing bool
+
+	// TrustAD takes AD of a server in clear text for its own word (RFC 4035 §4.9.3);
+	// that of an encrypted one is.
+	TrustAD bool
 
 	// Bootstrap holds the URLs of the servers, given by address, that are asked for
 	// the address of one that is given by name.

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"net/netip"
@@ -186,11 +187,17 @@ func TestAppendCookie(t *testing.T) {
 }
 
 // FuzzOptions holds the walk over EDNS options against the decoder: what it
-// takes for a cookie and a hardware address is the first and last such option.
+// takes for a cookie is the first such option, and there may be one hardware
+// address.
 func FuzzOptions(f *testing.F) {
 	f.Add(octets(f, "000a00082464c4abcf10c957"))
 	f.Add(octets(f, "000a00182464c4abcf10c957010000005cf79f111f8130c3eee29480"))
 	f.Add(octets(f, "000a0003000000000a0008123456781234567800030000000800040001200000ff"))
+	f.Add(octets(f, "fde9000602005e100001fde9000602005e100002"))
+	f.Add(octets(f, "fde90000fde90000"))
+	f.Add(octets(f, "000b0000"))
+	f.Add(octets(f, "000b0000000b0000"))
+	f.Add(octets(f, "000b000200ff000b0000"))
 	f.Add(octets(f, "fde9000602005e1000010008000700011800c00002000c000400000000ffff0000"))
 	f.Fuzz(func(t *testing.T, options []byte) {
 		if len(options) > 4000 {
@@ -206,7 +213,20 @@ func FuzzOptions(f *testing.F) {
 			return // the decoder looks into options that are ignored here
 		}
 		opt := m.IsEdns0().Option
-		if (fast == nil) != (len(opt) <= maxOptions) {
+		macs, times, alive := 0, 0, 0
+		for _, o := range opt {
+			switch k, ok := o.(*dns.EDNS0_TCP_KEEPALIVE); {
+			case o.Option() == OptionMAC:
+				macs++
+			case ok:
+				times++
+				alive += map[bool]int{true: 1}[k.Timeout == 0]
+			}
+		}
+		if alive > 0 && bytes.Contains(options, []byte{0, 11, 0, 2, 0, 0}) {
+			return // the decoder does not tell no time from none
+		}
+		if (fast == nil) != (len(opt) <= maxOptions && macs <= 1 && times <= 1) {
 			t.Fatalf("parsed with %v, decoder found %d options", fast, len(opt))
 		}
 		if fast != nil {
@@ -223,6 +243,9 @@ func FuzzOptions(f *testing.F) {
 					mac = [6]byte(o.Data)
 				}
 			}
+		}
+		if (alive == 1) != q.Keepalive {
+			t.Fatalf("keepalive %v, decoder found %d", q.Keepalive, alive)
 		}
 		if cookie != q.Cookie || mac != q.MAC {
 			t.Fatalf("cookie %+v, MAC %x, decoder %+v, %x", q.Cookie, q.MAC, cookie, mac)

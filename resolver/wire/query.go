@@ -20,6 +20,7 @@ const (
 const (
 	TypeA     = 1
 	TypeSOA   = 6
+	TypePTR   = 12
 	TypeHINFO = 13
 	TypeAAAA  = 28
 	TypeOPT   = 41
@@ -55,7 +56,7 @@ const (
 	// Ignore: no query at all (too short, or itself a response); say nothing,
 	// for an answer could start a loop.
 	Ignore
-	// Malformed: answer FORMERR (RFC 9619: QDCOUNT is one in a query).
+	// Malformed: answer FORMERR (RFC 9619: QDCOUNT is at most one in a query).
 	Malformed
 	// Unsupported: an opcode other than QUERY and NOTIFY; answer NOTIMP
 	// (RFC 8906 §3.1.4).
@@ -63,6 +64,9 @@ const (
 	// Notify: a primary tells of a change to the zone in the one question
 	// (RFC 1996); decode it in full.
 	Notify
+	// Bare: a query without a question, by which a client asks for a cookie
+	// (RFC 7873 §5.4); see [Query.ParseBare].
+	Bare
 )
 
 const opcodeNotify = 4 << 3 // as it stands in the third octet of a header
@@ -76,6 +80,9 @@ func Admit(msg []byte) Admission {
 	counts := binary.BigEndian.Uint64(msg[4:])
 	switch msg[2] & 0x78 {
 	case 0:
+		if counts == 1 { // AR=1, all else 0
+			return Bare
+		}
 		if counts>>16 != 1<<32 || counts&0xffff > 2 { // QD=1, AN=NS=0, AR<=2
 			return Malformed
 		}
@@ -107,14 +114,18 @@ type Query struct {
 	MAC     [6]byte // the client's hardware address, as a forwarder told it; zero when none did
 	Cookie  Cookie
 
+	Keepalive bool // the client asks how long it may keep its connection (RFC 7828)
+
 	end int // offset just after the question
 	n   int // length of the name
 	buf [maxName + KeyExtra + 8]byte
 }
 
-// KeyExtra is how many octets of a key follow the name: type, class and flags,
-// the numbers in network order.
-const KeyExtra = 5
+// KeyExtra is how many octets of a key follow the name: type, class, flags and the
+// number of a translation, the numbers in network order.
+const KeyExtra = 7
+
+const keyFlags = 4 // where the flags are in them
 
 // Name is the wire name asked for. It is valid until the next Parse.
 func (q *Query) Name() []byte { return q.buf[:q.n] }
@@ -127,8 +138,12 @@ const OptionMAC = 65001
 // OptionECS is the EDNS option by which a client's network is told (RFC 7871 §6).
 const OptionECS = 8
 
+// OptionKeepalive is the EDNS option that is empty in a query, and in a reply says
+// for how many tenths of a second a connection may be idle (RFC 7828 §3.1).
+const OptionKeepalive = 11
+
 // Key identifies all that an answer from elsewhere depends on: name, type,
-// class, DO and CD. It is valid until the next Parse.
+// class, DO and CD, and what was made of it. It is valid until the next Parse.
 func (q *Query) Key() []byte { return q.buf[:q.n+KeyExtra] }
 
 // Question is the question section as it came, spelling included. A query
@@ -163,13 +178,9 @@ func (q *Query) Parse(msg []byte) error {
 	}
 	q.n, q.end = n, off+4
 	lower(q.buf[:], msg[headerSize:], n)
-	q.ID = binary.BigEndian.Uint16(msg)
+	q.reset(msg)
 	q.Type = binary.BigEndian.Uint16(msg[off:])
 	q.Class = binary.BigEndian.Uint16(msg[off+2:])
-	q.RD = msg[2]&0x01 != 0
-	q.AD = msg[3]&0x20 != 0
-	q.CD = msg[3]&0x10 != 0
-	q.EDNS, q.DO, q.UDPSize, q.Version, q.ECS, q.MAC, q.Cookie = false, false, 0, 0, false, [6]byte{}, Cookie{}
 	switch rest := msg[q.end:]; binary.BigEndian.Uint16(msg[10:]) {
 	case 0:
 		if len(rest) != 0 {
@@ -186,6 +197,28 @@ func (q *Query) Parse(msg []byte) error {
 	return nil
 }
 
+// ParseBare reads a packet that [Admit] found to be bare. It is false unless the
+// rest is one OPT record with a COOKIE option; q then has the root's name and no
+// type, and its Question is empty.
+func (q *Query) ParseBare(msg []byte) bool {
+	q.reset(msg)
+	q.n, q.end, q.buf[0] = 1, headerSize, 0
+	q.Type, q.Class = 0, 0
+	ok := q.parseOPT(msg[headerSize:]) && q.Cookie.Kind != NoCookie
+	q.seal()
+	return ok
+}
+
+// reset takes over what the header says, and forgets the OPT record of before.
+func (q *Query) reset(msg []byte) {
+	q.ID = binary.BigEndian.Uint16(msg)
+	q.RD = msg[2]&0x01 != 0
+	q.AD = msg[3]&0x20 != 0
+	q.CD = msg[3]&0x10 != 0
+	q.EDNS, q.DO, q.UDPSize, q.Version, q.ECS, q.MAC, q.Cookie = false, false, 0, 0, false, [6]byte{}, Cookie{}
+	q.Keepalive = false
+}
+
 // Set fills q from values decoded elsewhere: the way in for packets that are
 // odd but valid. name is a wire name of at most 255 octets, end the offset
 // just after the question in the packet.
@@ -197,27 +230,38 @@ func (q *Query) Set(name []byte, end int) {
 
 // Rewritten makes Key that of an answer in which another name, with this number
 // from 1 to 63, stands in for the one asked for.
-func (q *Query) Rewritten(number uint8) { q.buf[q.n+KeyExtra-1] |= number << 2 }
+func (q *Query) Rewritten(number uint8) { q.buf[q.n+keyFlags] |= number << 2 }
 
 // Rewrite is that number of a key, 0 for none.
-func Rewrite(key []byte) uint8 { return key[len(key)-1] >> 2 }
+func Rewrite(key []byte) uint8 { return key[len(key)-KeyExtra+keyFlags] >> 2 }
+
+// Translated makes Key that of an answer that was translated in the way with this
+// number, from 1.
+func (q *Query) Translated(number uint16) { binary.BigEndian.PutUint16(q.buf[q.n+keyFlags+1:], number) }
+
+// Translation is that number of a key, 0 for none.
+func Translation(key []byte) uint16 {
+	return binary.BigEndian.Uint16(key[len(key)-KeyExtra+keyFlags+1:])
+}
 
 // seal writes the part of the key that follows the name.
 func (q *Query) seal() {
 	k := q.buf[q.n:]
 	binary.BigEndian.PutUint16(k, q.Type)
 	binary.BigEndian.PutUint16(k[2:], q.Class)
-	k[4] = 0
+	clear(k[keyFlags:KeyExtra])
 	if q.DO {
-		k[4] |= 1
+		k[keyFlags] |= 1
 	}
 	if q.CD {
-		k[4] |= 2
+		k[keyFlags] |= 2
 	}
 }
 
 // parseOPT reads an OPT record that must fill rest exactly (RFC 6891 §6.1.2).
-// Options are walked, bounded and, but for OptionMAC and OptionCookie, ignored.
+// Options are walked, bounded and, but for those that this package names, ignored.
+// Of several cookies the first counts (RFC 7873 §5.2); any other of these may be
+// there once.
 func (q *Query) parseOPT(rest []byte) bool {
 	if len(rest) < 11 || rest[0] != 0 || binary.BigEndian.Uint16(rest[1:]) != TypeOPT {
 		return false
@@ -229,7 +273,7 @@ func (q *Query) parseOPT(rest []byte) bool {
 	q.UDPSize = binary.BigEndian.Uint16(rest[3:])
 	q.Version = rest[6]
 	q.DO = rest[7]&0x80 != 0
-	opts := rest[11:]
+	opts, told, asked := rest[11:], false, false
 	for n := 0; len(opts) > 0; n++ {
 		if len(opts) < 4 || n == maxOptions {
 			return false
@@ -239,12 +283,20 @@ func (q *Query) parseOPT(rest []byte) bool {
 			return false
 		}
 		switch binary.BigEndian.Uint16(opts) {
+		case OptionKeepalive:
+			if asked {
+				return false
+			}
+			asked, q.Keepalive = true, l == 4
 		case OptionCookie:
 			q.Cookie.Read(opts[4:l])
 		case OptionECS:
 			q.ECS = true
 		case OptionMAC:
-			if l == 4+len(q.MAC) {
+			if told {
+				return false
+			}
+			if told = true; l == 4+len(q.MAC) {
 				q.MAC = [6]byte(opts[4:])
 			}
 		}

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
+	"time"
 	"unicode/utf8"
 )
 
@@ -20,19 +22,42 @@ type Reply struct {
 	TTLs    []uint16 // where in Tail each TTL stands
 	MinTTL  uint32   // smallest TTL in seconds, 0 without records
 	Partial bool     // the source had to cut it; never kept
+	set     addresses
+}
+
+// addresses says where in Tail a set of address records stands whose order can be
+// changed by moving octets: one behind the other, of one size, with the same
+// owner, into which no other name of the message points.
+type addresses struct{ off, size, n uint16 }
+
+// add takes the record of an answer section at tail[off:end] into the set, if it
+// is of it, or the first of another that may be one. Its owner has so many octets.
+func (a *addresses) add(tail []byte, off, end, owner int) {
+	if typ := binary.BigEndian.Uint16(tail[off+owner:]); typ != TypeA && typ != TypeAAAA {
+		return
+	}
+	head := owner + 2 + 2 // with type and class
+	switch {
+	case a.n > 0 && off == int(a.off)+int(a.n)*int(a.size) && end-off == int(a.size) && string(tail[off:off+head]) == string(tail[a.off:][:head]):
+		a.n++
+	case a.n < 2:
+		*a = addresses{uint16(off), uint16(end - off), 1}
+	}
 }
 
 // Finish is what an asker adds to a [Reply].
 type Finish struct {
 	Age    uint32 // seconds that every TTL has counted down
 	Limit  int    // largest reply in octets
+	Turn   uint32 // by how many places the addresses in an answer are moved on, the last ones to the front
 	Cookie []byte // one encoded COOKIE option, or nil; see Cookie.Append
+	Alive  []byte // one encoded keepalive option, or nil; see AppendKeepalive
 	EDE    []byte // one encoded Extended DNS Error option, or nil, left out where there is no room; see AppendEDE
 	Rcode  uint16 // used instead of the reply's own when not zero, up to 12 bits
 }
 
 // Append writes the whole response to the query q, which was parsed from msg,
-// and returns the extended dst. A response that would exceed f.Limit is cut to
+// and returns the extended dst. It has a question if and only if the query had. A response that would exceed f.Limit is cut to
 // header, question and OPT with TC set (RFC 2181 §9), never to half an RRset.
 // An OPT record is there if and only if the query had one (RFC 6891 §7).
 func (r *Reply) Append(dst, msg []byte, q *Query, f Finish) []byte {
@@ -52,7 +77,7 @@ func (r *Reply) Append(dst, msg []byte, q *Query, f Finish) []byte {
 	}
 	opt := 0
 	if q.EDNS {
-		opt = optSize + len(f.Cookie)
+		opt = optSize + len(f.Cookie) + len(f.Alive)
 	}
 	size := q.end + len(r.Tail) + opt
 	ede := f.EDE
@@ -67,11 +92,11 @@ func (r *Reply) Append(dst, msg []byte, q *Query, f Finish) []byte {
 	if opt > 0 {
 		ar++
 	}
-	dst = append(dst, msg[0], msg[1], flags[0], flags[1], 0, 1,
+	dst = append(dst, msg[0], msg[1], flags[0], flags[1], 0, byte(min(q.end-headerSize, 1)),
 		byte(an>>8), byte(an), byte(ns>>8), byte(ns), byte(ar>>8), byte(ar))
 	dst = append(dst, q.Question(msg)...)
 	at := len(dst)
-	dst = append(dst, tail...)
+	dst = r.appendTail(dst, tail, f.Turn)
 	if tail != nil && f.Age > 0 {
 		for _, off := range r.TTLs {
 			ttl := dst[at+int(off):]
@@ -80,7 +105,7 @@ func (r *Reply) Append(dst, msg []byte, q *Query, f Finish) []byte {
 		}
 	}
 	if opt > 0 {
-		dst = appendOPT(dst, rcode, q.DO, f.Cookie, ede)
+		dst = appendOPT(dst, rcode, q.DO, f.Cookie, f.Alive, ede)
 	}
 	if len(dst)-start > f.Limit { // a limit too small for anything
 		return dst[:start]
@@ -88,16 +113,37 @@ func (r *Reply) Append(dst, msg []byte, q *Query, f Finish) []byte {
 	return dst
 }
 
+// appendTail writes the records, of which those of the set begin with another one.
+func (r *Reply) appendTail(dst, tail []byte, turn uint32) []byte {
+	if turn == 0 || r.set.n < 2 || tail == nil {
+		return append(dst, tail...)
+	}
+	first := int(r.set.off)
+	end := first + int(r.set.n)*int(r.set.size)
+	cut := end - int(turn%uint32(r.set.n))*int(r.set.size)
+	dst = append(append(dst, tail[:first]...), tail[cut:end]...)
+	return append(append(dst, tail[first:cut]...), tail[end:]...)
+}
+
 const optSize = 11
 
-func appendOPT(dst []byte, rcode uint16, do bool, cookie, ede []byte) []byte {
+func appendOPT(dst []byte, rcode uint16, do bool, cookie, alive, ede []byte) []byte {
 	z := byte(0)
 	if do {
 		z = 0x80
 	}
 	dst = append(dst, 0, 0, TypeOPT, MaxUDP>>8, MaxUDP&0xff,
-		byte(rcode>>4), 0, z, 0, byte((len(cookie)+len(ede))>>8), byte(len(cookie)+len(ede)))
-	return append(append(dst, cookie...), ede...)
+		byte(rcode>>4), 0, z, 0)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(cookie)+len(alive)+len(ede)))
+	return append(append(append(dst, cookie...), alive...), ede...)
+}
+
+// AppendKeepalive encodes the option that tells a client for how long its
+// connection may be idle.
+func AppendKeepalive(dst []byte, idle time.Duration) []byte {
+	const unit = 100 * time.Millisecond
+	dst = append(dst, 0, OptionKeepalive, 0, 2)
+	return binary.BigEndian.AppendUint16(dst, uint16(min(idle/unit, math.MaxUint16)))
 }
 
 // AppendError writes a response to a packet whose question could not be read:
@@ -133,6 +179,7 @@ var SelfPointer = []byte{0xc0, headerSize}
 // AddRR appends one record of the Internet class to a reply under construction
 // and counts it in section, which is one of the reply's own counters.
 func (r *Reply) AddRR(section *uint16, owner []byte, typ uint16, ttl uint32, rdata []byte) {
+	off := len(r.Tail)
 	r.Tail = append(r.Tail, owner...)
 	r.Tail = binary.BigEndian.AppendUint16(r.Tail, typ)
 	r.Tail = binary.BigEndian.AppendUint16(r.Tail, ClassINET)
@@ -144,6 +191,9 @@ func (r *Reply) AddRR(section *uint16, owner []byte, typ uint16, ttl uint32, rda
 	r.Tail = binary.BigEndian.AppendUint16(r.Tail, uint16(len(rdata)))
 	r.Tail = append(r.Tail, rdata...)
 	*section++
+	if section == &r.An {
+		r.set.add(r.Tail, off, len(r.Tail), len(owner)) // nothing that is built here points to another record
+	}
 }
 
 var errPacked = errors.New("packed message does not parse")
@@ -175,6 +225,7 @@ func Freeze(msg []byte) (Reply, error) {
 	if n := int(r.An) + int(r.Ns) + int(r.Ar); n > 0 {
 		r.TTLs = make([]uint16, 0, min(n, len(msg)/11))
 		for i := range n {
+			start := off
 			if off, ok = skipName(msg, off); !ok || off+10 > len(msg) {
 				return Reply{}, fmt.Errorf("record %d: %w", i, errPacked)
 			}
@@ -184,6 +235,12 @@ func Freeze(msg []byte) (Reply, error) {
 			}
 			r.TTLs = append(r.TTLs, uint16(off+4-body))
 			off += 10 + int(binary.BigEndian.Uint16(msg[off+8:]))
+			if off > len(msg) {
+				return Reply{}, fmt.Errorf("record %d: %w", i, errPacked)
+			}
+			if i < int(r.An) && msg[start] >= 0xc0 {
+				r.set.add(r.Tail, start-body, off-body, len(SelfPointer))
+			}
 		}
 	}
 	if off != len(msg) {

@@ -54,6 +54,10 @@ func TestAdmit(t *testing.T) {
 		{"response to a notify", header(func(b []byte) { b[2] |= 0x80 | 4<<3 }), Ignore},
 		{"update", header(func(b []byte) { b[2] |= 5 << 3 }), Unsupported},
 		{"no question", header(func(b []byte) { b[5] = 0 }), Malformed},
+		{"no question, an additional record", header(func(b []byte) { b[5], b[11] = 0, 1 }), Bare},
+		{"no question, two additional records", header(func(b []byte) { b[5], b[11] = 0, 2 }), Malformed},
+		{"no question, an answer and an additional record", header(func(b []byte) { b[5], b[7], b[11] = 0, 1, 1 }), Malformed},
+		{"notify without a question, with an additional record", header(func(b []byte) { b[2] |= 4 << 3; b[5], b[11] = 0, 1 }), Malformed},
 		{"two questions", header(func(b []byte) { b[5] = 2 }), Malformed},
 		{"65535 questions", header(func(b []byte) { b[4], b[5] = 255, 255 }), Malformed},
 		{"an answer", header(func(b []byte) { b[7] = 1 }), Malformed},
@@ -87,7 +91,7 @@ func TestParse(t *testing.T) {
 		!q.EDNS || !q.DO || q.UDPSize != 4096 || q.Version != 0 || q.Limit() != MaxUDP {
 		t.Errorf("parsed %+v", q)
 	}
-	if got, want := string(q.Key()), "\x03www\x07example\x03com\x00\x00\x41\x00\x01\x03"; got != want {
+	if got, want := string(q.Key()), "\x03www\x07example\x03com\x00\x00\x41\x00\x01\x03\x00\x00"; got != want {
 		t.Errorf("key %q, want %q", got, want)
 	}
 	if err := q.Parse(query(t, ".", TypeA, nil)); err != nil || string(q.Name()) != "\x00" || q.EDNS || q.Limit() != 512 {

@@ -144,6 +144,7 @@ var metrics = []metric{
 			}
 		},
 	},
+	count("packets_received", "Packets that reached the parser: each is a record or is lost.", func(s *Status) uint64 { return s.Resolver.Received }),
 	count("packets_ignored", "Packets that were no queries.", func(s *Status) uint64 { return s.Resolver.Ignored }),
 	count("overload", "Queries turned away for want of room.", func(s *Status) uint64 { return s.Resolver.Overload }),
 	count("panics", "Queries or replies that met a mistake of the program.", func(s *Status) uint64 { return s.Resolver.Panics }),
@@ -183,6 +184,7 @@ var metrics = []metric{
 
 	count("audit_received", "Records that were to be kept.", func(s *Status) uint64 { return s.Audit.Recorded + s.Audit.Lost }),
 	count("audit_recorded", "Records taken, on disk or pending.", func(s *Status) uint64 { return s.Audit.Recorded }),
+	count("audit_changes", "Of those to be kept, the ones that are no queries.", func(s *Status) uint64 { return s.Audit.Changes }),
 	count("audit_lost", "Records that could not be taken; the log holds how many, and when.", func(s *Status) uint64 { return s.Audit.Lost }),
 	one("audit_pending", "Records that are not on disk yet.", gauge, func(s *Status) float64 { return float64(s.Audit.Pending) }),
 	one("audit_last_sequence", "Number of the last record on disk.", gauge, func(s *Status) float64 { return float64(s.Audit.LastSeq) }),
