@@ -1,12 +1,14 @@
 package audit
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -112,6 +114,43 @@ func TestSettleOnADiskThatFails(t *testing.T) {
 			t.Errorf("on_full %d: a log that has ended settles", onFull)
 		}
 		bad.Close()
+	}
+}
+
+// A disk that keeps the first answer waiting for a second keeps no other waiting,
+// until it has written again.
+func TestSettleOnADiskThatStalls(t *testing.T) {
+	for _, onFull := range []OnFull{Serve, Refuse} {
+		dir := t.TempDir()
+		synctest.Test(t, func(t *testing.T) {
+			l, err := Open(Config{Dir: dir, BeforeAnswer: true, OnFull: onFull, Block: time.Hour})
+			if err != nil {
+				t.Fatal(err)
+			}
+			settle := func(want bool, after time.Duration) {
+				t.Helper()
+				l.Record(query(0, "192.0.2.7", "www.example"))
+				began := time.Now()
+				if got := l.Settle(); got != want || time.Since(began) != after {
+					t.Fatalf("on_full %d: settles %v after %v, want %v after %v", onFull, got, time.Since(began), want, after)
+				}
+			}
+			settle(onFull == Serve, stallPatience) // nobody writes yet, as on a disk that hangs
+			settle(onFull == Serve, 0)
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() { done <- l.Run(ctx) }()
+			time.Sleep(time.Second) // of the bubble's clock: the interval comes round
+			synctest.Wait()
+			settle(true, 0)
+			cancel()
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+		})
+		if n := len(all(t, dir)); n != 3 {
+			t.Errorf("%d records of 3", n)
+		}
 	}
 }
 

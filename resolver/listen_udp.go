@@ -20,6 +20,10 @@ type udpListener struct {
 
 const maxQuery = 4096 // octets read of a datagram; no query that is taken is longer
 
+// socketsWaiting is how many sockets a core has where answers wait for the disk:
+// while the batch of one waits, others are read, and their waits end together.
+const socketsWaiting = 8
+
 // run reads, answers and writes until stopReading. A panic costs the packet
 // that caused it.
 func (l *udpListener) run() {
