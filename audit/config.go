@@ -33,6 +33,11 @@ type Config struct {
 	// disk that commits within a quarter of it. Default 200ms.
 	Interval time.Duration
 
+	// BeforeAnswer lets Settle wait until what was recorded is on disk. A commit then
+	// begins as soon as somebody waits, and takes all that came while the one before
+	// it was under way.
+	BeforeAnswer bool
+
 	// Block is how long records gather in a block before it is committed to the
 	// store, unless it is full before. Until then they are on disk in the
 	// write-ahead file. Larger blocks take less room. Default 10s; below zero commits

@@ -16,6 +16,9 @@
 // of Record ends up in the store or in a recorded gap, and sequence numbers have
 // no holes.
 //
+// Where an answer must not leave before its record is on disk, the caller of Record
+// waits in [Log.Settle]; those who wait meanwhile share the next frame.
+//
 // Each event is so written twice, some 130 octets ahead and some 15 in a segment.
 // That is the price of one order of things at any load: a frame before anything
 // else, a segment only of what is in frames.

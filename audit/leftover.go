@@ -51,9 +51,9 @@ func readLeftover(dir string, s *sealer, now int64) (out leftover, err error) {
 	switch {
 	case !begun:
 		out.whole = true // killed before the first run had its files
-	case texts.boot != bootID() || texts.boot == "" || !texts.mapped:
-	case noSlabs != nil || slabs.run != texts.run:
-		out.whole = true // killed while it was made: the log took no events yet
+	case texts.boot != bootID() || texts.boot == "" || !texts.mapped || noSlabs != nil:
+	case slabs.run != texts.run:
+		out.whole = true // killed when the next run's were there, which took no events yet
 	default:
 		out.whole = true
 		r.unframed(&f, &slabs)

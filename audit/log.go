@@ -43,6 +43,8 @@ type Log struct {
 	labelIDs  map[string]uint32
 	texts     *texts
 
+	settling settling
+
 	run     runID
 	mapping *mapping // of the slabs; nil if they are plain memory
 	wal     *wal     // used by the writer only

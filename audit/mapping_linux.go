@@ -26,7 +26,8 @@ func mapSlabs(dir string, run runID, slabs, size int) (*mapping, error) {
 	if boot == "" {
 		return nil, errors.New("the system does not tell one start from the next")
 	}
-	path := filepath.Join(dir, slabsFile)
+	name := filepath.Join(dir, slabsFile)
+	path := name + newSuffix // until it is whole: there is one run's file at any time
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
@@ -45,6 +46,9 @@ func mapSlabs(dir string, run runID, slabs, size int) (*mapping, error) {
 		return nil, fmt.Errorf("map %s: %w", path, err)
 	}
 	m.label(run, boot, slabs)
+	if err := os.Rename(path, name); err != nil {
+		return nil, errors.Join(err, m.close())
+	}
 	return m, nil
 }
 

@@ -163,6 +163,9 @@ func (w *writer) run(ctx context.Context) error {
 		case <-timer.C:
 		}
 		err := w.step(false)
+		if err != nil {
+			w.settled(false)
+		}
 		var damage *DamageError
 		switch failed = err != nil; {
 		case errors.As(err, &damage) && l.cfg.OnError == Fail:
@@ -202,6 +205,7 @@ func (w *writer) step(final bool) error {
 	if err := w.write(); err != nil {
 		return err
 	}
+	w.settled(true) // what follows moves records that are on disk
 	if len(s.closed) > 0 || w.due(final) {
 		s.close()
 		if err := w.commit(); err != nil {
@@ -360,6 +364,7 @@ func clockStepped(before, now time.Time) time.Duration {
 // collect takes all that was recorded so far. The slabs of one shard come in the
 // order in which they were filled.
 func (l *Log) collect(final bool) (b batch) {
+	l.settling.begun.Add(1) // before looking
 	if final {
 		l.mu.Lock()
 		l.closed = true

@@ -278,6 +278,9 @@ func (r *Resolver) record(s *scratch) bool {
 	return r.log.Record(&s.event) || !r.log.Refusing()
 }
 
+// refusal turns a reply whose record could not be brought to disk into SERVFAIL.
+func refusal(reply []byte) []byte { return wire.AppendError(reply[:0], reply, wire.RcodeServFail) }
+
 // unforwardable returns the reply to a question that no upstream is asked:
 // classes other than the Internet's, zone transfers and the other meta types,
 // and ANY, which gets the minimal answer of RFC 8482.

@@ -82,7 +82,9 @@ func (r *Resolver) listenOn(ctx context.Context, addr netip.AddrPort) error {
 	}
 	n := r.cfg.UDPSockets
 	if n == 0 {
-		n = runtime.GOMAXPROCS(0)
+		if n = runtime.GOMAXPROCS(0); r.log.Settles() {
+			n *= socketsWaiting
+		}
 	}
 	if !canShare {
 		n = 1

@@ -217,7 +217,11 @@ func (c *tcpConn) serve(msg []byte) {
 		if v := recover(); v != nil {
 			out = c.r.caught(v, s, msg, from)
 		}
-		if !s.waiting {
+		switch {
+		case s.waiting:
+		case out != nil && c.r.log.Settles(): // the next message need not wait for the commit
+			c.send(from, out)
+		default:
 			c.write(out)
 			c.done()
 		}
@@ -232,6 +236,9 @@ func (c *tcpConn) serve(msg []byte) {
 func (c *tcpConn) send(_ *origin, reply []byte) {
 	reply = bytes.Clone(reply)
 	c.r.inflight.Go(func() {
+		if reply != nil && !c.r.log.Settle() {
+			reply = refusal(reply)
+		}
 		c.write(reply)
 		c.done()
 	})

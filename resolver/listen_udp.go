@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"os"
@@ -18,6 +19,10 @@ type udpListener struct {
 }
 
 const maxQuery = 4096 // octets read of a datagram; no query that is taken is longer
+
+// socketsWaiting is how many sockets a core has where answers wait for the disk:
+// while the batch of one waits, others are read, and their waits end together.
+const socketsWaiting = 8
 
 // run reads, answers and writes until stopReading. A panic costs the packet
 // that caused it.
@@ -48,6 +53,9 @@ func (l *udpListener) loop(s *scratch, b *batch) (again bool) {
 				b.reply(from, out)
 			}
 		}
+		if !b.empty() && !l.r.log.Settle() {
+			b.refuse()
+		}
 		if n := b.send(); n > 0 {
 			l.r.unsent.Add(uint64(n))
 		}
@@ -64,6 +72,20 @@ func (l *udpListener) send(to *origin, reply []byte) {
 	if reply == nil {
 		return
 	}
+	if l.r.log.Settles() { // others of the flight shall not wait for each other's commits
+		reply, to := bytes.Clone(reply), *to
+		l.r.inflight.Go(func() {
+			if !l.r.log.Settle() {
+				reply = refusal(reply)
+			}
+			l.write(&to, reply)
+		})
+		return
+	}
+	l.write(to, reply)
+}
+
+func (l *udpListener) write(to *origin, reply []byte) {
 	var buf [oobSize]byte
 	if _, _, err := l.conn.WriteMsgUDPAddrPort(reply, appendOOB(buf[:0], to.local, to.ifindex), to.peer); err != nil {
 		l.r.unsent.Add(1)

@@ -168,6 +168,18 @@ func (b *batch) reply(from *origin, reply []byte) {
 	}
 }
 
+// empty says that there is no reply to send.
+func (b *batch) empty() bool { return b.replies == 0 }
+
+// refuse puts a refusal in the place of each reply.
+func (b *batch) refuse() {
+	for i := range b.replies {
+		r := &b.out[i]
+		r.packet = refusal(r.packet)
+		r.data.SetLen(len(r.packet))
+	}
+}
+
 // send writes the replies, waits as long as the socket has no room for them,
 // and returns how many the network did not take.
 func (b *batch) send() (unsent int) {

@@ -34,5 +34,11 @@ func (b *batch) next(from *origin) (msg []byte) {
 // reply sends the reply to the datagram that next returned last.
 func (b *batch) reply(from *origin, reply []byte) { b.l.send(from, reply) }
 
+// empty says that no reply is kept back.
+func (b *batch) empty() bool { return true }
+
+// refuse has nothing to do.
+func (b *batch) refuse() {}
+
 // send has nothing left to do.
 func (b *batch) send() (unsent int) { return 0 }

@@ -20,7 +20,7 @@ import (
 // it runs.
 type Config struct {
 	Listen      []netip.AddrPort // UDP and TCP; port 0 takes a free one, the same for both
-	UDPSockets  int              // for each address; 0 means one for each core
+	UDPSockets  int              // for each address; 0 means one for each core, or eight where answers wait for the disk
 	ReusePort   bool             // share the addresses with another process that does so too
 	TCPConns    int              // open at a time; 0 means 1000
 	TCPEach     int              // of them for one client; 0 is no limit

@@ -195,8 +195,8 @@ type Config struct {
 	Audit struct {
 		// Path is the store's folder.
 		Path string `toml:"path" default:"weir-data/audit"`
-		// Commit says when a record is durable: "interval" is within Interval after the answer.
-		Commit string `toml:"commit" default:"interval" oneof:"interval"`
+		// Commit says when a record is durable: "interval" is within Interval after the answer, "before-answer" is before it.
+		Commit string `toml:"commit" default:"interval" oneof:"interval before-answer"`
 		// Interval is the longest time that a record waits in memory.
 		Interval time.Duration `toml:"interval" default:"200ms" min:"10ms" max:"1m"`
 		// Block is how long records gather on disk before they are sealed together; 0s seals at each interval.

@@ -140,7 +140,7 @@ func openServer(ctx context.Context, cfg *Config, logger *slog.Logger, clock exc
 	}
 	var err error
 	s.log, err = audit.Open(audit.Config{
-		Dir: cfg.Resolve(cfg.Audit.Path), Interval: cfg.Audit.Interval, Block: block, OnFull: onFull, OnError: onError, Witnesses: witnesses, Logger: logger,
+		Dir: cfg.Resolve(cfg.Audit.Path), Interval: cfg.Audit.Interval, Block: block, BeforeAnswer: cfg.Audit.Commit == "before-answer", OnFull: onFull, OnError: onError, Witnesses: witnesses, Logger: logger,
 	})
 	if err != nil {
 		return nil, &exitError{exitBusy, openHint(err)}

@@ -1,0 +1,136 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestADiskThatIsFull fills the file system below a running log, a real and small
+// one, and makes room again.
+func TestADiskThatIsFull(t *testing.T) {
+	const child = "WEIR_AUDIT_FULL"
+	if os.Getenv(child) == "" { // mounts are made in a process that has a view of its own of them
+		run := exec.Command(os.Args[0], "-test.run=^TestADiskThatIsFull$", "-test.v")
+		run.Env = append(os.Environ(), child+"=1")
+		run.SysProcAttr = &syscall.SysProcAttr{
+			Cloneflags:  unix.CLONE_NEWNS | unix.CLONE_NEWUSER,
+			UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+			GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+		}
+		out, err := run.CombinedOutput()
+		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) {
+			t.Skipf("no file system can be mounted here: %v", err)
+		}
+		if err != nil || !strings.Contains(string(out), "--- PASS: TestADiskThatIsFull") {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		t.Logf("%s", out)
+		return
+	}
+	for _, c := range []struct {
+		name         string
+		beforeAnswer bool
+		onFull       OnFull
+	}{{"interval refuse", false, Refuse}, {"interval serve", false, Serve}, {"before-answer refuse", true, Refuse}, {"before-answer serve", true, Serve}} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := unix.Mount("none", dir, "tmpfs", 0, "size=3m"); err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Unmount(dir, unix.MNT_DETACH)
+			l, stop := start(t, Config{
+				Dir: filepath.Join(dir, "audit"), Interval: 5 * time.Millisecond, Block: time.Hour, Slabs: 8, SlabBytes: 16 << 10,
+				BeforeAnswer: c.beforeAnswer, OnFull: c.onFull,
+			})
+			answered, refused := 0, 0
+			ask := func(i int) (ok bool) {
+				// Names that do not compress, so that it is full soon.
+				taken := l.Record(query(i, "192.0.2.7", fmt.Sprintf("%x.%x.example", i*7919, uint64(i)*0x9e3779b97f4a7c15)))
+				ok = l.Settle() && (taken || !l.Refusing())
+				if ok {
+					answered++
+				} else {
+					refused++
+				}
+				return ok
+			}
+			asked := 0
+			again := func() bool { asked++; return ask(asked) }
+			if !again() {
+				t.Fatal("refused with room left")
+			}
+			filler, err := os.Create(filepath.Join(dir, "filler"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for size := 64 << 10; size > 0; { // to the last octet
+				if _, err := filler.Write(make([]byte, size)); err != nil {
+					size /= 2
+				}
+			}
+			limit := time.Now().Add(time.Minute)
+			until := func(done func(s Stats) bool) {
+				t.Helper()
+				for !done(l.Stats()) {
+					again()
+					if time.Now().After(limit) {
+						t.Fatalf("the disk is never full: %+v", l.Stats())
+					}
+				}
+			}
+			until(func(s Stats) bool { return s.LastError != "" })
+			before := l.Stats().Lost // for want of time: nothing else is as fast as this
+			until(func(s Stats) bool { return s.Lost > before })
+			if s := l.Stats(); !strings.Contains(s.LastError, "no space left on device") {
+				t.Fatalf("it says %q", s.LastError)
+			}
+			if got := again(); got != (c.onFull == Serve) {
+				t.Fatalf("an answer is given: %v", got)
+			}
+			if (refused == 0) != (c.onFull == Serve) {
+				t.Fatalf("%d refused", refused)
+			}
+			if err := errors.Join(filler.Close(), os.Remove(filler.Name())); err != nil {
+				t.Fatal(err)
+			}
+			for l.Stats().LastError != "" {
+				if time.Now().After(limit) {
+					t.Fatalf("it does not recover: %+v", l.Stats())
+				}
+			}
+			if err := l.Flush(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			if !again() {
+				t.Fatal("refused after it recovered")
+			}
+			if err := stop(); err != nil {
+				t.Fatal(err)
+			}
+			s := l.Stats()
+			records := all(t, l.cfg.Dir)
+			proveComplete(t, records, s.Recorded, s.Lost)
+			if s.Recorded+s.Lost != uint64(asked) || s.Pending != 0 {
+				t.Fatalf("%d asked, %+v", asked, s)
+			}
+			causes := map[string]uint64{}
+			for _, r := range records {
+				causes[r.Cause] += r.Lost
+			}
+			if causes["disk"] == 0 {
+				t.Errorf("gaps by cause: %v", causes)
+			}
+			t.Logf("%d asked, %d answered, %d refused, %d lost of which for want of disk %d", asked, answered, refused, s.Lost, causes["disk"])
+		})
+	}
+}

@@ -1,0 +1,74 @@
+package audit
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// stallPatience is how long an answer waits for the disk before the log counts as
+// one that cannot write.
+const stallPatience = time.Second
+
+// settling is what Settle waits by. Batches are numbered as the writer begins to
+// take them: what was recorded before a call is in the next one that begins, at
+// the latest.
+type settling struct {
+	begun   atomic.Uint64
+	written atomic.Uint64 // the newest that is on disk, or had nothing in it
+	stalled atomic.Bool   // somebody has waited in vain since the last one
+}
+
+// Settles says that answers wait for their records (Config.BeforeAnswer).
+func (l *Log) Settles() bool { return l.cfg.BeforeAnswer }
+
+// Settle waits until every event that was taken before the call is on disk. Those
+// who wait meanwhile are let go together. It returns at once unless
+// Config.BeforeAnswer. It is false if the disk fails, or keeps the first to wait for
+// longer than a second, or the log has ended, and Config.OnFull is Refuse: then the
+// answer must not be given, though its record may be there in the end.
+func (l *Log) Settle() bool {
+	return !l.cfg.BeforeAnswer || l.settle() || l.cfg.OnFull == Serve
+}
+
+func (l *Log) settle() bool {
+	goal := l.settling.begun.Load() + 1
+	var patience *time.Timer
+	for {
+		l.follow.Lock()
+		changed, ended := l.follow.sealed, l.follow.ended
+		l.follow.Unlock()
+		switch {
+		case l.settling.written.Load() >= goal:
+			return true
+		case ended || l.failing.Load() || l.settling.stalled.Load():
+			return false
+		}
+		if patience == nil {
+			patience = time.NewTimer(stallPatience)
+			defer patience.Stop()
+		}
+		signal(l.kick)
+		select {
+		case <-changed:
+		case <-patience.C:
+			if !l.settling.stalled.Swap(true) {
+				l.cfg.Logger.Error("answers waited too long for the audit log to write", "limit", stallPatience)
+			}
+			return false
+		}
+	}
+}
+
+// settled lets go those who wait for the batches that have begun. A failure is told
+// to them too.
+func (w *writer) settled(ok bool) {
+	l := w.log
+	if !l.cfg.BeforeAnswer {
+		return
+	}
+	if ok {
+		l.settling.written.Store(l.settling.begun.Load())
+		l.settling.stalled.Store(false)
+	}
+	l.announce()
+}
