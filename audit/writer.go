@@ -4,23 +4,14 @@ import (
 	"context"
 	"errors"
 	"os"
-	"path/filepath"
-	"slices"
 	"time"
 )
 
 // slowCommit is how long a commit may take before the operator hears of it.
 const slowCommit = time.Second
 
-// clockStep is how far wall clock and monotonic clock may part between two seals
-// before a change record says so.
-const clockStep = 2 * time.Second
-
 // witnessPatience is how long the end of the log waits for witnesses.
 const witnessPatience = 2 * time.Second
-
-// lossTold is how often at most the operator hears of losses.
-const lossTold = time.Minute
 
 // Run writes and commits what was recorded until ctx ends, then once more, and
 // closes the store. It is the store's only writer and must be called once. A
@@ -244,29 +235,6 @@ func (w *writer) due(final bool) bool {
 	return b.rows > 0 && (final || b.size() >= blockBytes || time.Since(w.opened) >= w.log.cfg.Block)
 }
 
-// take makes all that the log holds pending.
-func (w *writer) take(final bool) {
-	l := w.log
-	w.taken = time.Now()
-	l.armed.Store(false) // before looking: what comes later arms again
-	b := l.collect(final)
-	now := l.cfg.Now()
-	if step := clockStepped(w.seen, now); step != 0 {
-		if len(b.slabs)+len(b.changes) > 0 {
-			to := max(now.UnixNano(), 0)
-			b.gaps = append(b.gaps, gap{cause: CauseClock, from: to - int64(step), to: to})
-			w.seen = now
-		}
-	} else {
-		w.seen = now
-	}
-	w.warn(b.gaps)
-	if !b.empty() {
-		l.sealer.sort(&b)
-		w.pending = &b
-	}
-}
-
 // write brings the pending batch to disk as one frame and puts it into the open
 // block. Its records have their numbers then, and can be read.
 func (w *writer) write() error {
@@ -335,143 +303,6 @@ func (w *writer) report(err error) error {
 		l.cfg.Logger.Warn("audit commit was slow", "took", took)
 	}
 	return err
-}
-
-// warn tells the operator of losses.
-func (w *writer) warn(gaps []gap) {
-	for _, g := range gaps {
-		if g.lost > 0 && (w.warned.IsZero() || w.taken.Sub(w.warned) >= lossTold) {
-			w.warned = w.taken
-			w.log.cfg.Logger.Error("audit events were lost, gap records say how many", "lost", g.lost, "cause", g.cause,
-				"from", instant(g.from), "to", instant(g.to))
-		}
-	}
-}
-
-// clockStepped returns by how much the wall clock was set between two readings,
-// or 0 if that is less than clockStep. Readings without a monotonic part can
-// only show a step back.
-func clockStepped(before, now time.Time) time.Duration {
-	wall := now.Round(0).Sub(before.Round(0))
-	step := wall - now.Sub(before)
-	if step == 0 && wall < 0 {
-		step = wall
-	}
-	if step.Abs() < clockStep {
-		return 0
-	}
-	return step.Round(time.Millisecond)
-}
-
-// collect takes all that was recorded so far. The slabs of one shard come in the
-// order in which they were filled.
-func (l *Log) collect(final bool) (b batch) {
-	l.settling.begun.Add(1) // before looking
-	if final {
-		l.mu.Lock()
-		l.closed = true
-		l.full.Store(true)
-		l.mu.Unlock()
-	}
-	for i := range l.shards {
-		s := &l.shards[i]
-		s.mu.Lock()
-		if len(s.slab.b) > 0 {
-			l.mu.Lock()
-			l.filled = append(l.filled, s.slab)
-			l.mu.Unlock()
-			s.slab = slab{}
-		} else if final {
-			s.slab = slab{}
-		}
-		s.mu.Unlock()
-	}
-	l.mu.Lock()
-	b.slabs = slices.Clone(l.filled)
-	b.changes, b.gaps, b.owed = l.changes, l.gaps, l.mapping.owed()
-	clear(l.filled)
-	l.filled, l.changes, l.gaps = l.filled[:0], nil, nil
-	l.mu.Unlock()
-	return b
-}
-
-// release gives slabs back, empty.
-func (l *Log) release(slabs []slab) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, s := range slabs {
-		retract(s.b)
-		s.b = s.b[:0]
-		l.free = append(l.free, s)
-	}
-	l.full.Store(len(l.free) == 0 || l.closed)
-}
-
-// commit writes the closed blocks to the store, and into a new one if that there
-// turns out to be damaged. No block is open then, so the frames have done.
-func (w *writer) commit() error {
-	l := w.log
-	err := w.try()
-	var damage *DamageError
-	if errors.As(err, &damage) && l.cfg.OnError == StartFresh {
-		if err = l.replace(damage); err == nil {
-			err = w.try()
-		}
-	}
-	if w.report(err) != nil {
-		return err
-	}
-	closed := l.sealer.closed
-	l.status.Lock()
-	l.status.last = closed[len(closed)-1].header
-	if l.status.oldest == 0 {
-		l.status.oldest = closed[0].header.number
-	}
-	l.status.Unlock()
-	w.writeHead()
-	l.notary.committed(closed)
-	l.sealer.committed()
-	l.wal.reset()
-	w.publish()
-	return nil
-}
-
-// try commits the closed blocks to the store, which it makes if a damaged one
-// had to be left without a successor.
-func (w *writer) try() error {
-	l := w.log
-	s := l.store.Load()
-	if s == nil {
-		var err error
-		if s, _, err = openStore(l.cfg.Dir); err != nil {
-			return err
-		}
-		l.store.Store(s)
-	}
-	return w.commitTo(s, l.sealer.closed)
-}
-
-// writeHead notes the last segment beside the store. That it fails costs nothing
-// but the proof that it would have given.
-func (w *writer) writeHead() {
-	if w.head == nil {
-		f, err := os.OpenFile(filepath.Join(w.log.cfg.Dir, headFile), os.O_WRONLY|os.O_CREATE, 0o600)
-		if err != nil {
-			w.log.cfg.Logger.Warn("audit head file was not written", "error", err)
-			return
-		}
-		w.head = f
-	}
-	last := &w.log.sealer.closed[len(w.log.sealer.closed)-1]
-	if _, err := w.head.WriteAt(head{last.header.last(), last.header.number, last.digest}.bytes(), 0); err != nil {
-		w.log.cfg.Logger.Warn("audit head file was not written", "error", err)
-	}
-}
-
-func (w *writer) closeHead() {
-	if w.head != nil {
-		w.head.Close()
-	}
 }
 
 // announce wakes the followers.

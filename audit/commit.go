@@ -1,0 +1,74 @@
+package audit
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+)
+
+// commit writes the closed blocks to the store, and into a new one if that there
+// turns out to be damaged. No block is open then, so the frames have done.
+func (w *writer) commit() error {
+	l := w.log
+	err := w.try()
+	var damage *DamageError
+	if errors.As(err, &damage) && l.cfg.OnError == StartFresh {
+		if err = l.replace(damage); err == nil {
+			err = w.try()
+		}
+	}
+	if w.report(err) != nil {
+		return err
+	}
+	closed := l.sealer.closed
+	l.status.Lock()
+	l.status.last = closed[len(closed)-1].header
+	if l.status.oldest == 0 {
+		l.status.oldest = closed[0].header.number
+	}
+	l.status.Unlock()
+	w.writeHead()
+	l.notary.committed(closed)
+	l.sealer.committed()
+	l.wal.reset()
+	w.publish()
+	return nil
+}
+
+// try commits the closed blocks to the store, which it makes if a damaged one
+// had to be left without a successor.
+func (w *writer) try() error {
+	l := w.log
+	s := l.store.Load()
+	if s == nil {
+		var err error
+		if s, _, err = openStore(l.cfg.Dir); err != nil {
+			return err
+		}
+		l.store.Store(s)
+	}
+	return w.commitTo(s, l.sealer.closed)
+}
+
+// writeHead notes the last segment beside the store. That it fails costs nothing
+// but the proof that it would have given.
+func (w *writer) writeHead() {
+	if w.head == nil {
+		f, err := os.OpenFile(filepath.Join(w.log.cfg.Dir, headFile), os.O_WRONLY|os.O_CREATE, 0o600)
+		if err != nil {
+			w.log.cfg.Logger.Warn("audit head file was not written", "error", err)
+			return
+		}
+		w.head = f
+	}
+	last := &w.log.sealer.closed[len(w.log.sealer.closed)-1]
+	if _, err := w.head.WriteAt(head{last.header.last(), last.header.number, last.digest}.bytes(), 0); err != nil {
+		w.log.cfg.Logger.Warn("audit head file was not written", "error", err)
+	}
+}
+
+func (w *writer) closeHead() {
+	if w.head != nil {
+		w.head.Close()
+	}
+}

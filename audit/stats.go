@@ -1,0 +1,60 @@
+package audit
+
+import (
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Stats tells how the log is doing. Every call of Record and RecordChange since
+// Open is in Recorded or in Lost, never in both, and so is what the log says of
+// itself: Recorded + Lost - Changes is how many calls of Record there were.
+type Stats struct {
+	Recorded  uint64        // events taken, on disk or pending
+	Lost      uint64        // events that could not be taken, or were pending when the log ended in failure
+	Changes   uint64        // of Recorded and Lost together, those that are no queries
+	Pending   uint64        // events taken that are not on disk yet
+	Segments  uint64        // segments in the store
+	LastSeq   uint64        // sequence number of the last record on disk
+	Bytes     int64         // size of the store's file
+	LastSeal  time.Duration // how long the last commit took, with all before it
+	Refusing  bool          // what Log.Refusing says
+	LastError string        // why the last commit failed; empty if it did not
+}
+
+// Stats returns the counts as they are now. While events are being recorded the
+// numbers may be a few events apart from each other.
+func (l *Log) Stats() Stats {
+	var s Stats
+	for i := range l.shards {
+		sh := &l.shards[i]
+		sh.mu.Lock()
+		s.Recorded += sh.taken + sh.changes
+		s.Changes += sh.changes
+		sh.mu.Unlock()
+	}
+	l.mu.Lock()
+	s.Recorded += l.taken
+	s.Lost = l.lost + l.missed
+	s.Changes += l.taken + l.missed
+	l.mu.Unlock()
+
+	l.status.Lock()
+	s.Recorded -= l.status.abandoned
+	s.Lost += l.status.abandoned
+	s.Pending = s.Recorded - min(l.status.written, s.Recorded)
+	if l.status.oldest != 0 {
+		s.Segments = l.status.last.number - l.status.oldest + 1
+	}
+	s.LastSeq = l.status.newest
+	s.LastSeal = l.status.lastSeal
+	if l.status.err != nil {
+		s.LastError = l.status.err.Error()
+	}
+	l.status.Unlock()
+	if info, err := os.Stat(filepath.Join(l.cfg.Dir, storeFile)); err == nil {
+		s.Bytes = info.Size()
+	}
+	s.Refusing = l.Refusing()
+	return s
+}
