@@ -150,7 +150,7 @@ type PublicKey struct {
 func ParsePublicKey(text string) (*PublicKey, error) {
 	verifier, err := note.NewVerifier(text)
 	if err != nil {
-		return nil, errors.New("audit key: it must look like weir-audit-1234abcd+5678ef01+AbC...")
+		return nil, errors.New("audit key: it does not look like NAME+HASH+KEY")
 	}
 	parts := strings.SplitN(text, "+", 3)
 	key, err := base64.StdEncoding.DecodeString(parts[2])

@@ -303,7 +303,7 @@ func signedAgain(t *testing.T, v []byte) []byte {
 // TestEveryMutationIsFound holds that whatever is done to a stopped log without its key is found, and where. With
 // WEIR_MUTATIONS it does so many.
 func TestEveryMutationIsFound(t *testing.T) {
-	n := 110
+	n := 5 * len(mutations)
 	if text := os.Getenv("WEIR_MUTATIONS"); text != "" {
 		var err error
 		if n, err = strconv.Atoi(text); err != nil {
