@@ -221,10 +221,10 @@ func TestSearchRefusesUnknownWords(t *testing.T) {
 	}
 	defer r.Close()
 	for want, q := range map[string]Query{
-		`verdict "maybe": write allow or block`:                                               {Verdict: "maybe"},
-		`rcode "NONE" is not known: write a name like NXDOMAIN, or RCODE24 for a number`:      {Rcode: "NONE"},
+		`verdict "maybe": write allow or block`:                                                        {Verdict: "maybe"},
+		`rcode "NONE" is not known: write a name like NXDOMAIN, or RCODE24 for a number`:               {Rcode: "NONE"},
 		`source "disk": write one of sinkhole, local, cache, stale, upstream, error, refused, ignored`: {Source: "disk"},
-		`name: pattern "a..b", character 3: an empty label`:                                   {Glob: "a..b"},
+		`name: pattern "a..b", character 3: an empty label`:                                            {Glob: "a..b"},
 	} {
 		if err := r.Search(context.Background(), q, func(*Record) error { return nil }); err == nil || err.Error() != want {
 			t.Errorf("%v, want %s", err, want)
