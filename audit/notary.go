@@ -240,8 +240,9 @@ func (n *notary) checkpoint(now time.Time) {
 	}
 }
 
-// Sign makes a checkpoint of all that is on disk, unless there is one, and returns when
-// it is. It needs Run; the error is that of ctx, or ErrClosed.
+// Sign seals what is open, and makes a checkpoint unless there is one of all that is
+// sealed. It needs Run; the error is that of ctx, or ErrClosed. A disk that fails leaves
+// things as they are.
 func (l *Log) Sign(ctx context.Context) error {
 	done := make(chan struct{})
 	select {

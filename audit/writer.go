@@ -131,8 +131,10 @@ func (w *writer) run(ctx context.Context) error {
 			l.notary.checkpoint(l.cfg.Now())
 			continue
 		case done := <-l.signing:
-			if _, ok := l.notary.due(time.Now()); ok {
-				l.notary.checkpoint(l.cfg.Now())
+			if err := w.seal(false); err == nil {
+				if _, ok := l.notary.due(time.Now()); ok {
+					l.notary.checkpoint(l.cfg.Now())
+				}
 			}
 			close(done)
 			continue

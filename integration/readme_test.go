@@ -29,8 +29,8 @@ var varying = []struct {
 	{regexp.MustCompile(`weir \d+\.\d+\.\d+\S*`), "weir VERSION"},
 	{regexp.MustCompile(`udp://\S+`), "udp://SERVER"},
 	{regexp.MustCompile(`records in \d+ segments?`), "records in N segments"},
-	{regexp.MustCompile(`,\d+,(\d+),,,,,\n`), ",DURATION,$1,,,,,\n"},
-	{regexp.MustCompile(`(NXDOMAIN,15,,,),,(\d+,,,,,\n)`), "$1,DURATION,$2"},
+	{regexp.MustCompile(`(NXDOMAIN,15,,,,)\d*(,\d+,)`), "${1}DURATION$2"},
+	{regexp.MustCompile(`,\d+,\d+,(\d+,\d+,rd)`), ",PORT,ID,$1"},
 	{regexp.MustCompile(`[ \t]+`), " "},
 }
 

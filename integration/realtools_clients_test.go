@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"weir/audit"
 )
 
 // lookup is one run of dig or kdig. In all texts ZONE stands for the zone of
@@ -110,7 +112,8 @@ var ownLookups = []lookup{
 	{ask: "dig direct.example AXFR", want: []string{"Transfer failed"}},
 	{ask: "dig www.direct.example A +edns=100 +noednsnegotiation", want: []string{"status: BADVERS", "EDNS: version: 0"}},
 	{ask: "dig www.direct.example A +opcode=STATUS", want: []string{"opcode: STATUS, status: NOTIMP"}},
-	{ask: "dig www.direct.example A +header-only", want: []string{"status: FORMERR"}},
+	{ask: "dig www.direct.example A +header-only", want: []string{"status: NOERROR", "(good)"}},
+	{ask: "dig www.direct.example A +header-only +nocookie", want: []string{"status: FORMERR"}},
 	{ask: "kdig +tcp +keepopen www.lab.example A ads.track.example A www.direct.example A", want: []string{"192.0.2.10", "NXDOMAIN", "192.0.2.11"}, asks: 3},
 
 	// The first server says nothing, or is not there.
@@ -243,13 +246,17 @@ func TestRealClients(t *testing.T) {
 	})
 
 	st := w.settled(t)
-	if got := st.Audit.LastSeq - before; got != uint64(asked) || st.Audit.Lost != 0 || st.Resolver.Panics != 0 {
-		t.Errorf("%d records, %d lost, %d panics for %d queries", got, st.Audit.Lost, st.Resolver.Panics, asked)
-	}
+	queries := 0
 	for _, r := range w.export(t, before) {
-		if r.Kind != "query" {
+		switch {
+		case r.Kind == "query":
+			queries++
+		case !strings.HasPrefix(r.Action, audit.ActionAsk): // this test reads all the time
 			t.Errorf("record %d is a %s: %s", r.Seq, r.Kind, r.Text)
 		}
+	}
+	if queries != asked || st.Audit.Lost != 0 || st.Resolver.Panics != 0 {
+		t.Errorf("%d records, %d lost, %d panics for %d queries", queries, st.Audit.Lost, st.Resolver.Panics, asked)
 	}
 	w.stop(t)
 }

@@ -47,7 +47,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		binary = filepath.Join(dir, "weir")
-		build := exec.Command("go", "build", "-o", binary, "weir/cmd/weir")
+		build := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "weir/cmd/weir", "weir/docs/verify")
 		if out, err := build.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 			return 1

@@ -18,7 +18,7 @@ import (
 func exportCommand(g *global) *cobra.Command {
 	var cond conditions
 	var format, file string
-	var force bool
+	var force, proof bool
 	formats := strings.Join(audit.Formats(), ", ")
 	c := &cobra.Command{
 		Use:   "export",
@@ -33,6 +33,9 @@ func exportCommand(g *global) *cobra.Command {
 			if _, err := audit.NewEncoder(format, io.Discard); err != nil {
 				return &exitError{exitUsage, fmt.Errorf("--format: %w", err)}
 			}
+			if proof && cmd.Flags().Changed("format") {
+				return &exitError{exitUsage, errors.New("--proof has a form of its own: leave --format out")}
+			}
 			if file == "" && audit.Binary(format) && isTerminal(cmd.OutOrStdout()) {
 				return &exitError{exitUsage, fmt.Errorf("%s is not for a terminal: write it to a file with -o, or into a pipe", format)}
 			}
@@ -44,7 +47,7 @@ func exportCommand(g *global) *cobra.Command {
 			ctx, stop := interruptible(cmd)
 			defer stop()
 			context.AfterFunc(ctx, stop) // a second ^C ends the program at once
-			x := export{records: r, query: q, format: format, talk: cmd.ErrOrStderr()}
+			x := export{records: r, query: q, format: format, proof: proof, talk: cmd.ErrOrStderr()}
 			if isTerminal(x.talk) && (file != "" || !isTerminal(cmd.OutOrStdout())) {
 				x.progress = newProgress(ctx, r, q, x.talk, time.Now)
 			}
@@ -66,6 +69,7 @@ func exportCommand(g *global) *cobra.Command {
 	cond.seqFlag(c)
 	c.Flags().StringVar(&format, "format", "jsonl", "`FORMAT`: "+formats)
 	c.Flags().StringVarP(&file, "output", "o", "", "`FILE` to write, readable by its owner only (default standard output)")
+	c.Flags().BoolVar(&proof, "proof", false, "write what proves the records to somebody who has the log's key, see docs/evidence.md")
 	c.Flags().BoolVar(&force, "force", false, "replace FILE, and what an export left behind that did not end")
 	return c
 }
@@ -75,6 +79,7 @@ type export struct {
 	records  records
 	query    audit.Query
 	format   string
+	proof    bool // write a bundle of proofs instead
 	talk     io.Writer
 	progress *progress // nil when nobody watches
 
@@ -85,6 +90,12 @@ type export struct {
 // the last record, and the error is ctx's.
 func (x *export) run(ctx context.Context, w io.Writer) error {
 	out := bufio.NewWriterSize(w, 64<<10)
+	if x.proof {
+		n, err := x.records.Prove(ctx, x.query, out)
+		x.written = n
+		x.progress.end()
+		return errors.Join(err, out.Flush())
+	}
 	enc, err := audit.NewEncoder(x.format, out)
 	if err != nil {
 		return err

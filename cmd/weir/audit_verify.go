@@ -89,7 +89,7 @@ func printReport(out io.Writer, r audit.Report) error {
 	_, err := fmt.Fprintf(out, "%s: %s in %s, sequence %d to %d, %s recorded as lost\n",
 		word, plural(int(r.Records), "record"), plural(int(r.Segments), "segment"), r.First, r.Last, plural(int(r.Lost), "event"))
 	if r.Open > 0 {
-		fmt.Fprintf(out, "%s of them not sealed yet\n", plural(int(r.Open), "record"))
+		fmt.Fprintf(out, "%d of them not sealed yet\n", r.Open)
 	}
 	if r.Digest != "" {
 		fmt.Fprintf(out, "last segment sha256 %s\n", r.Digest)
