@@ -37,6 +37,7 @@ func TestADiskThatIsFull(t *testing.T) {
 		t.Logf("%s", out)
 		return
 	}
+	t.Run("at the start", startOnAFullDisk)
 	for _, c := range []struct {
 		name         string
 		beforeAnswer bool
@@ -69,15 +70,7 @@ func TestADiskThatIsFull(t *testing.T) {
 			if !again() {
 				t.Fatal("refused with room left")
 			}
-			filler, err := os.Create(filepath.Join(dir, "filler"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			for size := 64 << 10; size > 0; { // to the last octet
-				if _, err := filler.Write(make([]byte, size)); err != nil {
-					size /= 2
-				}
-			}
+			clear := fillDisk(t, dir)
 			limit := time.Now().Add(time.Minute)
 			until := func(done func(s Stats) bool) {
 				t.Helper()
@@ -100,9 +93,7 @@ func TestADiskThatIsFull(t *testing.T) {
 			if (refused == 0) != (c.onFull == Serve) {
 				t.Fatalf("%d refused", refused)
 			}
-			if err := errors.Join(filler.Close(), os.Remove(filler.Name())); err != nil {
-				t.Fatal(err)
-			}
+			clear()
 			for l.Stats().LastError != "" {
 				if time.Now().After(limit) {
 					t.Fatalf("it does not recover: %+v", l.Stats())
@@ -133,4 +124,58 @@ func TestADiskThatIsFull(t *testing.T) {
 			t.Logf("%d asked, %d answered, %d refused, %d lost of which for want of disk %d", asked, answered, refused, s.Lost, causes["disk"])
 		})
 	}
+}
+
+// fillDisk takes all the room there is, to the last octet, until clear is called.
+func fillDisk(t *testing.T, dir string) (clear func()) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(dir, "filler"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size := 64 << 10; size > 0; {
+		if _, err := f.Write(make([]byte, size)); err != nil {
+			size /= 2
+		}
+	}
+	return func() {
+		if err := errors.Join(f.Close(), os.Remove(f.Name())); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A log starts on a full disk, says so, and writes what it took when there is room.
+func startOnAFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("none", dir, "tmpfs", 0, "size=3m"); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(dir, unix.MNT_DETACH)
+	cfg := Config{Dir: filepath.Join(dir, "audit"), Interval: 5 * time.Millisecond, Slabs: 8, SlabBytes: 16 << 10}
+	l, stop := start(t, cfg)
+	l.Record(query(0, "192.0.2.7", "before.example"))
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	clear := fillDisk(t, dir)
+	l, stop = start(t, cfg)
+	for i := range 3 {
+		l.Record(query(i+1, "192.0.2.7", "full.example"))
+	}
+	for limit := time.Now().Add(time.Minute); l.Stats().LastError == ""; {
+		if time.Now().After(limit) {
+			t.Fatal("it does not say that the disk is full")
+		}
+	}
+	clear()
+	for limit := time.Now().Add(time.Minute); l.Stats().Pending > 0; {
+		if time.Now().After(limit) {
+			t.Fatalf("it does not recover: %+v", l.Stats())
+		}
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	proveComplete(t, all(t, cfg.Dir), 4, 0)
 }

@@ -49,11 +49,9 @@ func readLeftover(dir string, s *sealer, now int64) (out leftover, err error) {
 	f := frame{run: r.run, follows: r.follows, first: s.upcoming(), owed: r.owed}
 	slabs, noSlabs := readSlabs(memory)
 	switch {
-	case !begun:
-		out.whole = true // killed before the first run had its files
+	case noSlabs == nil && (!begun || slabs.run != texts.run): // of a run that had no file of texts yet
+		out.whole = len(slabs.slabs) == 0 && slabs.owed == 0
 	case texts.boot != bootID() || texts.boot == "" || !texts.mapped || noSlabs != nil:
-	case slabs.run != texts.run:
-		out.whole = true // killed when the next run's were there, which took no events yet
 	default:
 		out.whole = true
 		r.unframed(&f, &slabs)

@@ -52,15 +52,10 @@ func (l *Log) begin() error {
 	}
 	_, _ = rand.Read(l.run[:]) // does not fail, see crypto/rand
 	l.makeSlabs()
-	if l.texts, err = openTexts(l.cfg.Dir, l.run, l.mapping != nil); err != nil {
-		return err
-	}
-	if l.wal, err = openWAL(l.cfg.Dir); err != nil {
-		l.texts.file.Close()
-		return err
-	}
-	if err := syncDir(l.cfg.Dir); err != nil { // the files themselves are synced with what they come to hold
-		return err
+	l.texts = &texts{dir: l.cfg.Dir, run: l.run, mapped: l.mapping != nil, dirty: true}
+	l.wal = &wal{dir: l.cfg.Dir}
+	if err := errors.Join(l.texts.make(), l.wal.make()); err != nil { // a full disk, which is no reason not to start
+		l.cfg.Logger.Error("audit records cannot be written, will try again", "error", err)
 	}
 	if left.found {
 		l.cfg.Logger.Warn("the run before did not end", "from_memory", left.fromSlabs, "nothing_missing", left.whole)

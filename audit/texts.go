@@ -20,26 +20,29 @@ const (
 // A texts is the file that says what the numbers in events stand for, as long as
 // these are not in the store. It grows with the log's tables; doc.go has its layout.
 type texts struct {
-	file            *os.File
-	reasons, labels int   // that are in it
-	dirty           bool  // some may not be on disk
-	err             error // of the last attempt
+	dir             string
+	run             runID
+	mapped          bool     // the run's slabs are in a file
+	file            *os.File // nil: it could not be made so far
+	reasons, labels int      // that are in it
+	dirty           bool     // some may not be on disk
+	err             error    // of the last attempt
 	buf             []byte
 }
 
-// openTexts makes the file anew. mapped says that the run's slabs are in a file.
-func openTexts(dir string, run runID, mapped bool) (*texts, error) {
-	path := filepath.Join(dir, textFile)
+// make makes the file anew, without entries.
+func (t *texts) make() error {
+	path := filepath.Join(t.dir, textFile)
 	f, err := os.OpenFile(path+newSuffix, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("make the file of texts: %w", err)
+		return fmt.Errorf("make the file of texts: %w", err)
 	}
 	b := make([]byte, textHeader)
 	copy(b, textMagic)
 	binary.BigEndian.PutUint16(b[len(textMagic):], 1)
-	copy(b[10:], run[:])
+	copy(b[10:], t.run[:])
 	copy(b[26:26+bootSize], bootID())
-	if mapped {
+	if t.mapped {
 		b[textHeader-1] = 1
 	}
 	_, err = f.Write(b)
@@ -48,13 +51,26 @@ func openTexts(dir string, run runID, mapped bool) (*texts, error) {
 	}
 	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("make the file of texts: %w", err)
+		return fmt.Errorf("make the file of texts: %w", err)
 	}
-	return &texts{file: f, dirty: true}, nil
+	t.file = f
+	return syncDir(t.dir)
+}
+
+func (t *texts) close() error {
+	if t.file == nil {
+		return nil
+	}
+	return t.file.Close()
 }
 
 // write adds what the tables have more than the file.
 func (t *texts) write(reasons []Reason, labels []string) error {
+	if t.file == nil {
+		if err := t.make(); err != nil {
+			return err
+		}
+	}
 	b := t.buf[:0]
 	for _, r := range reasons[t.reasons:] {
 		b = appendTexts(b, textReason, r.Group, r.Policy, r.Rule, r.Category, r.List)

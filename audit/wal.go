@@ -18,24 +18,38 @@ const (
 // A wal is the write-ahead file: the frames of the records that are not in the
 // store yet. It is written from its beginning again when they are.
 type wal struct {
-	file *os.File
-	end  int64 // of the last frame
+	dir  string
+	file *os.File // nil: it could not be made so far
+	end  int64    // of the last frame
 	buf  []byte
 }
 
-// openWAL makes the file anew.
-func openWAL(dir string) (*wal, error) {
-	f, err := os.OpenFile(filepath.Join(dir, walFile), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+// make makes the file anew.
+func (w *wal) make() error {
+	f, err := os.OpenFile(filepath.Join(w.dir, walFile), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("make the write-ahead file: %w", err)
+		return fmt.Errorf("make the write-ahead file: %w", err)
 	}
 	setAside(f, walRoom) // a disk that is full says so when a frame is written
-	return &wal{file: f}, nil
+	w.file = f
+	return syncDir(w.dir)
+}
+
+func (w *wal) close() error {
+	if w.file == nil {
+		return nil
+	}
+	return w.file.Close()
 }
 
 // append writes the frame and returns when it is on disk. After an error it may be
 // called again with the same frame, which goes to the same place.
 func (w *wal) append(f *frame) error {
+	if w.file == nil {
+		if err := w.make(); err != nil {
+			return err
+		}
+	}
 	w.buf = f.append(w.buf[:0])
 	if _, err := w.file.WriteAt(w.buf, w.end); err != nil {
 		return fmt.Errorf("write ahead: %w", err)

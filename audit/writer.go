@@ -65,7 +65,7 @@ func (l *Log) end(whole bool) error {
 		return nil
 	}
 	l.tables.Lock()
-	errs := []error{l.wal.file.Close(), l.texts.file.Close(), l.notary.close()}
+	errs := []error{l.wal.close(), l.texts.close(), l.notary.close()}
 	l.tables.Unlock()
 	if whole {
 		errs = append(errs, removeAhead(l.cfg.Dir)) // while the store's lock is held
