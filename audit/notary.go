@@ -4,22 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"time"
-)
-
-// checkpointFile keeps the signed checkpoints, each with an empty line behind it.
-const checkpointFile = "audit.checkpoints"
-
-const (
-	checkpointEvery = 10 * time.Second // under load; and one at the end
-	keepCheckpoints = 48 * time.Hour   // all of them; of older ones the last of each hour
-	thinAt          = 8 << 20          // octets of the file, from which on older ones are left out
 )
 
 // A notary keeps the tree of the log's segments and signs it. The log's writer is its
@@ -39,15 +28,6 @@ type notary struct {
 	failed string    // what was last said to be wrong
 
 	witnesses []*watchedWitness
-}
-
-// A watchedWitness is a witness and the checkpoint that waits for it.
-type watchedWitness struct {
-	Witness
-	mu     sync.Mutex
-	next   []byte        // nil when none waits
-	wake   chan struct{} // holds one token when next was set
-	failed bool
 }
 
 // openNotary opens or makes the key, the tree and the file of checkpoints in the log's
@@ -260,109 +240,6 @@ func (l *Log) Sign(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// keep appends a checkpoint to the file and waits for the disk.
-func (n *notary) keep(signed []byte) error {
-	if n.file == nil {
-		f, err := os.OpenFile(filepath.Join(n.log.cfg.Dir, checkpointFile), os.O_RDWR|os.O_CREATE, 0o600)
-		if err != nil {
-			return err
-		}
-		file, err := io.ReadAll(f)
-		if err != nil {
-			return errors.Join(err, f.Close())
-		}
-		_, rest := splitNotes(file) // what a crash has cut short is written over
-		n.file, n.size = f, int64(len(file)-len(rest))
-	}
-	if _, err := n.file.WriteAt(append(signed[:len(signed):len(signed)], '\n'), n.size); err != nil {
-		return err
-	}
-	if err := n.file.Sync(); err != nil {
-		return err
-	}
-	n.size += int64(len(signed)) + 1
-	if n.size > thinAt {
-		return n.thin()
-	}
-	return n.file.Truncate(n.size)
-}
-
-// thin leaves out old checkpoints, but for one an hour.
-func (n *notary) thin() error {
-	path := filepath.Join(n.log.cfg.Dir, checkpointFile)
-	file, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	kept := thinned(file, n.public, n.log.cfg.Now())
-	if err := writeWhole(path, kept); err != nil {
-		return err
-	}
-	err = n.file.Close()
-	n.file = nil
-	return err
-}
-
-// thinned returns the notes of a file without those of the same hour that are older than
-// keepCheckpoints, of which the last stays; and without what is no note of this key's.
-func thinned(file []byte, key *PublicKey, now time.Time) (kept []byte) {
-	notes, _ := splitNotes(file)
-	hour := time.Time{}
-	for i := len(notes) - 1; i >= 0; i-- {
-		c, err := OpenCheckpoint(notes[i], key)
-		if err == nil && now.Sub(c.Time) > keepCheckpoints {
-			if c.Time.Truncate(time.Hour).Equal(hour) {
-				notes[i] = nil
-				continue
-			}
-			hour = c.Time.Truncate(time.Hour)
-		}
-	}
-	for _, note := range notes {
-		if note != nil {
-			kept = append(append(kept, note...), '\n')
-		}
-	}
-	return kept
-}
-
-// watch gives witnesses the checkpoints until ctx ends, and then what still waits.
-func (n *notary) watch(ctx context.Context) {
-	var all sync.WaitGroup
-	for _, w := range n.witnesses {
-		all.Go(func() {
-			for {
-				select {
-				case <-w.wake:
-					w.deliver(n.log)
-				case <-ctx.Done():
-					w.deliver(n.log)
-					return
-				}
-			}
-		})
-	}
-	all.Wait()
-}
-
-func (w *watchedWitness) deliver(l *Log) {
-	w.mu.Lock()
-	next := w.next
-	w.next = nil
-	w.mu.Unlock()
-	if next == nil {
-		return
-	}
-	err := w.Keep(next)
-	switch {
-	case err != nil && !w.failed:
-		l.cfg.Logger.Error("an audit checkpoint did not reach its witness", "witness", w.String(), "error", err)
-	case err == nil && w.failed:
-		l.cfg.Logger.Info("audit checkpoints reach their witness again", "witness", w.String())
-	}
-	w.failed = err != nil
 }
 
 func (n *notary) close() error {

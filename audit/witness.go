@@ -1,10 +1,12 @@
 package audit
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
 	"strings"
+	"sync"
 )
 
 // A Witness keeps signed checkpoints where who has the store and its key cannot change
@@ -61,4 +63,50 @@ func (w fileWitness) Keep(checkpoint []byte) (err error) {
 		return err
 	}
 	return f.Sync()
+}
+
+// A watchedWitness is a witness and the checkpoint that waits for it.
+type watchedWitness struct {
+	Witness
+	mu     sync.Mutex
+	next   []byte        // nil when none waits
+	wake   chan struct{} // holds one token when next was set
+	failed bool
+}
+
+// watch gives witnesses the checkpoints until ctx ends, and then what still waits.
+func (n *notary) watch(ctx context.Context) {
+	var all sync.WaitGroup
+	for _, w := range n.witnesses {
+		all.Go(func() {
+			for {
+				select {
+				case <-w.wake:
+					w.deliver(n.log)
+				case <-ctx.Done():
+					w.deliver(n.log)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+func (w *watchedWitness) deliver(l *Log) {
+	w.mu.Lock()
+	next := w.next
+	w.next = nil
+	w.mu.Unlock()
+	if next == nil {
+		return
+	}
+	err := w.Keep(next)
+	switch {
+	case err != nil && !w.failed:
+		l.cfg.Logger.Error("an audit checkpoint did not reach its witness", "witness", w.String(), "error", err)
+	case err == nil && w.failed:
+		l.cfg.Logger.Info("audit checkpoints reach their witness again", "witness", w.String())
+	}
+	w.failed = err != nil
 }
