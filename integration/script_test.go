@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -113,7 +114,7 @@ func TestMain(m *testing.M) {
 //	                         each place where TEXT stands, if AT is @TEXT
 //	damage FILE SEQ          flip a bit in the segment of the audit store FILE that holds the record SEQ
 //
-// $ROOT is the repository. $NEARDAYS are the days from yesterday to tomorrow by UTC, as a schedule names them,
+// $ROOT is the repository, $GROUP the group that this runs as. $NEARDAYS are the days from yesterday to tomorrow by UTC, as a schedule names them,
 // and $FARDAYS three of the others, so that it does not matter at which hour a script runs.
 func TestScripts(t *testing.T) {
 	touchSources()
@@ -135,6 +136,7 @@ func TestScripts(t *testing.T) {
 			e.Defer(w.close)
 			e.Setenv("PATH", filepath.Dir(binary)+string(os.PathListSeparator)+e.Getenv("PATH"))
 			e.Setenv("ROOT", root)
+			e.Setenv("GROUP", groupName())
 			now := time.Now().UTC()
 			e.Setenv("NEARDAYS", dayWord(now, -1)+"-"+dayWord(now, 1))
 			e.Setenv("FARDAYS", dayWord(now, 2)+"-"+dayWord(now, 4))
@@ -317,4 +319,12 @@ func cmdFuzzFile(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Check(os.WriteFile(file, data, 0o600))
+}
+
+// groupName is the group that this process runs as.
+func groupName() string {
+	if g, err := user.LookupGroupId(strconv.Itoa(os.Getgid())); err == nil {
+		return g.Name
+	}
+	return strconv.Itoa(os.Getgid())
 }

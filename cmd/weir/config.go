@@ -211,8 +211,14 @@ type Config struct {
 
 	// Admin is where the other verbs reach the running server.
 	Admin struct {
-		// Socket is the path of a Unix socket.
+		// Socket is the path of a Unix socket, for operators.
 		Socket string `toml:"socket" default:"weir-data/weir.sock"`
+		// Group is whose members may use it too; empty is who runs the server alone.
+		Group string `toml:"group"`
+		// Readers is the path of a second one, by which nothing can be changed; empty is none.
+		Readers string `toml:"readers"`
+		// ReadersGroup is whose members may use that.
+		ReadersGroup string `toml:"readers_group"`
 	} `toml:"admin"`
 
 	// Log is what the server says on standard error.

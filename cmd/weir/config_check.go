@@ -276,6 +276,14 @@ func (c *checker) ttls() {
 	}
 }
 
+// readers returns the path of the socket for readers, "" for none.
+func (c *Config) readers() string {
+	if c.Admin.Readers == "" {
+		return ""
+	}
+	return c.Resolve(c.Admin.Readers)
+}
+
 // maxSocketPath is the longest path of a Unix socket on Linux, in bytes (unix(7)).
 const maxSocketPath = 107
 
@@ -284,10 +292,22 @@ func (c *checker) paths() {
 	if !c.broken(&c.Admin.Socket) && len(socket) > maxSocketPath {
 		c.errorAt(c.At(&c.Admin.Socket), fmt.Sprintf("the socket's path is %d bytes long", len(socket)), fmt.Sprintf("at most %d", maxSocketPath))
 	}
+	if readers := c.readers(); !c.broken(&c.Admin.Readers) && len(readers) > maxSocketPath {
+		c.errorAt(c.At(&c.Admin.Readers), fmt.Sprintf("the socket's path is %d bytes long", len(readers)), fmt.Sprintf("at most %d", maxSocketPath))
+	}
+	if c.Admin.ReadersGroup != "" && c.Admin.Readers == "" && !c.broken(&c.Admin.Readers) {
+		c.errorAt(c.At(&c.Admin.ReadersGroup), "there is no socket for readers", "", `name one with readers = "weir-data/readers.sock"`)
+	}
 	paths := []struct {
 		what  string
 		field *string
 	}{{"the audit store", &c.Audit.Path}, {"the folder of lists", &c.Lists.Path}, {"the admin socket", &c.Admin.Socket}, {"the saved cache", &c.Cache.Path}}
+	if c.Admin.Readers != "" {
+		paths = append(paths, struct {
+			what  string
+			field *string
+		}{"the readers' socket", &c.Admin.Readers})
+	}
 	for i, a := range paths {
 		for _, b := range paths[i+1:] {
 			if filepath.Clean(c.Resolve(*a.field)) != filepath.Clean(c.Resolve(*b.field)) {

@@ -89,7 +89,10 @@ func serve(ctx context.Context, g *global, talk io.Writer) error {
 		s.abandon()
 		return &exitError{exitBusy, bindHint(err)}
 	}
-	adm := &admin.Server{Socket: cfg.Resolve(cfg.Admin.Socket), Backend: s, Logger: logger}
+	adm := &admin.Server{
+		Socket: cfg.Resolve(cfg.Admin.Socket), Group: cfg.Admin.Group, Readers: cfg.readers(), ReadersGroup: cfg.Admin.ReadersGroup,
+		Backend: s, Logger: logger,
+	}
 	if err := adm.Listen(); err != nil {
 		s.resolver.Close()
 		s.abandon()

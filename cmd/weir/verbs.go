@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -17,15 +19,18 @@ import (
 
 // dial connects to the running server.
 func (g *global) dial(cmd *cobra.Command) (*admin.Client, error) {
-	socket := g.socket
+	socket, readers := g.socket, ""
 	if socket == "" {
 		cfg, err := g.load(cmd.ErrOrStderr())
 		if err != nil {
 			return nil, err
 		}
-		socket = cfg.Resolve(cfg.Admin.Socket)
+		socket, readers = cfg.Resolve(cfg.Admin.Socket), cfg.readers()
 	}
 	c, err := admin.Dial(cmd.Context(), socket)
+	if errors.Is(err, fs.ErrPermission) && readers != "" {
+		c, err = admin.Dial(cmd.Context(), readers)
+	}
 	if err != nil {
 		return nil, &exitError{exitNoServer, fmt.Errorf("%w; start one with `weir serve`, or name its socket with --socket", err)}
 	}

@@ -9,8 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -19,65 +17,61 @@ import (
 	"weir/audit"
 )
 
-// Server serves a Backend on a Unix socket.
+// Server serves a Backend on Unix sockets: one for operators, and, if asked, one by
+// which all can be read and nothing changed.
 type Server struct {
-	Socket  string // path; its folder is made if missing
-	Backend Backend
-	Logger  *slog.Logger
+	Socket       string // path; its folder is made if missing
+	Group        string // whose members may use it too; empty is its owner alone
+	Readers      string // path of the socket for reading; empty is none
+	ReadersGroup string // whose members may use that
+	Backend      Backend
+	Logger       *slog.Logger
 
-	listener net.Listener
-	turn     chan struct{} // held by the question that remembers names
+	listeners []net.Listener
+	turn      chan struct{} // held by the question that remembers names
 }
 
-// Listen opens the socket, readable and writable by its owner only. A socket
-// file that nobody answers on any more is replaced.
+// Listen opens the sockets.
 func (s *Server) Listen() error {
-	if err := os.MkdirAll(filepath.Dir(s.Socket), 0o750); err != nil {
-		return fmt.Errorf("admin socket: %w", err)
-	}
-	if c, err := net.Dial("unix", s.Socket); err == nil {
-		_ = c.Close()
-		return fmt.Errorf("admin socket %s: a server already answers on it", s.Socket)
-	}
-	if info, err := os.Lstat(s.Socket); err == nil {
-		if info.Mode()&os.ModeSocket == 0 {
-			return fmt.Errorf("admin socket %s: a file that is no socket is in the way", s.Socket)
-		}
-		if err := os.Remove(s.Socket); err != nil {
-			return fmt.Errorf("admin socket: %w", err)
-		}
-	}
-	l, err := net.Listen("unix", s.Socket)
+	l, err := openSocket(s.Socket, s.Group)
 	if err != nil {
-		return fmt.Errorf("admin socket: %w", err)
+		return err
 	}
-	if err := os.Chmod(s.Socket, 0o600); err != nil {
-		_ = l.Close()
-		return fmt.Errorf("admin socket: %w", err)
+	s.listeners = append(s.listeners, l)
+	if s.Readers == "" {
+		return nil
 	}
-	s.listener = l
+	if l, err = openSocket(s.Readers, s.ReadersGroup); err != nil {
+		s.Close()
+		return err
+	}
+	s.listeners = append(s.listeners, l)
 	return nil
 }
 
-// Close closes the socket that Listen opened, for a server that will not Run.
-func (s *Server) Close() { _ = s.listener.Close() }
+// Close closes the sockets that Listen opened, for a server that will not Run.
+func (s *Server) Close() {
+	for _, l := range s.listeners {
+		_ = l.Close()
+	}
+}
 
 // Run serves until ctx ends, then ends the requests that are left, tails among
-// them, and returns. The socket file is removed.
+// them, and returns. The socket files are removed.
 func (s *Server) Run(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metricsHandler(s.Backend))
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { s.reply(w, s.Backend.Status()) })
 	mux.HandleFunc("GET /v1/lists", func(w http.ResponseWriter, _ *http.Request) { s.reply(w, s.Backend.Lists()) })
 	mux.HandleFunc("GET /v1/lists/find", s.find)
-	mux.HandleFunc("POST /v1/lists/{action}", s.listAction)
+	mux.HandleFunc("POST /v1/lists/{action}", s.operator(s.listAction))
 	mux.HandleFunc("GET /v1/explain", s.explain)
 	mux.HandleFunc("GET /v1/exceptions", func(w http.ResponseWriter, _ *http.Request) { s.reply(w, s.Backend.Exceptions()) })
-	mux.HandleFunc("POST /v1/exceptions/add", s.exception(s.Backend.AddException))
-	mux.HandleFunc("POST /v1/exceptions/extend", s.exception(s.Backend.ExtendException))
-	mux.HandleFunc("POST /v1/exceptions/remove", s.exception(s.Backend.RemoveException))
-	mux.HandleFunc("POST /v1/cache/flush", s.flushCache)
-	mux.HandleFunc("POST /v1/reload", s.reload)
+	mux.HandleFunc("POST /v1/exceptions/add", s.operator(s.exception(s.Backend.AddException)))
+	mux.HandleFunc("POST /v1/exceptions/extend", s.operator(s.exception(s.Backend.ExtendException)))
+	mux.HandleFunc("POST /v1/exceptions/remove", s.operator(s.exception(s.Backend.RemoveException)))
+	mux.HandleFunc("POST /v1/cache/flush", s.operator(s.flushCache))
+	mux.HandleFunc("POST /v1/reload", s.operator(s.reload))
 	mux.HandleFunc("GET /v1/audit/search", s.search)
 	mux.HandleFunc("GET /v1/audit/tail", s.tail)
 	mux.HandleFunc("POST /v1/audit/verify", s.verify)
@@ -91,16 +85,19 @@ func (s *Server) Run(ctx context.Context) error {
 		}),
 		ReadHeaderTimeout: 5 * time.Second,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, actorKey{}, peerOf(c))
-		},
-		ErrorLog: slog.NewLogLogger(s.Logger.Handler(), slog.LevelDebug),
+		ConnContext:       s.connected,
+		ErrorLog:          slog.NewLogLogger(s.Logger.Handler(), slog.LevelDebug),
 	}
-	served := make(chan error, 1)
-	go func() { served <- h.Serve(s.listener) }()
+	served := make(chan error, len(s.listeners))
+	for _, l := range s.listeners {
+		go func() { served <- h.Serve(l) }()
+	}
+	var failed error
+	left := len(s.listeners)
 	select {
 	case err := <-served:
-		return fmt.Errorf("admin socket %s: %w", s.Socket, err)
+		failed = fmt.Errorf("admin socket: %w", err)
+		left--
 	case <-ctx.Done():
 	}
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
@@ -108,8 +105,10 @@ func (s *Server) Run(ctx context.Context) error {
 	if h.Shutdown(grace) != nil {
 		_ = h.Close()
 	}
-	<-served
-	return nil
+	for range left {
+		<-served
+	}
+	return failed
 }
 
 func (s *Server) reply(w http.ResponseWriter, v any) {

@@ -1,0 +1,84 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+)
+
+// openSocket listens on a Unix socket that its owner may use, and a group's members
+// if one is named. A socket file that nobody answers on any more is replaced.
+func openSocket(path, group string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return nil, fmt.Errorf("admin socket: %w", err)
+	}
+	if c, err := net.Dial("unix", path); err == nil {
+		_ = c.Close()
+		return nil, fmt.Errorf("admin socket %s: a server already answers on it", path)
+	}
+	if info, err := os.Lstat(path); err == nil {
+		if info.Mode()&os.ModeSocket == 0 {
+			return nil, fmt.Errorf("admin socket %s: a file that is no socket is in the way", path)
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("admin socket: %w", err)
+		}
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("admin socket: %w", err)
+	}
+	mode := os.FileMode(0o600)
+	if group != "" {
+		if err = giveTo(path, group); err == nil {
+			mode = 0o660
+		}
+	}
+	if err = errors.Join(err, os.Chmod(path, mode)); err != nil {
+		return nil, errors.Join(fmt.Errorf("admin socket %s: %w", path, err), l.Close())
+	}
+	return l, nil
+}
+
+// giveTo makes a file one of the group's.
+func giveTo(path, group string) error {
+	g, err := user.LookupGroup(group)
+	if err != nil {
+		return err
+	}
+	gid, err := strconv.Atoi(g.Gid)
+	if err != nil {
+		return fmt.Errorf("group %s: %w", group, err)
+	}
+	return os.Chown(path, -1, gid)
+}
+
+// readerKey is the key, among a connection's values, of what says that it came
+// by the readers' socket.
+type readerKey struct{}
+
+// operator lets h be for who came by the operators' socket alone.
+func (s *Server) operator(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Context().Value(readerKey{}) != nil {
+			s.refuse(w, http.StatusForbidden, errors.New("this socket is for reading: operators use "+s.Socket))
+			return
+		}
+		h(w, r)
+	}
+}
+
+// connected notes who is at the other end of a connection, and by which socket.
+func (s *Server) connected(ctx context.Context, c net.Conn) context.Context {
+	ctx = context.WithValue(ctx, actorKey{}, peerOf(c))
+	if s.Readers != "" && c.LocalAddr().String() == s.Readers {
+		ctx = context.WithValue(ctx, readerKey{}, true)
+	}
+	return ctx
+}
