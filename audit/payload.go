@@ -117,7 +117,7 @@ func (b *builder) reset() {
 
 // full says that the next record belongs in another segment.
 func (b *builder) full() bool {
-	return b.rows == maxRows ||
+	return b.rows == sealRows ||
 		len(b.names.arena)+len(b.addrs.arena)+len(b.strings.arena)+len(b.reasons)+b.answers > sealBytes
 }
 

@@ -65,7 +65,7 @@ func BenchmarkRow(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		tree.add(appendQuery(tree.begin(), &e, why, nil, "", 5))
-		if tree.rows == maxRows {
+		if tree.rows == sealRows {
 			tree.reset()
 		}
 	}

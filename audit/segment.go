@@ -19,6 +19,7 @@ const (
 	signatureSize = ed25519.SignatureSize
 
 	maxRows    = 1 << 16   // records in one segment
+	sealRows   = 1 << 14   // records for which a segment is closed: whoever reads one has all of it in memory
 	blockBytes = 512 << 10 // of payload, for which a block is committed before it is due: some 200 KiB when compressed
 	sealBytes  = 8 << 20   // a segment is closed when its payload passes this
 	maxPayload = 32 << 20  // what one more record beyond sealBytes can never reach

@@ -488,16 +488,16 @@ func TestLargeBatchesAreSplit(t *testing.T) {
 	s.next = 1
 	var slab []byte
 	e := query(0, "192.0.2.7", "www.example")
-	for i := range maxRows + 10 {
+	for i := range sealRows + 10 {
 		e.Time++
 		e.Name[1] = byte('a' + i%26)
 		slab = append(slab, appendEvent(make([]byte, 0, maxEvent), e)...)
 	}
 	segments := s.seal(batch{slabs: inMemory(slab)}, nil, nil)
-	if len(segments) != 2 || segments[0].header.count != maxRows || segments[1].header.count != 10 {
+	if len(segments) != 2 || segments[0].header.count != sealRows || segments[1].header.count != 10 {
 		t.Fatalf("%d segments", len(segments))
 	}
-	if segments[1].header.first != maxRows+1 || segments[1].header.prev != segments[0].digest {
+	if segments[1].header.first != sealRows+1 || segments[1].header.prev != segments[0].digest {
 		t.Error("the second does not follow the first")
 	}
 	// The widest events there are must still make segments that can be read.

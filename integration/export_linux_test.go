@@ -38,7 +38,7 @@ func ownMemory(t *testing.T, pid int) int {
 // Four times the records take the memory of one, in every format.
 func TestExportsOfAnyLengthTakeBoundedMemory(t *testing.T) {
 	archives := []archive{makeArchive(t, 75_000), makeArchive(t, 300_000)}
-	const bound = 144 << 20 // all records at hand would take more
+	const bound = 96 << 20 // all records at hand would take more
 	for _, format := range audit.Formats() {
 		var took, size [2]int
 		for i, a := range archives {

@@ -59,7 +59,7 @@ const negativeSOA = "example. 300 SOA ns.example. host.example. 1 2 3 4 40"
 
 // translating is a setup whose clients have no IPv4 but for those of 10.0.0.0/8.
 func translating(handlers map[string]handler, s *server) setup {
-	s.script = handlers
+	s.play(handlers)
 	return setup{
 		upstream: s, sinkhole: SinkholeConfig{TTL: 60},
 		policies: []blocklist.PolicyConfig{
@@ -382,9 +382,7 @@ func TestDNS64LastsAsLong(t *testing.T) {
 	if got := w.ask("x.gone.example. AAAA"); got != "NXDOMAIN / example. 40 SOA 40;" || len(s.questions()) != 5 {
 		t.Errorf("below what is gone: %s, asked %q", got, s.questions())
 	}
-	s.mu.Lock()
-	s.script = map[string]handler{"*": says("SERVFAIL")}
-	s.mu.Unlock()
+	s.play(map[string]handler{"*": says("SERVFAIL")})
 	w.clock.advance(time.Minute)
 	if got := w.ask("a.example. AAAA", edns); got != `NOERROR ede 3 "" a.example. 30 AAAA 64:ff9b::c000:201;` {
 		t.Errorf("stale: %s", got)

@@ -137,12 +137,22 @@ func (s *server) forget() []string {
 	return asked
 }
 
+// play changes the script.
+func (s *server) play(script map[string]handler) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.script = script
+}
+
 func (s *server) answer(q *dns.Msg, limit int) []byte {
 	m := new(dns.Msg).SetReply(q)
 	m.RecursionAvailable = true
-	h, ok := s.script[questionOf(q)]
+	s.mu.Lock()
+	script := s.script
+	s.mu.Unlock()
+	h, ok := script[questionOf(q)]
 	if !ok {
-		h, ok = s.script["*"]
+		h, ok = script["*"]
 	}
 	if !ok {
 		h = says("REFUSED")
