@@ -148,19 +148,20 @@ func (g *glance) list(path, real string, info fs.FileInfo) {
 // glob takes everything that matches, level by level: a folder that comes later may match too.
 func (g *glance) glob(path string) {
 	root, parts := pathParts(path)
-	here := []string{root}
+	type folder struct{ path, real string } // two paths to one folder are two lists for each file in it
+	here := []folder{{root, root}}
 	for i, part := range parts {
-		var next []string
+		var next []folder
 		for _, dir := range here {
-			for _, name := range g.matching(dir, part) {
-				full := filepath.Join(dir, name)
-				real, info := g.follow(full)
+			for _, name := range g.matching(dir.real, part) {
+				path := filepath.Join(dir.path, name)
+				real, info := g.follow(filepath.Join(dir.real, name))
 				switch {
 				case info == nil:
 				case i < len(parts)-1 && info.IsDir():
-					next = append(next, real)
+					next = append(next, folder{path, real})
 				case i == len(parts)-1 && isListName(name):
-					g.list(full, real, info)
+					g.list(path, real, info)
 				}
 			}
 		}
