@@ -49,19 +49,19 @@ func (s *sweep) run(ctx context.Context, each func(*page) (bool, error)) error {
 	n := min(unpackers, runtime.GOMAXPROCS(0))
 	var (
 		wg    sync.WaitGroup
-		todo  = make(chan *ticket, n+2)
+		queue  = make(chan *ticket, n+2)
 		line  []*ticket // being unpacked, in order
 		free  = make([]*ticket, 0, n+2)
 		fault error // of the store; what was fetched before it is still handed out
 	)
 	defer wg.Wait()
-	defer close(todo)
+	defer close(queue)
 	defer s.stopped.Store(true)
 	for range n {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			for t := range todo {
+			for t := range queue {
 				if !s.stopped.Load() {
 					s.unpack(&t.page)
 				}
@@ -86,7 +86,7 @@ func (s *sweep) run(ctx context.Context, each func(*page) (bool, error)) error {
 			}
 			free = free[:len(free)-1]
 			line = append(line, t)
-			todo <- t
+			queue <- t
 		}
 		if len(line) == 0 {
 			return errors.Join(s.damage, fault)

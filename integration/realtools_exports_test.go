@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -107,10 +106,7 @@ func TestRealExportsDnstap(t *testing.T) {
 
 // Python's readers of JSON and CSV get every name back as the log has it.
 func TestRealExportsPython(t *testing.T) {
-	python, err := exec.LookPath("python3")
-	if err != nil {
-		t.Skip("python3 is not installed; Go's readers are tried in package audit")
-	}
+	python := tool(t, "python3")
 	a := hostileArchive(t)
 	names := func(format, program string) string {
 		return must(t, a.dir, python, "-c", program, a.exported(t, format))
