@@ -49,7 +49,7 @@ func (s *sweep) run(ctx context.Context, each func(*page) (bool, error)) error {
 	n := min(unpackers, runtime.GOMAXPROCS(0))
 	var (
 		wg    sync.WaitGroup
-		queue  = make(chan *ticket, n+2)
+		queue = make(chan *ticket, n+2)
 		line  []*ticket // being unpacked, in order
 		free  = make([]*ticket, 0, n+2)
 		fault error // of the store; what was fetched before it is still handed out
