@@ -43,6 +43,7 @@ func greedy() (out [][]byte) {
 	for _, name := range []string{"big.lab.example.", "lab.example.", "track.example.", "nothing.lab.example.", "www.example.", "localhost."} {
 		for _, typ := range []uint16{dns.TypeTXT, dns.TypeANY, dns.TypeDNSKEY, dns.TypeNS, dns.TypeSOA, dns.TypeHTTPS, dns.TypeAXFR} {
 			q := new(dns.Msg).SetQuestion(name, typ)
+			q.Id = 1 // not the mark's, which a random one could be
 			out = append(out, mustPack(q))
 			q.SetEdns0(65535, true)
 			out = append(out, mustPack(q))
@@ -107,6 +108,7 @@ func TestRealAmplification(t *testing.T) {
 		in := 0
 		for i := range 20_000 {
 			m := new(dns.Msg).SetQuestion(flood.names(i), dns.TypeTXT)
+			m.Id = uint16(i) // below the mark's
 			m.SetEdns0(65535, false)
 			sent = append(sent, mustPack(m))
 			in += len(sent[i])
