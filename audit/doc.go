@@ -140,7 +140,7 @@
 //	offset size
 //	     0    4  "WEIR"
 //	     4    2  version of the format, 2; segments of version 1 are read too
-//	     6    2  flags, 0; a reader refuses what it does not know
+//	     6    2  flags: 1 it is proven, 2 its rows are grouped; a reader refuses what it does not know
 //	     8    8  number of the segment in its chain, from 1
 //	    16    8  sequence number of the first record, from 1
 //	    24    4  records, 1 to 65536
@@ -149,9 +149,16 @@
 //	    40    8  time of the earliest record
 //	    48    8  time of the latest record
 //	    56    8  time of the latest record here or in any segment before
-//	    64   32  SHA-256 of the segment before (its last 32 octets)
+//	    64   32  SHA-256 of the segment before (its digest)
 //	    96    n  payload, one zstd frame (RFC 8878)
-//	  96+n   32  SHA-256 of all octets before
+//	  96+n   32  root of the tree of its rows, if it is proven
+//	     …   32  SHA-256 of all octets before
+//	     …   64  Ed25519 signature of "weir audit segment", a line feed and the hash of its leaf (header, root, digest), if it is proven
+//
+// A row is hashed as a leaf of RFC 6962, its octets as canonical.go says. If rows are
+// grouped, the hashes of each eight of them, and of those left over, are hashed behind
+// an octet of 2, and the root is that of the Merkle tree (RFC 6962) of these groups;
+// else that of the rows.
 //
 // The chain goes on when a store is replaced: numbers, sequence numbers and the
 // link of the new store's first segment continue from the last commit known.

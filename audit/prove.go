@@ -28,7 +28,7 @@ type (
 	bundleRow struct {
 		Row    []byte   `json:"row"`
 		Number uint64   `json:"number"` // of the row in its segment, from 0
-		Path   [][]byte `json:"path"`
+		Path   [][]byte `json:"path"`   // where rows are grouped, the others' of its group first
 	}
 )
 
@@ -84,7 +84,7 @@ func (r *Reader) Prove(ctx context.Context, q Query, out io.Writer) (proven int,
 		if err := proveSegment(lines, t, c, h, p.value); err != nil {
 			return true, err
 		}
-		rows := newLevels(p.leaves())
+		rows := newRowPaths(p.leaves(), h.grouped)
 		for _, i := range wanted {
 			if err := lines.Encode(bundleRow{p.appendRow(nil, int(i)), uint64(i), octets(rows.path(int(i)))}); err != nil {
 				return true, err

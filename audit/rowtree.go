@@ -5,25 +5,36 @@ import (
 	"math/bits"
 )
 
-// A rowTree is the Merkle tree (RFC 6962 §2.1) over the canonical rows of one
-// segment, as far as they have come: the roots of its full subtrees, the largest
-// first. Its root stands in the segment, so a row is proven by the hashes on its way
-// to the root and the segment's place in the log.
-type rowTree struct {
-	full []hash
-	rows uint64
-	row  []byte // room for a row, behind the octet that marks a leaf
-}
-
 type hash = [sha256.Size]byte
 
-// What the octets of a leaf and of a node begin with (RFC 6962 §2.1).
+// What the octets of a leaf, of a node (RFC 6962 §2.1) and of a group begin with.
 const (
-	leafPrefix = 0
-	nodePrefix = 1
+	leafPrefix  = 0
+	nodePrefix  = 1
+	groupPrefix = 2
 )
 
-func (t *rowTree) reset() { t.full, t.rows = t.full[:0], 0 }
+// groupRows is how many rows a group has. A tree of two branches throughout takes two
+// compressions of SHA-256 for each row beside those for the row itself; over groups of
+// eight it takes seven for eight rows, and a proof has four hashes more.
+const groupRows = 8
+
+// A rowTree is the tree over the canonical rows of one segment, as far as they have
+// come. The hashes of each eight rows (and of those left over at the end) together are
+// hashed as a group, and the groups are the leaves of a Merkle tree. The root stands in
+// the segment, so a row is proven by the hashes on its way to the root and the segment's
+// place in the log. In segments without flagGrouped the rows are leaves themselves.
+type rowTree struct {
+	above  hashTree // of the groups, or of the rows
+	single bool     // rows are no groups
+	group  []byte   // the hashes of the group being gathered, behind the octet that marks one
+	row    []byte   // room for a row, behind the octet that marks a leaf
+}
+
+func (t *rowTree) reset() {
+	t.above.reset()
+	t.group = t.group[:0]
+}
 
 // begin returns the beginning of a row, to which its fields are to be appended.
 func (t *rowTree) begin() []byte { return append(t.row[:0], leafPrefix) }
@@ -31,13 +42,46 @@ func (t *rowTree) begin() []byte { return append(t.row[:0], leafPrefix) }
 // add adds the row that begin began.
 func (t *rowTree) add(row []byte) {
 	t.row = row
-	t.addHash(sha256.Sum256(row))
+	h := sha256.Sum256(row)
+	if t.single {
+		t.above.add(h)
+		return
+	}
+	if len(t.group) == 0 {
+		t.group = append(t.group, groupPrefix)
+	}
+	if t.group = append(t.group, h[:]...); len(t.group) == 1+groupRows*len(h) {
+		t.close()
+	}
 }
 
-// addHash adds the row with that hash.
-func (t *rowTree) addHash(h hash) {
-	t.rows++
-	for n := bits.TrailingZeros64(t.rows); n > 0; n-- {
+// close closes the group.
+func (t *rowTree) close() {
+	t.above.add(sha256.Sum256(t.group))
+	t.group = t.group[:0]
+}
+
+// root returns the root of the rows. There is one at least, and none may come after.
+func (t *rowTree) root() hash {
+	if len(t.group) > 0 {
+		t.close()
+	}
+	return t.above.root()
+}
+
+// A hashTree is a Merkle tree (RFC 6962 §2.1) as far as its leaves have come: the roots of
+// its full subtrees, the largest first.
+type hashTree struct {
+	full   []hash
+	leaves uint64
+}
+
+func (t *hashTree) reset() { t.full, t.leaves = t.full[:0], 0 }
+
+// add adds the leaf with that hash.
+func (t *hashTree) add(h hash) {
+	t.leaves++
+	for n := bits.TrailingZeros64(t.leaves); n > 0; n-- {
 		last := len(t.full) - 1
 		h = nodeHash(&t.full[last], &h)
 		t.full = t.full[:last]
@@ -45,8 +89,8 @@ func (t *rowTree) addHash(h hash) {
 	t.full = append(t.full, h)
 }
 
-// root returns the root of the rows so far. There is one at least.
-func (t *rowTree) root() hash {
+// root returns the root of the leaves so far. There is one at least.
+func (t *hashTree) root() hash {
 	h := t.full[len(t.full)-1]
 	for i := len(t.full) - 2; i >= 0; i-- {
 		h = nodeHash(&t.full[i], &h)
@@ -62,7 +106,42 @@ func nodeHash(left, right *hash) hash {
 	return sha256.Sum256(b[:])
 }
 
-// levels are all nodes of such a tree, the leaves first. The last node of a level with
+// rowPaths are all hashes of a tree of rows, to prove each of them.
+type rowPaths struct {
+	rows  []hash
+	above levels // of the groups, or of the rows
+	size  int    // rows in a group
+}
+
+func newRowPaths(rows []hash, grouped bool) rowPaths {
+	if !grouped {
+		return rowPaths{rows, newLevels(rows), 1}
+	}
+	var groups []hash
+	for from := 0; from < len(rows); from += groupRows {
+		group := []byte{groupPrefix}
+		for _, h := range rows[from:min(from+groupRows, len(rows))] {
+			group = append(group, h[:]...)
+		}
+		groups = append(groups, sha256.Sum256(group))
+	}
+	return rowPaths{rows, newLevels(groups), groupRows}
+}
+
+// path returns the hashes that lead from row number i to the root: those of the others
+// in its group in order, and then those from the group on.
+func (p *rowPaths) path(i int) []hash {
+	var path []hash
+	from := i - i%p.size
+	for j := from; j < min(from+p.size, len(p.rows)); j++ {
+		if j != i {
+			path = append(path, p.rows[j])
+		}
+	}
+	return append(path, p.above.path(i/p.size)...)
+}
+
+// levels are all nodes of a Merkle tree, the leaves first. The last node of a level with
 // an odd number of them stands for itself in the next one.
 type levels [][]hash
 

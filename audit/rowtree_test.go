@@ -4,15 +4,16 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"golang.org/x/mod/sumdb/tlog"
 )
 
 // TestRowTreeIsRFC6962 holds that the tree built row by row, and the one built level by level with its paths, are those
-// of RFC 6962, as another implementation has them.
+// of RFC 6962, as another implementation has them, where rows are not grouped.
 func TestRowTreeIsRFC6962(t *testing.T) {
-	var tree rowTree
+	tree := rowTree{single: true}
 	var leaves []hash
 	var stored []tlog.Hash
 	reader := tlog.HashReaderFunc(func(at []int64) (all []tlog.Hash, err error) {
@@ -34,9 +35,9 @@ func TestRowTreeIsRFC6962(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all := newLevels(leaves)
-		if got := tree.root(); got != hash(want) || all.root() != got {
-			t.Fatalf("the root of %d rows is %x and %x, want %x", n, got, all.root(), want)
+		all := newRowPaths(leaves, false)
+		if got := tree.root(); got != hash(want) || all.above.root() != got {
+			t.Fatalf("the root of %d rows is %x and %x, want %x", n, got, all.above.root(), want)
 		}
 		for i := range leaves {
 			var proof tlog.RecordProof
@@ -54,6 +55,43 @@ func TestRowTreeIsRFC6962(t *testing.T) {
 	}
 }
 
+// TestRowsAreGrouped holds that the tree of any number of rows is that of its groups, each hashed in the plainest way,
+// and that the paths to all rows are what leads from there to its root.
+func TestRowsAreGrouped(t *testing.T) {
+	var again rowTree
+	for n := 1; n <= 70; n++ {
+		again.reset()
+		var rows, groups []hash
+		var group []byte
+		for i := range n {
+			row := fmt.Appendf(nil, "row %d", i)
+			again.add(append(again.begin(), row...))
+			rows = append(rows, sha256Of(append([]byte{0}, row...)))
+			if group = append(group, rows[i][:]...); i%8 == 7 || i == n-1 {
+				groups = append(groups, sha256Of(append([]byte{2}, group...)))
+				group = nil
+			}
+		}
+		above := newLevels(groups)
+		root := again.root()
+		if root != above.root() {
+			t.Fatalf("the root of %d rows is %x, want %x", n, root, above.root())
+		}
+		all := newRowPaths(rows, true)
+		for i := range rows {
+			path := all.path(i)
+			others := min(8, n-i/8*8) - 1
+			group := []byte{2}
+			for _, h := range slices.Insert(slices.Clone(path[:others]), i%8, rows[i]) {
+				group = append(group, h[:]...)
+			}
+			if sha256Of(group) != groups[i/8] || !slices.Equal(path[others:], above.path(i/8)) {
+				t.Fatalf("row %d of %d: its path does not lead to the root", i, n)
+			}
+		}
+	}
+}
+
 // BenchmarkRow is what it costs to prove one more row of ordinary length.
 func BenchmarkRow(b *testing.B) {
 	var tree rowTree
@@ -65,7 +103,7 @@ func BenchmarkRow(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		tree.add(appendQuery(tree.begin(), &e, why, nil, "", 5))
-		if tree.rows == sealRows {
+		if tree.above.leaves == sealRows/groupRows {
 			tree.reset()
 		}
 	}

@@ -26,8 +26,11 @@ const (
 	maxSegment = maxPayload + headerSize + 2*digestSize + signatureSize
 )
 
-// flagProven says that a segment has the root of its rows' tree and a signature.
-const flagProven = 1
+// What a segment has.
+const (
+	flagProven  = 1 << iota // the root of its rows' tree and a signature
+	flagGrouped             // the rows in that tree are grouped; those that are written since
+)
 
 // A header is the fixed front of a segment; doc.go has its layout.
 type header struct {
@@ -42,6 +45,7 @@ type header struct {
 	high    int64 // latest time of a record in this or any earlier segment
 	prev    [digestSize]byte
 	proven  bool // it has a root of its rows and a signature
+	grouped bool // that root is over groups of rows
 }
 
 // last returns the sequence number of the segment's last record.
@@ -63,11 +67,14 @@ func (h *header) append(b []byte) []byte {
 	return append(b, h.prev[:]...)
 }
 
-func (h *header) flags() uint16 {
+func (h *header) flags() (f uint16) {
 	if h.proven {
-		return flagProven
+		f |= flagProven
 	}
-	return 0
+	if h.grouped {
+		f |= flagGrouped
+	}
+	return f
 }
 
 // readHeader reads the front of a segment. It does not look at the checksum.
@@ -84,7 +91,7 @@ func readHeader(b []byte) (h header, err error) {
 		return h, fmt.Errorf("its format version is %d, this program reads those up to %d", version, segmentVersion)
 	}
 	flags := be.Uint16(b[6:])
-	if flags&^flagProven != 0 {
+	if flags&^(flagProven|flagGrouped) != 0 || flags == flagGrouped {
 		return h, fmt.Errorf("it has unknown flags %#x", flags)
 	}
 	h = header{
@@ -99,6 +106,7 @@ func readHeader(b []byte) (h header, err error) {
 		high:    int64(be.Uint64(b[56:])),
 		prev:    [digestSize]byte(b[64:]),
 		proven:  flags&flagProven != 0,
+		grouped: flags&flagGrouped != 0,
 	}
 	switch {
 	case h.proven && len(b) < headerSize+2*digestSize+signatureSize:
@@ -181,7 +189,7 @@ func newAppender() (*appender, error) {
 // root is that of the tree of its rows; without a key, as for who only reads, the
 // segment has neither that nor a signature.
 func (a *appender) append(h *header, payload []byte, root hash, key *signingKey) (segment []byte, digest [digestSize]byte, leaf hash) {
-	h.size, h.proven = uint32(len(payload)), key != nil
+	h.size, h.proven, h.grouped = uint32(len(payload)), key != nil, key != nil
 	segment = h.append(make([]byte, 0, headerSize+2*digestSize+signatureSize+len(payload)/2+64))
 	segment = a.z.EncodeAll(payload, segment)
 	t := tail{}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -207,9 +208,36 @@ func (b *block) records() (out []*Record) {
 func TestGoldenSegment(t *testing.T) {
 	goldenRecords(t, "segment-v1.hex", "sample")
 	goldenRecords(t, "segment-v1-later.hex", "sample-later")
-	goldenSegment(t, sample(), "segment-v2.hex", "sample")
-	goldenSegment(t, laterSample(), "segment-v2-later.hex", "sample-later")
-	goldenSegment(t, packetSample(), "segment-v2-packets.hex", "sample-packets")
+	goldenRecords(t, "segment-v2.hex", "sample")
+	goldenRecords(t, "segment-v2-later.hex", "sample-later")
+	goldenRecords(t, "segment-v2-packets.hex", "sample-packets")
+	goldenSegment(t, sample(), "segment-v2-grouped.hex", "sample")
+	goldenSegment(t, laterSample(), "segment-v2-grouped-later.hex", "sample-later")
+	goldenSegment(t, packetSample(), "segment-v2-grouped-packets.hex", "sample-packets")
+}
+
+// TestGoldenSegmentsAreProven holds that the rows of segments, with and without groups, are still those that they were
+// signed for.
+func TestGoldenSegmentsAreProven(t *testing.T) {
+	u, err := newUnpacker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"", "-later", "-packets", "-grouped", "-grouped-later", "-grouped-packets"} {
+		segment := readDump(t, filepath.Join("testdata", "segment-v2"+file+".hex"))
+		v := verifier{unpacker: u}
+		h, _, err := v.read(segment)
+		if err != nil || !h.proven || h.grouped != strings.HasPrefix(file, "-grouped") {
+			t.Errorf("segment-v2%s: %+v, %v", file, h, err)
+		}
+		root := readTail(&h, segment).root // of which the digest knows
+		root[0] ^= 1
+		digest := sha256Of(segment[:len(segment)-digestSize-signatureSize])
+		copy(segment[len(segment)-digestSize-signatureSize:], digest[:])
+		if _, _, err := v.read(segment); err == nil || err.Error() != "its records are not those that it was signed for" {
+			t.Errorf("segment-v2%s with another root: %v", file, err)
+		}
+	}
 }
 
 // goldenSegment holds the segment of a batch, and its records in each encoding, against files.

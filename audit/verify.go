@@ -200,11 +200,11 @@ func (v *verifier) read(value []byte) (h header, digest [digestSize]byte, err er
 	if err != nil || !h.proven {
 		return h, digest, err
 	}
-	var tree rowTree
+	rows := rowTree{single: !h.grouped}
 	for i := range v.block.rows {
-		tree.add(v.block.appendRow(tree.begin(), i))
+		rows.add(v.block.appendRow(rows.begin(), i))
 	}
-	if root := tree.root(); string(root[:]) != string(readTail(&h, value).root) {
+	if root := rows.root(); string(root[:]) != string(readTail(&h, value).root) {
 		err = errors.New("its records are not those that it was signed for")
 	}
 	return h, digest, err

@@ -145,7 +145,7 @@ func equal(a, b []tlog.Hash) bool {
 // lies behind the last that did.
 func (p *proof) check(notes [][]byte, whose string, problem func(string, ...any)) {
 	good := p.before
-	var tree rowTree // over leaves that are hashes already
+	var t hashTree
 	for i, signed := range notes {
 		c, err := OpenCheckpoint(signed, p.keys...)
 		if err != nil {
@@ -164,13 +164,13 @@ func (p *proof) check(notes [][]byte, whose string, problem func(string, ...any)
 				whose, at, c.last(), p.before+uint64(len(p.leaves)))
 			continue
 		}
-		if c.Segments < tree.rows {
-			tree.reset()
+		if c.Segments < t.leaves {
+			t.reset()
 		}
-		for tree.rows < c.Segments {
-			tree.addHash(p.leaves[tree.rows])
+		for t.leaves < c.Segments {
+			t.add(p.leaves[t.leaves])
 		}
-		if c.Segments > 0 && tree.root() != c.Root {
+		if c.Segments > 0 && t.root() != c.Root {
 			problem("segments number %d to %d are not those that %scheckpoint of %s has signed", good+1, c.last(), whose, at)
 			continue
 		}

@@ -10,7 +10,8 @@
 // segments and the root of a Merkle tree (RFC 6962) whose leaves they are. A line with "leaf" has one segment's leaf, its
 // number in the tree and the path to that root; the leaf begins with the segment's header, in which are the number of its
 // first record and how many there are, and has the root of a tree over its rows. A line with "row" has one row of the
-// segment before it, its number there and the path to that second root.
+// segment before it, its number there and the path to that second root: from the hashes of the other rows in its group of
+// eight to that of the group, which is a leaf of a Merkle tree; in segments of older versions each row is such a leaf.
 package main
 
 import (
@@ -27,6 +28,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -79,12 +81,12 @@ func verify(in io.Reader, out, talk io.Writer, key string) error {
 				size, root, err = tree(text)
 			}
 		case l.Leaf != nil:
-			if err = climb(l.Leaf, l.Number, size, l.Path, root); err == nil {
+			if err = climb(leafHash(l.Leaf), l.Number, size, l.Path, root); err == nil {
 				segment = l.Leaf
 				rows, err = rowsIn(segment)
 			}
 		case l.Row != nil && segment != nil:
-			if err = climb(l.Row, l.Number, rows, l.Path, segment[96:128]); err == nil {
+			if err = climbRow(segment, rows, l); err == nil {
 				proven++
 				err = show(out, binary.BigEndian.Uint64(segment[16:])+l.Number, l.Row)
 			}
@@ -141,12 +143,37 @@ func tree(text string) (size uint64, root []byte, err error) {
 	return size, root, err
 }
 
-// climb proves that data is leaf number of a tree with so many leaves and that root (RFC 6962 §2.1.1).
-func climb(data []byte, number, leaves uint64, path [][]byte, root []byte) error {
+// climbRow proves that a row is of that segment, which has so many.
+func climbRow(segment []byte, rows uint64, l line) error {
+	h, root := leafHash(l.Row), segment[96:128]
+	if segment[7]&2 == 0 {
+		return climb(h, l.Number, rows, l.Path, root)
+	}
+	if l.Number >= rows {
+		return errors.New("its number is beyond the segment")
+	}
+	place := l.Number % 8
+	others := min(8, rows-(l.Number-place)) - 1
+	if uint64(len(l.Path)) < others {
+		return errors.New("its path is too short")
+	}
+	group := []byte{2}
+	for i, other := range slices.Insert(l.Path[:others:others], int(place), h[:]) {
+		if len(other) != len(h) {
+			return fmt.Errorf("hash %d of its path has %d octets", i, len(other))
+		}
+		group = append(group, other...)
+	}
+	return climb(sha256.Sum256(group), l.Number/8, (rows+7)/8, l.Path[others:], root)
+}
+
+func leafHash(data []byte) [32]byte { return sha256.Sum256(append([]byte{0}, data...)) }
+
+// climb proves that h is of leaf number in a tree with so many leaves and that root (RFC 6962 §2.1.1).
+func climb(h [32]byte, number, leaves uint64, path [][]byte, root []byte) error {
 	if number >= leaves {
 		return errors.New("its number is beyond the tree")
 	}
-	h := sha256.Sum256(append([]byte{0}, data...))
 	for last := leaves - 1; last > 0; number, last = number/2, last/2 {
 		if number == last && number%2 == 0 {
 			continue // the last of an odd number of nodes stands for itself above

@@ -7,6 +7,7 @@ import (
 	"go/token"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +28,7 @@ func bundle(t testing.TB) (proofs []byte, key string) {
 		done := make(chan error)
 		go func() { done <- l.Run(ctx) }()
 		reason := l.Intern(audit.Reason{Group: "runners", Policy: "strict", Rule: "2", Category: "ads", List: "lists/ads.txt"})
-		for i := range 5 + run {
+		for i := range 20 + run {
 			l.Record(&audit.Event{
 				Time: int64(1_700_000_000_000_000_000 + i), Client: netip.MustParseAddr("192.0.2.7"), Transport: audit.UDP,
 				Name: []byte("\x03www\x05a\"b.\x1b\x07example\x00"), Type: 28, Class: 1, Blocked: i%2 == 1, Reason: reason, On: audit.OnName,
@@ -51,7 +52,7 @@ func bundle(t testing.TB) (proofs []byte, key string) {
 	}
 	defer r.Close()
 	var out bytes.Buffer
-	if n, err := r.Prove(t.Context(), audit.Query{}, &out); err != nil || n != 13 {
+	if n, err := r.Prove(t.Context(), audit.Query{}, &out); err != nil || n != 43 {
 		t.Fatalf("%d records, %v", n, err)
 	}
 	keys, err := audit.PublicKeys(dir)
@@ -73,10 +74,10 @@ func TestProvesWhatTheLogSays(t *testing.T) {
 		`"category":"ads","list":"lists/ads.txt","on":"name","entry_scope":3,"source":"cache","ede_plus_1":16,` +
 		`"alias":"edge.example.","address":"2001:db8::1","upstream":"tls://192.0.2.53","duration_us":2,"revision":3,` +
 		`"port":4242,"id":7,"query_octets":40,"bits":3,"udp_size":1232}`
-	if len(lines) != 13 || lines[1] != want {
+	if len(lines) != 43 || lines[1] != want {
 		t.Errorf("%d lines, the second is\n%s\nwant\n%s", len(lines), lines[1], want)
 	}
-	if !strings.HasPrefix(talk.String(), "13 records proven by this checkpoint:\nweir-audit-") {
+	if !strings.HasPrefix(talk.String(), "43 records proven by this checkpoint:\nweir-audit-") {
 		t.Errorf("says %q", talk.String())
 	}
 	if err := verify(bytes.NewReader(proofs), &out, &talk, strings.Replace(key, "+A", "+B", 1)); err == nil {
@@ -84,6 +85,23 @@ func TestProvesWhatTheLogSays(t *testing.T) {
 	}
 	if err := verify(strings.NewReader(""), &out, &talk, key); err == nil {
 		t.Error("nothing is proven by nothing")
+	}
+}
+
+// TestProvesWhatVersionsBeforeSay holds that a bundle from before rows were grouped is proven as it was: the first line of
+// the file is the key, the rest the bundle.
+func TestProvesWhatVersionsBeforeSay(t *testing.T) {
+	file, err := os.ReadFile(filepath.Join("testdata", "bundle-rows.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, proofs, _ := strings.Cut(string(file), "\n")
+	var out, talk bytes.Buffer
+	if err := verify(strings.NewReader(proofs), &out, &talk, key); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(out.String(), `"name":"www.a\"b\\046\\027.example."`); n != 11 {
+		t.Errorf("%d queries are proven, want 11:\n%s", n, out.String())
 	}
 }
 
