@@ -144,6 +144,29 @@ func BenchmarkSeal(b *testing.B) {
 	}
 }
 
+// BenchmarkAdd is what it costs to put one more event into the open block, its row's hash included, but for the making of
+// the segment.
+func BenchmarkAdd(b *testing.B) {
+	l, err := Open(Config{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	slab := make([]byte, 0, 10000*maxEvent)
+	events := traffic(l, 10000)
+	for i := range events {
+		slab = appendEvent(slab, &events[i])
+	}
+	s, batch := l.sealer, batch{slabs: inMemory(slab)}
+	s.sort(&batch)
+	cpu := cpuTime(b)
+	for b.Loop() {
+		s.add(&batch, 0, l.reasons, l.labels)
+		s.builder.reset()
+	}
+	b.ReportMetric(float64(cpuTime(b)-cpu)/float64(b.N)/float64(len(events)), "cpu-ns/event")
+}
+
 // cpuTime is what the process has used so far.
 func cpuTime(b *testing.B) time.Duration {
 	var u syscall.Rusage

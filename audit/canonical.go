@@ -56,27 +56,31 @@ func appendNumber(b []byte, tag int, v uint64) []byte {
 	if v == 0 {
 		return b
 	}
-	b = append(b, byte(tag<<1))
 	if v < 0x80 {
-		return append(b, byte(v))
+		return append(b, byte(tag<<1), byte(v))
 	}
-	return binary.AppendUvarint(b, v)
+	return binary.AppendUvarint(append(b, byte(tag<<1)), v)
 }
 
 func appendOctets[T ~string | ~[]byte](b []byte, tag int, v T) []byte {
 	if len(v) == 0 {
 		return b
 	}
-	b = binary.AppendUvarint(append(b, byte(tag<<1|1)), uint64(len(v)))
-	return append(b, v...)
+	if len(v) < 0x80 {
+		return append(append(b, byte(tag<<1|1), byte(len(v))), v...)
+	}
+	return append(binary.AppendUvarint(append(b, byte(tag<<1|1)), uint64(len(v))), v...)
 }
 
 func appendAddress(b []byte, tag int, a netip.Addr) []byte {
-	if !a.IsValid() {
-		return b
+	switch {
+	case a.Is4():
+		v := a.As4()
+		return append(b, byte(tag<<1|1), 4, v[0], v[1], v[2], v[3])
+	case a.IsValid():
+		return appendAddr(append(b, byte(tag<<1|1)), a)
 	}
-	b = append(b, byte(tag<<1|1))
-	return appendAddr(b, a)
+	return b
 }
 
 // appendWhy appends a Reason, whose parts are in printable form, with tags from first on.

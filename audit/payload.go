@@ -1,9 +1,6 @@
 package audit
 
-import (
-	"encoding/binary"
-	"net/netip"
-)
+import "encoding/binary"
 
 // The columns of a payload, in the order in which they are stored. The order is
 // part of the format. Each is a run of uvarints; doc.go says which records
@@ -60,11 +57,13 @@ type gap struct {
 
 // A builder gathers the records of one segment and lays out its payload. reset makes it ready for the next.
 type builder struct {
-	names, addrs, strings dict
+	names, strings dict
+	addrs          addrDict
 
 	reasons    []byte // laid out: five string numbers each
 	reasonN    uint32
 	reasonOf   map[grouped]uint32 // number in this segment + 1
+	reasonNow  []latest           // by number in the log: what reasonOf had for it last
 	why        []why              // by number in this segment
 	upstreamOf []labelled         // by number in the log
 
@@ -92,11 +91,15 @@ type labelled struct {
 	text   string
 }
 
+// latest is a reason's number in this segment plus one, 0 when it has none yet, for
+// clients of that group.
+type latest struct{ group, number uint32 }
+
 // grouped is a reason and the label of the client's group, by their numbers in the log.
 type grouped struct{ reason, group uint32 }
 
 func newBuilder() *builder {
-	b := &builder{names: newDict(), addrs: newDict(), strings: newDict(), reasonOf: make(map[grouped]uint32)}
+	b := &builder{names: newDict(), addrs: newAddrDict(), strings: newDict(), reasonOf: make(map[grouped]uint32)}
 	b.reset()
 	return b
 }
@@ -107,6 +110,7 @@ func (b *builder) reset() {
 	b.strings.reset()
 	b.reasons, b.reasonN, b.why = b.reasons[:0], 0, b.why[:0]
 	clear(b.reasonOf)
+	clear(b.reasonNow)
 	clear(b.upstreamOf)
 	b.rowTree.reset()
 	for i := range b.cols {
@@ -118,12 +122,12 @@ func (b *builder) reset() {
 // full says that the next record belongs in another segment.
 func (b *builder) full() bool {
 	return b.rows == sealRows ||
-		len(b.names.arena)+len(b.addrs.arena)+len(b.strings.arena)+len(b.reasons)+b.answers > sealBytes
+		len(b.names.arena)+len(b.addrs.laid)+len(b.strings.arena)+len(b.reasons)+b.answers > sealBytes
 }
 
 // size returns how many octets the payload has so far, or a few less.
 func (b *builder) size() int {
-	n := len(b.names.arena) + len(b.addrs.arena) + len(b.strings.arena) + len(b.reasons)
+	n := len(b.names.arena) + len(b.addrs.laid) + len(b.strings.arena) + len(b.reasons)
 	for i := range b.cols {
 		n += len(b.cols[i])
 	}
@@ -157,7 +161,7 @@ func (b *builder) row(kind Kind, at int64) {
 // query adds one event. reasons and labels are the log's tables: number n stands at n-1.
 func (b *builder) query(e *Event, reasons []Reason, labels []string) {
 	b.row(KindQuery, e.Time)
-	b.put(colClient, b.addr(e.Client))
+	b.put(colClient, b.addrs.ref(e.Client))
 	b.put(colTransport, uint64(e.Transport))
 	b.put(colName, b.names.ref(e.Name))
 	b.put(colType, uint64(e.Type))
@@ -184,7 +188,7 @@ func (b *builder) query(e *Event, reasons []Reason, labels []string) {
 		b.put(colAlias, b.names.ref(a))
 	}
 	for _, a := range e.Addrs {
-		b.put(colAddr, b.addr(a))
+		b.put(colAddr, b.addrs.ref(a))
 	}
 	b.answers = len(b.cols[colAlias]) + len(b.cols[colAddr])
 	upstream := b.label(e.Upstream, labels)
@@ -245,11 +249,6 @@ func (b *builder) gap(g gap) {
 	b.gaps++
 }
 
-func (b *builder) addr(a netip.Addr) uint64 {
-	b.scratch = appendAddr(b.scratch[:0], a)
-	return b.addrs.ref(b.scratch[1:])
-}
-
 // text returns the number of s in this segment plus one; 0 is the empty text.
 func (b *builder) text(s string) uint64 {
 	if s == "" {
@@ -272,6 +271,13 @@ func (b *builder) reason(k grouped, reasons []Reason, labels []string) uint64 {
 	if k == (grouped{}) {
 		return 0
 	}
+	if int(k.reason) >= len(b.reasonNow) {
+		b.reasonNow = append(b.reasonNow, make([]latest, len(reasons)+1-len(b.reasonNow))...)
+	}
+	now := &b.reasonNow[k.reason]
+	if now.group == k.group && now.number != 0 {
+		return uint64(now.number)
+	}
 	n, ok := b.reasonOf[k]
 	if !ok {
 		var r Reason
@@ -291,6 +297,7 @@ func (b *builder) reason(k grouped, reasons []Reason, labels []string) uint64 {
 		n = b.reasonN
 		b.reasonOf[k] = n
 	}
+	*now = latest{k.group, n}
 	return uint64(n)
 }
 
