@@ -109,7 +109,7 @@ type preyKey struct {
 // probe looks the dictionaries through.
 func (h *hunter) probe(p *page) bool {
 	y := &p.prey
-	y.names, y.addrs, y.spans, y.queries = nil, nil, nil, 0
+	*y = prey{}
 	var found []uint32
 	for i, name := range p.names {
 		if found = h.covering(found[:0], name); len(found) > 0 {
