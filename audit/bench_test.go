@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"syscall"
 	"testing"
@@ -205,7 +204,7 @@ func BenchmarkBlocks(b *testing.B) {
 							}
 						}
 					}
-					st := l.store.Load()
+					st := l.store.Load().newest()
 					if err := st.view("counting", func(c *bbolt.Cursor) error {
 						for k, v := c.First(); k != nil; k, v = c.Next() {
 							h, err := readHeader(v)
@@ -248,7 +247,7 @@ func BenchmarkSearch(b *testing.B) {
 	if err := l.Close(); err != nil {
 		b.Fatal(err)
 	}
-	info, err := os.Stat(filepath.Join(dir, storeFile))
+	info, err := os.Stat(storePath(b, dir))
 	if err != nil {
 		b.Fatal(err)
 	}

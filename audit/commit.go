@@ -10,11 +10,11 @@ import (
 // turns out to be damaged. No block is open then, so the frames have done.
 func (w *writer) commit() error {
 	l := w.log
-	err := w.try()
+	err := w.commitTo(l.store.Load(), l.sealer.closed)
 	var damage *DamageError
 	if errors.As(err, &damage) && l.cfg.OnError == StartFresh {
 		if err = l.replace(damage); err == nil {
-			err = w.try()
+			err = w.commitTo(l.store.Load(), l.sealer.closed)
 		}
 	}
 	if w.report(err) != nil {
@@ -33,21 +33,6 @@ func (w *writer) commit() error {
 	l.wal.reset()
 	w.publish()
 	return nil
-}
-
-// try commits the closed blocks to the store, which it makes if a damaged one
-// had to be left without a successor.
-func (w *writer) try() error {
-	l := w.log
-	s := l.store.Load()
-	if s == nil {
-		var err error
-		if s, _, err = openStore(l.cfg.Dir); err != nil {
-			return err
-		}
-		l.store.Store(s)
-	}
-	return w.commitTo(s, l.sealer.closed)
 }
 
 // writeHead notes the last segment beside the store. That it fails costs nothing

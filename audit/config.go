@@ -44,6 +44,9 @@ type Config struct {
 	// at every interval.
 	Block time.Duration
 
+	// Period is what one file of the store is for. Default Day.
+	Period Period
+
 	SlabBytes int // size of one slab, in bytes; default 256 KiB, at least 8 KiB
 	Slabs     int // number of slabs; default 128, at least 4. Together they bound what waits for the disk
 

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	"pgregory.net/rapid"
 )
 
 // stopped makes a store of some segments and returns its folder.
@@ -39,16 +40,29 @@ func copyStore(t testing.TB, content []byte, keysOf string) string {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, storeFile), content, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, fileName(1, Day, epoch.UnixNano())), content, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return dir
 }
 
+// storePath returns the path of the store's newest file.
+func storePath(t rapid.TB, dir string) string {
+	t.Helper()
+	s := &store{dir: dir, readOnly: true}
+	if err := s.list(); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.files) == 0 {
+		t.Fatal("the store has no file")
+	}
+	return s.files[len(s.files)-1].path
+}
+
 // rewrite changes a stopped store through bbolt, as somebody with the disk would.
 func rewrite(t *testing.T, dir string, f func(b *bbolt.Bucket) error) {
 	t.Helper()
-	db, err := bbolt.Open(filepath.Join(dir, storeFile), 0o600, nil)
+	db, err := bbolt.Open(storePath(t, dir), 0o600, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +100,7 @@ func keys(t *testing.T, dir string) (keys [][]byte) {
 
 func TestVerifyFindsEveryDamagedOctet(t *testing.T) {
 	dir := stopped(t)
-	content, err := os.ReadFile(filepath.Join(dir, storeFile))
+	content, err := os.ReadFile(storePath(t, dir))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +117,7 @@ func TestVerifyFindsEveryDamagedOctet(t *testing.T) {
 	if at < 0 {
 		t.Fatal("the segment is not in the file")
 	}
-	file := filepath.Join(copyStore(t, content, dir), storeFile)
+	file := storePath(t, copyStore(t, content, dir))
 	f, err := os.OpenFile(file, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -202,7 +216,7 @@ func TestSearchPassesOverADamagedSegment(t *testing.T) {
 // fresh store says so, or with Fail the damage comes back and nothing is touched.
 func TestATruncatedStoreNeverCrashes(t *testing.T) {
 	dir := stopped(t)
-	whole, err := os.ReadFile(filepath.Join(dir, storeFile))
+	whole, err := os.ReadFile(storePath(t, dir))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +264,7 @@ func openAndUse(t *testing.T, dir, what string, replaced *int) {
 		t.Errorf("%s: Run: %v", what, err)
 		return
 	}
-	moved, err := filepath.Glob(filepath.Join(dir, storeFile+".damaged-*"))
+	moved, err := filepath.Glob(filepath.Join(dir, "*.damaged-*"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +274,7 @@ func openAndUse(t *testing.T, dir, what string, replaced *int) {
 	*replaced++
 	records := all(t, dir)
 	last := records[len(records)-1]
-	if len(records) != 2 || last.Kind != "change" || !strings.Contains(last.Text, "it was moved to audit.db.damaged-") {
+	if len(records) != 2 || last.Kind != "change" || !strings.Contains(last.Text, ".db.damaged-") {
 		t.Errorf("%s: the fresh store says %+v", what, records)
 	}
 }
@@ -268,7 +282,7 @@ func openAndUse(t *testing.T, dir, what string, replaced *int) {
 // Octets flipped in bbolt's own pages, which carry no checksum, never crash either.
 func TestAFlippedPageNeverCrashes(t *testing.T) {
 	dir := stopped(t)
-	whole, err := os.ReadFile(filepath.Join(dir, storeFile))
+	whole, err := os.ReadFile(storePath(t, dir))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -310,7 +324,7 @@ func TestDamageAtTheTailIsFoundOnOpen(t *testing.T) {
 	if len(records) != 1 || records[0].Seq <= before.Last || l.Stats().Segments != 1 {
 		t.Errorf("the fresh store begins with %+v, the old ended at %d", records[0], before.Last)
 	}
-	moved, _ := filepath.Glob(filepath.Join(dir, storeFile+".damaged-*"))
+	moved, _ := filepath.Glob(filepath.Join(dir, "*.damaged-*"))
 	if len(moved) != 1 {
 		t.Errorf("moved aside: %q", moved)
 	}
@@ -328,12 +342,12 @@ func TestAnOlderStoreIsNoticed(t *testing.T) {
 		}
 	}
 	run()
-	old, err := os.ReadFile(filepath.Join(dir, storeFile))
+	old, err := os.ReadFile(storePath(t, dir))
 	if err != nil {
 		t.Fatal(err)
 	}
 	run()
-	if err := os.WriteFile(filepath.Join(dir, storeFile), old, 0o600); err != nil {
+	if err := os.WriteFile(storePath(t, dir), old, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if p := verify(t, dir).Problems; len(p) != 2 || p[0] != "the store ends at record 10, its head file at record 20" ||
@@ -345,8 +359,14 @@ func TestAnOlderStoreIsNoticed(t *testing.T) {
 	if len(p) != 1 || p[0] != "segment 21: records 11 to 20 are missing before it" {
 		t.Errorf("after: %q", p)
 	}
-	if err := os.Remove(filepath.Join(dir, storeFile)); err != nil {
-		t.Fatal(err)
+	files, err := filepath.Glob(filepath.Join(dir, "*.db"))
+	if err != nil || len(files) != 2 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
 	}
 	run()
 	records := all(t, dir)
@@ -373,7 +393,7 @@ func TestAStoreCutWhileRunning(t *testing.T) {
 				time.Sleep(300 * time.Millisecond)
 			}
 			synctest.Wait()
-			if err := os.Truncate(filepath.Join(dir, storeFile), 0); err != nil {
+			if err := os.Truncate(storePath(t, dir), 0); err != nil {
 				t.Fatal(err)
 			}
 			err = l.Reader().Search(ctx, Query{}, func(*Record) error { return nil })
@@ -420,7 +440,7 @@ func TestNoStoreToRead(t *testing.T) {
 func TestNothingIsMovedOver(t *testing.T) {
 	dir := t.TempDir()
 	for range 3 {
-		file := filepath.Join(dir, storeFile)
+		file := filepath.Join(dir, fileName(1, Day, 0))
 		if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
 			t.Fatal(err)
 		}

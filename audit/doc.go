@@ -30,14 +30,19 @@
 //
 // # Files
 //
-// The folder holds audit.db, the store; audit.head, what was committed last;
-// audit.wal, audit.texts and audit.slabs while a log is running; and
-// audit.db.damaged-TIME, a store that was found damaged and moved aside. They are
-// readable by their owner only.
+// The folder holds audit-NUMBER-DATE.db, a file of the store for each day, hour or
+// month (period.go says how they are called, store.go how they are one store);
+// audit.lock, empty, which is locked while somebody has the store open; audit.head, what
+// was committed last; audit.wal, audit.texts and audit.slabs while a log is running; and
+// NAME.damaged-TIME, a file that was found damaged and moved aside. They are readable by
+// their owner only.
 //
-// audit.db is a bbolt file with two buckets. In "segments" a key is the sequence
+// Each is a bbolt file with two buckets. In "segments" a key is the sequence
 // number of the segment's first record, 8 octets; a value is one segment.
-// Segments are never changed after their commit. "hits" is the roll-up.
+// Segments are never changed after their commit, and only the newest file is written
+// to. "hits" is the roll-up; when a file begins it takes over that of the one before.
+// A store of a former version, audit.db, is such a file too: a log renames it, a
+// reader takes it as it is.
 //
 // # Write-ahead file
 //

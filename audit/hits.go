@@ -85,6 +85,7 @@ func addTo(sum map[ListRef]Hits, hours []hourHits) {
 
 // keptHits is what a store's roll-up says.
 type keptHits struct {
+	some   bool // there are segments
 	hours  []hourHits
 	left   uint64 // records before it are not in hours; 0: all are
 	newest int64  // hour of the newest record
@@ -93,7 +94,7 @@ type keptHits struct {
 
 // hits reads the roll-up's hours beginning with from. The error is one of the
 // store itself.
-func (s *store) hits(from int64) (kept keptHits, err error) {
+func (s *boltFile) hits(from int64) (kept keptHits, err error) {
 	err = s.view("reading the hits of lists", func(c *bbolt.Cursor) error {
 		k, v := c.Last()
 		if k == nil {
@@ -103,7 +104,7 @@ func (s *store) hits(from int64) (kept keptHits, err error) {
 		if err != nil {
 			return damaged(s.path, keyPlace(k), err)
 		}
-		kept.newest, kept.left = hourOf(h.max), h.last()+1
+		kept.some, kept.newest, kept.left = true, hourOf(h.max), h.last()+1
 		kept.damage = guard(s.path, "reading the hits of lists", func() error {
 			tx := c.Bucket().Tx()
 			b := tx.Bucket(newestHits(tx))

@@ -121,7 +121,7 @@ func TestKilledAtAnyInstant(t *testing.T) {
 	}
 
 	audit := filepath.Join(dir, "audit")
-	if _, err := os.Stat(filepath.Join(audit, storeFile)); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(audit, lockFile)); errors.Is(err, fs.ErrNotExist) {
 		t.Fatal("no store was made")
 	}
 	l, stop := start(t, Config{Dir: audit}) // takes over what the last one left

@@ -257,7 +257,7 @@ func TestCommitFailureRecoversAndRecordsTheGap(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		l, stop := start(t, Config{Dir: dir, OnFull: Refuse, Slabs: 4, SlabBytes: minSlabBytes})
-		db := l.store.Load().db
+		db := l.store.Load().newest().db
 		synctest.Wait()
 		limitSize(t, db, 1)
 		var taken, refused uint64
@@ -308,7 +308,7 @@ func TestAFailingEndCountsWhatIsLost(t *testing.T) {
 	for i := range events { // more than the new file's free pages hold
 		l.Record(query(i, "192.0.2.7", fmt.Sprintf("%x.example", sha256.Sum256([]byte{byte(i), byte(i >> 8)}))[:60]))
 	}
-	limitSize(t, l.store.Load().db, 1)
+	limitSize(t, l.store.Load().newest().db, 1)
 	if err := stop(); err == nil {
 		t.Fatal("Run hid that events did not come into the store")
 	}
@@ -437,7 +437,7 @@ func TestASecondProcessIsToldSo(t *testing.T) {
 func TestIncompleteCreationIsMadeAgain(t *testing.T) {
 	for _, left := range []string{"", "torn"} {
 		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, storeFile+newSuffix), []byte(left), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, fileName(1, Day, epoch.UnixNano())+newSuffix), []byte(left), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		l, err := Open(Config{Dir: dir})

@@ -9,18 +9,27 @@ import (
 
 // openStore opens the store that is there, makes one, or deals with its damage.
 func (l *Log) openStore() error {
-	s, fresh, err := openStore(l.cfg.Dir)
-	if err == nil {
-		if err = l.adopt(s, fresh); err != nil {
-			s.close()
-		}
+	s, err := openStore(l.cfg.Dir, l.cfg.Period)
+	if err != nil {
+		return err
+	}
+	l.store.Store(s)
+	if err = s.list(); err == nil {
+		err = l.adopt(s)
 	}
 	var damage *DamageError
 	if errors.As(err, &damage) && l.cfg.OnError == StartFresh {
-		l.sealer.follow(header{}, [digestSize]byte{}, readHead(l.cfg.Dir))
-		return l.replace(damage)
+		err = l.replaceUnopened(damage)
 	}
-	return err
+	if err != nil {
+		return errors.Join(err, s.close())
+	}
+	if s.renamed != "" {
+		text := fmt.Sprintf("the store, which was one file %s, goes on in files of a period each, the first of which it is now: %s", formerFile, s.renamed)
+		l.cfg.Logger.Info(text)
+		l.note(text)
+	}
+	return nil
 }
 
 // begin commits what a run that did not end has left, and begins a run.
@@ -66,28 +75,23 @@ func (l *Log) begin() error {
 	return nil
 }
 
-// adopt proves the store's newest segments and makes the log go on behind them.
-func (l *Log) adopt(s *store, fresh bool) error {
-	last, digest, err := s.tail()
+// adopt proves the newest segments of the store's newest file and makes the log go on
+// behind them.
+func (l *Log) adopt(s *store) error {
+	known := readHead(l.cfg.Dir)
+	fresh := len(s.files) == 0
+	if fresh {
+		if err := s.begin(known.seq+1, l.cfg.Now()); err != nil {
+			return err
+		}
+	} else if err := s.openNewest(); err != nil {
+		return err
+	}
+	last, digest, err := s.newest().tail()
 	if err != nil {
 		return err
 	}
-	var oldest []byte
-	if _, _, err := s.following(0, nil, &oldest); err != nil {
-		return err
-	}
-	if h, err := readHeader(oldest); err == nil {
-		l.status.oldest = h.number
-	}
-	l.status.last = last
-	l.store.Store(s)
-
-	known := readHead(l.cfg.Dir)
-	l.sealer.follow(last, digest, known)
-	var have uint64
-	if last.number > 0 {
-		have = last.last()
-	}
+	have := l.goOn(s, last, digest, known)
 	if have >= known.seq {
 		return nil
 	}
@@ -100,26 +104,75 @@ func (l *Log) adopt(s *store, fresh bool) error {
 	return nil
 }
 
-// replace moves a damaged store aside and begins a new one, which says so in a
+// goOn makes the log go on behind the last segment of the newest file, which may have
+// none: then behind that of those before it or of the head file, whichever is later. It
+// returns the number of the store's last record.
+func (l *Log) goOn(s *store, last header, digest [digestSize]byte, known head) (have uint64) {
+	if last.number == 0 {
+		last, digest = s.lastWhole()
+		if last.number > 0 && last.number <= known.number {
+			l.sealer.follow(header{}, [digestSize]byte{}, known)
+		} else {
+			l.sealer.follow(last, digest, known)
+		}
+	} else {
+		l.sealer.follow(last, digest, known)
+	}
+	if last.number > 0 {
+		have = last.last()
+	}
+	if n := len(s.files); n > 0 { // the records of a file that cannot be read have numbers too
+		l.sealer.next = max(l.sealer.next, s.files[n-1].first)
+	}
+	s.resume(last)
+	l.status.last = last
+	if h, ok := s.oldest(); ok {
+		l.status.oldest = h.number
+	}
+	return have
+}
+
+// replace moves the damaged newest file aside and begins a new one, which says so in a
 // change record. The numbers of records and of segments go on.
 func (l *Log) replace(damage *DamageError) error {
-	if s := l.store.Swap(nil); s != nil {
-		s.abandon()
+	s := l.store.Load()
+	s.discard()
+	if err := l.moveAside(damage); err != nil {
+		return err
 	}
+	first := l.sealer.next
+	if closed := l.sealer.closed; len(closed) > 0 {
+		first = closed[0].header.first
+	}
+	h, _ := s.oldest()
+	l.status.Lock()
+	l.status.oldest = h.number
+	l.status.Unlock()
+	return s.begin(first, l.cfg.Now())
+}
+
+// replaceUnopened is replace for a file that could not even be opened.
+func (l *Log) replaceUnopened(damage *DamageError) error {
+	s := l.store.Load()
+	s.discard()
+	if err := l.moveAside(damage); err != nil {
+		return err
+	}
+	s.files = nil
+	if err := s.list(); err != nil {
+		return err
+	}
+	l.goOn(s, header{}, [digestSize]byte{}, readHead(l.cfg.Dir))
+	return s.begin(l.sealer.next, l.cfg.Now())
+}
+
+func (l *Log) moveAside(damage *DamageError) error {
 	moved, err := moveAside(damage.File, l.cfg.Now())
 	if err != nil {
 		return errors.Join(damage, err)
 	}
 	l.cfg.Logger.Error("audit store was damaged and has been moved aside", "error", damage, "moved", moved)
 	l.note(fmt.Sprintf("%v; it was moved to %s and a new store begins", damage, filepath.Base(moved)))
-	l.status.Lock()
-	l.status.last, l.status.oldest = header{}, 0
-	l.status.Unlock()
-	s, _, err := openStore(l.cfg.Dir)
-	if err != nil {
-		return err
-	}
-	l.store.Store(s)
 	return nil
 }
 

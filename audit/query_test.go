@@ -24,7 +24,7 @@ import (
 // returns how they should come back: a model of plain records to filter naively.
 func fill(t testing.TB, dir string, n, per int) []*Record {
 	t.Helper()
-	l, err := Open(Config{Dir: dir})
+	l, err := Open(Config{Dir: dir, Now: func() time.Time { return epoch }}) // all in one file
 	if err != nil {
 		t.Fatal(err)
 	}

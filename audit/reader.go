@@ -2,9 +2,7 @@ package audit
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"path/filepath"
 )
 
 // A Reader searches and proves a store. It is safe for concurrent use, beside
@@ -24,7 +22,7 @@ type Reader struct {
 // Other readers may have it open too. If a log is running on it the error has
 // ErrLocked in it; a store that cannot be opened gives a *DamageError.
 func OpenReader(dir string) (*Reader, error) {
-	s, err := openFile(filepath.Join(dir, storeFile), true)
+	s, err := readStore(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -70,15 +68,12 @@ func (r *Reader) Close() error {
 	return r.own.close()
 }
 
-// store returns the store to read from now: a running log may have replaced a damaged one.
+// store returns the store to read from.
 func (r *Reader) store() (*store, error) {
 	if r.own != nil {
 		return r.own, nil
 	}
-	if s := r.log.store.Load(); s != nil {
-		return s, nil
-	}
-	return nil, errors.New("the audit log has no store at the moment: the damaged one was moved aside and a new one could not be made yet")
+	return r.log.store.Load(), nil
 }
 
 // views returns what is not in the store yet, the oldest first.
@@ -218,7 +213,7 @@ func (l *Log) Tail(ctx context.Context, q Query, from uint64, emit func(*Record)
 			if key, ok, err = r.following(st, from, nil, p); err == nil && ok {
 				done, err := p.follow(r.unpacker, f, &n, from, emit)
 				if p.err != nil {
-					return damaged(st.path, segmentPlace(key), p.err)
+					return damaged(st.path(key), segmentPlace(key), p.err)
 				}
 				if done || err != nil {
 					return err
@@ -227,8 +222,8 @@ func (l *Log) Tail(ctx context.Context, q Query, from uint64, emit func(*Record)
 				continue
 			}
 		}
-		if err != nil && r.replaced(st) {
-			err = nil // go on in the new store
+		if err != nil && !st.has(err) {
+			err = nil // go on in the file that took its place
 		}
 		if err != nil {
 			return fmt.Errorf("follow: %w", err)
@@ -253,9 +248,6 @@ func (p *page) follow(u *unpacker, f *filter, n *int, from uint64, emit func(*Re
 	}
 	return p.emit(f, n, from, emit)
 }
-
-// replaced says that st, which may be nil, is not the store any more, or not yet.
-func (r *Reader) replaced(st *store) bool { return st == nil || r.log.store.Load() != st }
 
 // newest returns the sequence number of the last record on disk.
 func (l *Log) newest() uint64 {

@@ -40,7 +40,12 @@ func (c *recount) pending(st *store) (bool, error) {
 func (c *recount) step(st *store, u *unpacker) error {
 	key, ok, err := st.previous(c.left, c.wants, &c.value)
 	if err != nil {
-		return err
+		at, on := st.beyond(err, false)
+		if !on {
+			return err
+		}
+		c.left, c.damage = at, errors.Join(c.damage, err)
+		return nil
 	}
 	if !ok {
 		c.left = 0
@@ -58,7 +63,7 @@ func (c *recount) step(st *store, u *unpacker) error {
 		}
 	}
 	if err != nil {
-		c.damage = errors.Join(c.damage, damaged(st.path, segmentPlace(key), err))
+		c.damage = errors.Join(c.damage, damaged(st.path(key), segmentPlace(key), err))
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ import (
 // A rollup is the writer's side of the hits kept in one store.
 type rollup struct {
 	store   *store
+	file    *boltFile // that it was last in; it moves to the newest with the first commit to that
 	bucket  []byte
 	made    bool     // the bucket is in the store
 	last    uint64   // sequence number of the last record that was counted
@@ -41,7 +42,17 @@ func openRollup(st *store, hour int64) (*rollup, error) {
 func (r *rollup) check(hour int64) error {
 	begin := r.off
 	r.checked, r.off, r.current, r.drop = hour, false, hourHits{}, nil
-	p, err := r.store.proveHits(r.bucket, around(hour))
+	if file := r.store.newest(); file != r.file && begin {
+		r.file, r.bucket, r.made = file, nil, false
+	}
+	if r.file == nil {
+		r.off = true // until the store has a file
+		return nil
+	}
+	p, err := r.file.proveHits(r.bucket, around(hour))
+	if err == nil && !p.some {
+		p.last = r.store.end
+	}
 	if err != nil { // of the store, which the next commit has to deal with
 		r.off = true
 		return err
@@ -89,8 +100,15 @@ type hitsUpdate struct {
 	current hourHits // of the rollup; write replaces it by the newest hour
 }
 
-// plan returns what a commit of the segments, maybe none, does to the roll-up.
-func (r *rollup) plan(segments []sealed) *hitsUpdate {
+// plan returns what a commit of the segments, maybe none, does to the roll-up; of the
+// first ones of a file, with what the one before has counted.
+func (r *rollup) plan(segments []sealed, begins bool) (u *hitsUpdate, err error) {
+	var before []hourHits
+	if begins {
+		if before, err = r.carry(); err != nil {
+			r.begin(r.last)
+		}
+	}
 	keep := around(r.checked)
 	byHour := make(map[int64][]listHits)
 	add := func(hours []hourHits) {
@@ -100,7 +118,11 @@ func (r *rollup) plan(segments []sealed) *hitsUpdate {
 			}
 		}
 	}
-	u := &hitsUpdate{bucket: r.bucket, fresh: !r.made, behind: r.last, drop: r.drop, counted: counted{last: r.last}, current: r.current}
+	u = &hitsUpdate{bucket: r.bucket, fresh: !r.made, behind: r.last, drop: r.drop, counted: counted{last: r.last}, current: r.current}
+	if begins {
+		u.bucket, u.fresh, u.drop, u.current = hitsName(1), true, nil, hourHits{}
+		add(before)
+	}
 	for i := range segments {
 		add(segments[i].hits)
 		u.counted.last = segments[i].header.last()
@@ -113,11 +135,32 @@ func (r *rollup) plan(segments []sealed) *hitsUpdate {
 		u.add = append(u.add, hourHits{hour, lists})
 	}
 	slices.SortFunc(u.add, func(a, b hourHits) int { return int(a.hour - b.hour) })
-	return u
+	return u, err
+}
+
+// carry returns the hours that the file which is to be followed has counted.
+func (r *rollup) carry() (hours []hourHits, err error) {
+	if !r.made {
+		return nil, nil
+	}
+	err = r.file.view("reading the hits of lists", func(c *bbolt.Cursor) error {
+		b := c.Bucket().Tx().Bucket(r.bucket)
+		if b == nil {
+			return errors.New("their bucket is gone")
+		}
+		var done counted
+		done, hours, err = r.file.readHits(b, around(r.checked).from)
+		if err == nil && done.last != r.last {
+			err = fmt.Errorf("they end at record %d instead of %d", done.last, r.last)
+		}
+		return err
+	})
+	return hours, err
 }
 
 // committed tells r that the update is on disk.
 func (r *rollup) committed(u *hitsUpdate) {
+	r.file, r.bucket = r.store.newest(), u.bucket
 	r.made, r.last, r.drop, r.current = true, u.counted.last, nil, u.current
 	if r.recount == nil {
 		return
@@ -133,7 +176,7 @@ func (w *writer) roll(s *store) *rollup {
 	hour := hourOf(max(w.log.cfg.Now().UnixNano(), 0))
 	var err error
 	switch {
-	case w.rollup == nil || w.rollup.store != s:
+	case w.rollup == nil || w.rollup.file != s.newest():
 		w.rollup, err = openRollup(s, hour)
 	case w.rollup.checked != hour:
 		err = w.rollup.check(hour)
@@ -150,12 +193,29 @@ func (w *writer) roll(s *store) *rollup {
 // commitTo commits segments, maybe none, with their hits, or without if these
 // stand in the way.
 func (w *writer) commitTo(s *store, segments []sealed) error {
+	segments = s.behind(segments)
+	for {
+		run, begins := s.run(segments)
+		if err := w.commitRun(s, run, begins); err != nil {
+			return err
+		}
+		if segments = segments[len(run):]; len(segments) == 0 {
+			return nil
+		}
+	}
+}
+
+// commitRun commits segments of one period.
+func (w *writer) commitRun(s *store, run []sealed, begins bool) error {
 	r := w.roll(s)
 	if r == nil {
-		return s.append(segments, nil)
+		return s.append(run, nil)
 	}
-	u := r.plan(segments)
-	err := s.append(segments, u)
+	u, err := r.plan(run, begins)
+	if err != nil {
+		w.log.cfg.Logger.Warn("hits of lists are not whole and are counted again from the audit segments", "error", err)
+	}
+	err = s.append(run, u)
 	var inHits *hitsError
 	switch {
 	case err == nil:
@@ -163,10 +223,10 @@ func (w *writer) commitTo(s *store, segments []sealed) error {
 	case errors.As(err, &inHits):
 		r.giveUp()
 		w.log.cfg.Logger.Warn("hits of lists were not written and are counted again from the audit segments", "error", err)
-		if len(segments) == 0 {
+		if len(run) == 0 {
 			return nil
 		}
-		return s.append(segments, nil)
+		return s.append(run, nil)
 	}
 	return err
 }

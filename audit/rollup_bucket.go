@@ -44,7 +44,7 @@ func hitsName(n int) []byte {
 func nextHits(bucket []byte) []byte { return hitsName(hitsNumber(bucket) + 1) }
 
 // hoursOf calls f with the hours in one of the store's buckets and their values.
-func (s *store) hoursOf(b *bbolt.Bucket, f func(hour int64, value []byte) error) (done counted, err error) {
+func (s *boltFile) hoursOf(b *bbolt.Bucket, f func(hour int64, value []byte) error) (done counted, err error) {
 	if err := provePages(s.file, b); err != nil {
 		return done, err
 	}
@@ -76,7 +76,7 @@ func (s *store) hoursOf(b *bbolt.Bucket, f func(hour int64, value []byte) error)
 }
 
 // readHits returns the hours beginning with from.
-func (s *store) readHits(b *bbolt.Bucket, from int64) (done counted, hours []hourHits, err error) {
+func (s *boltFile) readHits(b *bbolt.Bucket, from int64) (done counted, hours []hourHits, err error) {
 	done, err = s.hoursOf(b, func(hour int64, value []byte) error {
 		if hour < from {
 			return nil
@@ -89,7 +89,7 @@ func (s *store) readHits(b *bbolt.Bucket, from int64) (done counted, hours []hou
 }
 
 // checkHits proves all values, and returns the hours that are not to be kept.
-func (s *store) checkHits(b *bbolt.Bucket, keep window) (done counted, drop []int64, err error) {
+func (s *boltFile) checkHits(b *bbolt.Bucket, keep window) (done counted, drop []int64, err error) {
 	done, err = s.hoursOf(b, func(hour int64, value []byte) error {
 		if _, err := readHour(hour, value); err != nil {
 			return err
@@ -105,16 +105,17 @@ func (s *store) checkHits(b *bbolt.Bucket, keep window) (done counted, drop []in
 // provenHits is what a look at a store's roll-up found.
 type provenHits struct {
 	bucket []byte
+	some   bool // the file has segments
 	found  bool
 	left   uint64  // records before it are not counted; 0: all are
 	drop   []int64 // hours that are not to be kept
-	last   uint64  // sequence number of the store's last record
+	last   uint64  // sequence number of the file's last record
 	damage error   // why the bucket is of no use
 }
 
 // proveHits proves the roll-up in the bucket of that name; nil is the one in use.
 // The error is one of the store itself.
-func (s *store) proveHits(bucket []byte, keep window) (p provenHits, err error) {
+func (s *boltFile) proveHits(bucket []byte, keep window) (p provenHits, err error) {
 	const doing = "reading the hits of lists"
 	err = s.view(doing, func(c *bbolt.Cursor) error {
 		if k, v := c.Last(); k != nil {
@@ -122,7 +123,7 @@ func (s *store) proveHits(bucket []byte, keep window) (p provenHits, err error) 
 			if err != nil {
 				return damaged(s.path, keyPlace(k), err)
 			}
-			p.last = h.last()
+			p.some, p.last = true, h.last()
 		}
 		tx := c.Bucket().Tx()
 		if p.bucket = bucket; bucket == nil {

@@ -182,7 +182,7 @@ func useDamaged(t *testing.T, dir, what string) {
 		}
 	}
 	b.recountAll()
-	if moved, err := filepath.Glob(filepath.Join(dir, storeFile+".damaged-*")); err != nil || len(moved) > 0 {
+	if moved, err := filepath.Glob(filepath.Join(dir, "*.damaged-*")); err != nil || len(moved) > 0 {
 		t.Errorf("%s: %q moved aside, %v", what, moved, err)
 	}
 	report, err := b.log.Reader().Verify(t.Context(), Verification{}, nil)
@@ -195,7 +195,7 @@ func useDamaged(t *testing.T, dir, what string) {
 
 func TestDamagedHitsCostNothingElse(t *testing.T) {
 	whole := manyHours(t, 40)
-	content, err := os.ReadFile(filepath.Join(whole, storeFile))
+	content, err := os.ReadFile(storePath(t, whole))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,8 +240,9 @@ func TestDamagedHitsCostNothingElse(t *testing.T) {
 			t.Errorf("%s: hits of a running log: %v", what, err)
 		}
 		b.close()
+		damaged := storePath(t, dir)
 		useDamaged(t, dir, what)
-		rewriteHits(t, dir, func(tx *bbolt.Tx) error {
+		rewriteFile(t, damaged, func(tx *bbolt.Tx) error {
 			if got := string(newestHits(tx)); got != "hits.2" {
 				t.Errorf("%s: the bucket in use is %s", what, got)
 			}
@@ -254,7 +255,7 @@ func TestDamagedHitsCostNothingElse(t *testing.T) {
 // hitsPages returns where the pages of the roll-up are in a store.
 func hitsPages(t *testing.T, content []byte, whole string) (offsets []int) {
 	t.Helper()
-	db, err := bbolt.Open(filepath.Join(copyStore(t, content, whole), storeFile), 0o600, &bbolt.Options{ReadOnly: true})
+	db, err := bbolt.Open(storePath(t, copyStore(t, content, whole)), 0o600, &bbolt.Options{ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -284,7 +285,7 @@ func hitsPages(t *testing.T, content []byte, whole string) (offsets []int) {
 // Octets flipped in bbolt's own pages of the roll-up harm no segment either.
 func TestDamagedPagesOfHitsCostNothingElse(t *testing.T) {
 	whole := manyHours(t, 40)
-	content, err := os.ReadFile(filepath.Join(whole, storeFile))
+	content, err := os.ReadFile(storePath(t, whole))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -304,7 +305,7 @@ func TestDamagedPagesOfHitsCostNothingElse(t *testing.T) {
 // or the tree is as good as before.
 func TestEveryFlippedOctetOfHitsPagesIsFound(t *testing.T) {
 	dir := manyHours(t, 40)
-	path := filepath.Join(dir, storeFile)
+	path := storePath(t, dir)
 	content, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -319,7 +320,13 @@ func TestEveryFlippedOctetOfHitsPagesIsFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	want, err := r.own.hits(0)
+	newest := r.own.files[len(r.own.files)-1]
+	own, err := r.own.use(newest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.own.leave(newest)
+	want, err := own.hits(0)
 	if err != nil || len(want.hours) != 40 {
 		t.Fatal(err, len(want.hours))
 	}
@@ -336,13 +343,13 @@ func TestEveryFlippedOctetOfHitsPagesIsFound(t *testing.T) {
 		if _, err := file.WriteAt(octets, int64(at)); err != nil {
 			t.Fatal(err)
 		}
-		p, err := r.own.proveHits(nil, window{0, lastHour})
+		p, err := own.proveHits(nil, window{0, lastHour})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if p.damage != nil {
 			found++
-		} else if err := r.own.view("", func(c *bbolt.Cursor) error {
+		} else if err := own.view("", func(c *bbolt.Cursor) error {
 			if !good(c.Bucket().Tx().Bucket([]byte(hitsBucket))) {
 				t.Errorf("%s: not found", what)
 			}
@@ -368,7 +375,7 @@ func TestEveryFlippedOctetOfHitsPagesIsFound(t *testing.T) {
 	if found < size {
 		t.Errorf("only %d flips were found", found)
 	}
-	if p, err := r.own.proveHits(nil, window{0, lastHour}); err != nil || p.damage != nil {
+	if p, err := own.proveHits(nil, window{0, lastHour}); err != nil || p.damage != nil {
 		t.Error("whole again:", err, p.damage)
 	}
 }
@@ -422,11 +429,11 @@ func TestHitsDamagedWhileRunning(t *testing.T) {
 	b := newBench(t, dir)
 	b.record(b.now, 1, 0)
 	b.seal()
-	content, err := os.ReadFile(filepath.Join(dir, storeFile))
+	content, err := os.ReadFile(storePath(t, dir))
 	if err != nil {
 		t.Fatal(err)
 	}
-	file, err := os.OpenFile(filepath.Join(dir, storeFile), os.O_RDWR, 0)
+	file, err := os.OpenFile(storePath(t, dir), os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -459,7 +466,7 @@ func TestHitsDeletedWhileRunning(t *testing.T) {
 	b.record(b.now, 1, 0)
 	b.seal()
 	for _, meanwhile := range []time.Duration{0, time.Hour} {
-		if err := b.log.store.Load().db.Update(dropHits); err != nil {
+		if err := b.log.store.Load().newest().db.Update(dropHits); err != nil {
 			t.Fatal(err)
 		}
 		b.now = b.now.Add(meanwhile)

@@ -1,8 +1,6 @@
 package audit
 
 import (
-	"os"
-	"path/filepath"
 	"time"
 )
 
@@ -16,7 +14,7 @@ type Stats struct {
 	Pending   uint64        // events taken that are not on disk yet
 	Segments  uint64        // segments in the store
 	LastSeq   uint64        // sequence number of the last record on disk
-	Bytes     int64         // size of the store's file
+	Bytes     int64         // size of the store's files
 	LastSeal  time.Duration // how long the last commit took, with all before it
 	Refusing  bool          // what Log.Refusing says
 	LastError string        // why the last commit failed; empty if it did not
@@ -52,9 +50,7 @@ func (l *Log) Stats() Stats {
 		s.LastError = l.status.err.Error()
 	}
 	l.status.Unlock()
-	if info, err := os.Stat(filepath.Join(l.cfg.Dir, storeFile)); err == nil {
-		s.Bytes = info.Size()
-	}
+	s.Bytes = l.store.Load().size()
 	s.Refusing = l.Refusing()
 	return s
 }

@@ -1,358 +1,629 @@
 package audit
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/bits"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
-
-	"go.etcd.io/bbolt"
 )
 
-const (
-	storeFile = "audit.db"
-	newSuffix = ".new" // of a store being made
+// maxOpen bounds how many of the older files are open at one time: a year has 366 of
+// them, and each open one is a file and a memory map.
+const maxOpen = 16
 
-	lockTimeout = 2 * time.Second
-	tailChecked = 16 // newest segments that opening proves
-
-	// While the file is smaller than the map, growing it never waits for a reader.
-	mapSize = 1 << (20 + 10*(bits.UintSize/64))
-)
-
-var segmentBucket = []byte("segments")
-
-// A store is one open bbolt file. Its one writer calls append; reads may run
-// beside it. After a panic inside a write it is broken: it answers nothing more
-// and must be replaced.
+// A store is the files of a log, one for each period in which something was committed.
+// Only the newest is written to; a file that another has followed never changes again.
+// No transaction spans two files: what belongs to another period begins a file of its
+// own, which appears with its first segments or not at all. What is asked of the store
+// goes over its files as if they were one; one that is damaged says so and the others
+// can be read all the same, see beyond.
 type store struct {
-	path string
+	dir      string
+	period   Period
+	readOnly bool
+	lock     *os.File // nil for a reader where no log ever was
+	renamed  string   // what a former version's file is called now, if it was just taken in
 
-	db   *bbolt.DB
-	file *os.File // bbolt's, to let go of the lock when db.Close would hang
-
-	mu     sync.Mutex // held while a transaction begins, so that none begins on a broken store
-	broken bool
+	mu     sync.Mutex
+	files  []*file // by number; the slice is replaced, never changed
+	recent []*file // older ones that are open, the last used last
 	closed bool
+
+	// For the writer only.
+	current int64  // period of the newest segment in the newest file; 0 if it has none
+	end     uint64 // sequence number of the last record in the store
 }
 
-// openStore opens the store in dir for writing and makes one if there is none,
-// which fresh then says.
-func openStore(dir string) (s *store, fresh bool, err error) {
-	path := filepath.Join(dir, storeFile)
-	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-		s, err := createStore(path)
-		if !errors.Is(err, fs.ErrExist) {
-			return s, err == nil, err
-		}
-	}
-	s, err = openFile(path, false)
-	return s, false, err
+// A file is one of a store's.
+type file struct {
+	path  string
+	first uint64 // its records have this number at least
+
+	opening sync.Mutex // held while it is being opened
+	bolt    *boltFile  // nil unless it is open; guarded by store.mu, as the rest
+	users   int        // reads that are under way
+	writer  bool       // it is the newest, and stays open
+	gone    bool       // not in the store any more
 }
 
-// createStore makes an empty store under another name and gives it its own only
-// when it is whole on disk. The lock is held from the first moment, so that of
-// two processes one wins; the other gets ErrLocked or fs.ErrExist.
-func createStore(path string) (*store, error) {
-	s, err := openBolt(path+newSuffix, false)
-	var damage *DamageError
-	if errors.As(err, &damage) { // left by a crash while it was being made
-		if err := os.Remove(path + newSuffix); err != nil {
-			return nil, fmt.Errorf("make audit store: %w", err)
-		}
-		s, err = openBolt(path+newSuffix, false)
-	}
+// openStore locks the store in dir for writing. Its files are not listed yet.
+func openStore(dir string, period Period) (*store, error) {
+	lock, err := lockStore(dir, false)
 	if err != nil {
 		return nil, err
 	}
-	err = guard(path, "making it", func() error {
-		return s.db.Update(func(tx *bbolt.Tx) error {
-			_, err := tx.CreateBucketIfNotExists(segmentBucket)
-			return err
-		})
-	})
-	if err == nil {
-		if _, statErr := os.Lstat(path); statErr == nil {
-			err = fs.ErrExist
-		}
-	}
-	if err != nil {
-		os.Remove(path + newSuffix)
-		s.close()
-		return nil, fmt.Errorf("make audit store: %w", err)
-	}
-	if err := errors.Join(os.Rename(path+newSuffix, path), syncDir(filepath.Dir(path))); err != nil {
-		s.close()
-		return nil, fmt.Errorf("make audit store: %w", err)
-	}
-	s.path = path
-	return s, nil
+	return &store{dir: dir, period: period, lock: lock}, nil
 }
 
-// openFile opens a store that exists and checks that it is one.
-func openFile(path string, readOnly bool) (*store, error) {
-	info, err := os.Stat(path)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("open audit store: %w", err)
-	case info.Size() == 0: // bbolt would quietly make it a new one
-		return nil, damaged(path, "opening it", "the file is empty")
-	}
-	s, err := openBolt(path, readOnly)
+// readStore opens the store in dir for reading, without changing anything. That the
+// newest of several files is damaged is found when it is read.
+func readStore(dir string) (*store, error) {
+	lock, err := lockStore(dir, true)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.view("opening it", func(*bbolt.Cursor) error { return nil }); err != nil {
+	s := &store{dir: dir, readOnly: true, lock: lock}
+	if err = s.list(); err == nil {
+		switch n := len(s.files); {
+		case n > 0:
+			var damage *DamageError
+			if _, err = s.use(s.files[n-1]); err == nil {
+				s.leave(s.files[n-1])
+			} else if errors.As(err, &damage) && n > 1 {
+				err = nil
+			}
+		case lock == nil:
+			err = fmt.Errorf("open audit store %s: %w", dir, fs.ErrNotExist)
+		}
+	}
+	if err != nil {
 		s.close()
 		return nil, err
 	}
 	return s, nil
 }
 
-func openBolt(path string, readOnly bool) (*store, error) {
-	s := &store{path: path}
-	err := guard(path, "opening it", func() (err error) {
-		s.db, err = bbolt.Open(path, 0o600, &bbolt.Options{
-			Timeout:         lockTimeout,
-			FreelistType:    bbolt.FreelistMapType,
-			InitialMmapSize: mapSize,
-			ReadOnly:        readOnly,
-			NoStatistics:    true,
-			OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
-				f, err := os.OpenFile(name, flag, mode)
-				s.file = f
-				return f, err
-			},
-		})
-		return err
-	})
+// list finds the store's files.
+func (s *store) list() error {
+	entries, err := os.ReadDir(s.dir)
 	if err != nil {
-		if s.file != nil {
-			letGo(s.file) // bbolt has closed it, unless it panicked
-		}
-		return nil, openFailure(path, err)
+		return fmt.Errorf("open audit store: %w", err)
 	}
-	return s, nil
-}
-
-// begin starts a transaction, unless the store is broken or closed.
-func (s *store) begin(writable bool) (*bbolt.Tx, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil, ErrClosed
-	}
-	if s.broken {
-		return nil, damaged(s.path, "using it", "an earlier write found it damaged")
-	}
-	ok := false
-	defer func() { s.broken = s.broken || !ok }() // a panic here leaves bbolt's locks held
-	tx, err := s.db.Begin(writable)
-	ok = true
-	return tx, err
-}
-
-// view gives f a cursor over the segments for the length of one read
-// transaction, which f must keep short: a held one stops the file's pages from
-// being used again, and the writer when the memory map must grow.
-func (s *store) view(doing string, f func(c *bbolt.Cursor) error) error {
-	return guard(s.path, doing, func() error {
-		tx, err := s.begin(false)
-		if err != nil {
-			return err
+	for _, e := range entries {
+		path := filepath.Join(s.dir, e.Name())
+		if whole, ok := strings.CutSuffix(e.Name(), newSuffix); ok && !s.readOnly {
+			if _, ok := fileNumber(whole); ok { // left by a crash while it was being made
+				if err := os.Remove(path); err != nil {
+					return fmt.Errorf("open audit store: %w", err)
+				}
+			}
+			continue
 		}
-		defer tx.Rollback()
-		b := tx.Bucket(segmentBucket)
-		if b == nil {
-			return damaged(s.path, doing, "it has no bucket of segments")
-		}
-		return f(b.Cursor())
-	})
-}
-
-// append commits segments, all or none, and syncs them to disk, with an update
-// of the roll-up unless that is nil. Only a DamageError means that trying again is
-// of no use; a hitsError that it may work without the update.
-func (s *store) append(segments []sealed, hits *hitsUpdate) error {
-	var inHits, ended bool
-	err := guard(s.path, "writing to it", func() error {
-		tx, err := s.begin(true)
-		if err != nil {
-			return err
-		}
-		defer func() {
-			tx.Rollback()
-			ended = true // else bbolt's locks are still held
-		}()
-		b := tx.Bucket(segmentBucket)
-		if b == nil {
-			return damaged(s.path, "writing to it", "it has no bucket of segments")
-		}
-		b.FillPercent = 0.95 // keys only ever grow
-		for i := range segments {
-			if err := b.Put(segmentKey(segments[i].header.first), segments[i].bytes); err != nil {
+		if first, ok := fileNumber(e.Name()); ok {
+			s.files = append(s.files, &file{path: path, first: first})
+		} else if e.Name() == formerFile {
+			f, err := s.former(path)
+			if err != nil {
 				return err
 			}
+			s.files = append(s.files, f)
 		}
-		if hits != nil {
-			inHits = true
-			if err := hits.write(tx); err != nil {
-				return &hitsError{err}
-			}
-		}
-		return tx.Commit()
-	})
-	var (
-		damage *DamageError
-		failed *hitsError
-	)
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &failed):
-		return err
-	case errors.As(err, &damage):
-		if inHits && ended {
-			return &hitsError{err}
-		}
-		s.mu.Lock()
-		s.broken = true
-		s.mu.Unlock()
-		return err
 	}
-	return fmt.Errorf("commit to %s: %w", s.path, err)
+	slices.SortStableFunc(s.files, func(a, b *file) int {
+		switch {
+		case a.first < b.first:
+			return -1
+		case a.first > b.first:
+			return 1
+		}
+		return 0
+	})
+	return nil
 }
 
-// tail proves the newest segments and returns the last one's header and digest.
-func (s *store) tail() (h header, digest [digestSize]byte, err error) {
-	before := newest
+// former takes in the one file of a version that had no others. The log gives it a
+// name as theirs, a reader takes it as it is.
+func (s *store) former(path string) (*file, error) {
+	b, err := openFile(path, s.readOnly)
+	if err != nil {
+		return nil, err
+	}
+	defer b.close()
+	f := &file{path: path, first: 1}
 	var value []byte
-	for i := range tailChecked {
-		key, ok, err := s.previous(before, nil, &value)
-		if err != nil || !ok {
+	key, ok, err := b.following(0, nil, &value)
+	if err != nil || !ok {
+		return f, err
+	}
+	f.first = key
+	if s.readOnly {
+		return f, nil
+	}
+	h, _ := readHeader(value) // that it is damaged is found when it is read
+	s.renamed = fileName(key, s.period, h.max)
+	f.path = filepath.Join(s.dir, s.renamed)
+	if err := os.Rename(path, f.path); err != nil {
+		return nil, fmt.Errorf("open audit store: %w", err)
+	}
+	return f, syncDir(s.dir)
+}
+
+// openNewest opens the newest file for writing.
+func (s *store) openNewest() error {
+	f := s.files[len(s.files)-1]
+	b, err := openFile(f.path, false)
+	if err != nil {
+		return err
+	}
+	s.write(f, b)
+	return nil
+}
+
+// write makes f the file that is written to. s.mu is held, or nobody else knows of s.
+func (s *store) write(f *file, b *boltFile) {
+	f.bolt, f.writer = b, true
+	s.current = 0
+}
+
+// begin makes an empty file for the records from first on.
+func (s *store) begin(first uint64, now time.Time) error {
+	if n := len(s.files); n > 0 {
+		first = max(first, s.files[n-1].first+1)
+	}
+	return s.add(first, now.UnixNano(), nil, nil)
+}
+
+// add makes a file with those segments in it. It becomes the newest.
+func (s *store) add(first uint64, nanoseconds int64, segments []sealed, hits *hitsUpdate) error {
+	f := &file{path: filepath.Join(s.dir, fileName(first, s.period, nanoseconds)), first: first}
+	b, err := makeFile(f.path, segments, hits)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	if n := len(s.files); n > 0 {
+		if before := s.files[n-1]; before.writer {
+			before.writer = false
+			s.recent = append(s.recent, before)
+		}
+	}
+	s.write(f, b)
+	s.files = append(slices.Clip(s.files), f)
+	idle := s.idle()
+	s.mu.Unlock()
+	closeAll(idle)
+	return nil
+}
+
+// discard takes the newest file, which is damaged, out of the store without waiting
+// for anybody. Until the next begin or append there is none to be written to.
+func (s *store) discard() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := len(s.files) - 1
+	if n < 0 || !s.files[n].writer {
+		return
+	}
+	f := s.files[n]
+	f.gone = true
+	f.bolt.abandon()
+	s.files = s.files[:n:n]
+	s.current = 0
+}
+
+// newest returns the file that is written to, nil if there is none.
+func (s *store) newest() *boltFile {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.files) - 1; n >= 0 && s.files[n].writer {
+		return s.files[n].bolt
+	}
+	return nil
+}
+
+// all returns the files, by number.
+func (s *store) all() []*file {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.files
+}
+
+// use returns the open file, which stays open until leave.
+func (s *store) use(f *file) (*boltFile, error) {
+	s.mu.Lock()
+	b := s.open(f)
+	s.mu.Unlock()
+	if b != nil {
+		return b, nil
+	}
+	f.opening.Lock()
+	defer f.opening.Unlock()
+	s.mu.Lock()
+	b = s.open(f)
+	err := s.lost(f)
+	s.mu.Unlock()
+	if b != nil || err != nil {
+		return b, err
+	}
+	b, err = openFile(f.path, true)
+	s.mu.Lock()
+	if lost := s.lost(f); lost != nil {
+		s.mu.Unlock()
+		if err == nil {
+			b.close()
+		}
+		return nil, lost
+	}
+	if err != nil {
+		s.mu.Unlock()
+		if errors.Is(err, fs.ErrNotExist) {
+			err = damaged(f.path, "opening it", "it is gone")
+		}
+		return nil, err
+	}
+	f.bolt = b
+	s.recent = append(s.recent, f)
+	s.open(f)
+	idle := s.idle()
+	s.mu.Unlock()
+	closeAll(idle)
+	return b, nil
+}
+
+// errGone says that a file is not in the store any more.
+var errGone = errors.New("the file is not in the audit store any more")
+
+// lost says why f is not to be opened. s.mu is held.
+func (s *store) lost(f *file) error {
+	switch {
+	case s.closed:
+		return ErrClosed
+	case f.gone:
+		return errGone
+	}
+	return nil
+}
+
+// open returns f's file, with one user more, if it is open. s.mu is held.
+func (s *store) open(f *file) *boltFile {
+	if f.bolt == nil {
+		return nil
+	}
+	f.users++
+	if i := slices.Index(s.recent, f); i >= 0 {
+		s.recent = append(slices.Delete(s.recent, i, i+1), f)
+	}
+	return f.bolt
+}
+
+func (s *store) leave(f *file) {
+	s.mu.Lock()
+	f.users--
+	idle := s.idle()
+	s.mu.Unlock()
+	closeAll(idle)
+}
+
+// idle takes those files out of recent that are to be closed. s.mu is held.
+func (s *store) idle() (idle []*boltFile) {
+	over := len(s.recent) - maxOpen
+	s.recent = slices.DeleteFunc(s.recent, func(f *file) bool {
+		if f.users > 0 || over <= 0 && !f.gone && !s.closed {
+			return false
+		}
+		over--
+		idle = append(idle, f.bolt)
+		f.bolt = nil
+		return true
+	})
+	return idle
+}
+
+func closeAll(files []*boltFile) (err error) {
+	for _, b := range files {
+		err = errors.Join(err, b.close())
+	}
+	return err
+}
+
+// append commits segments, all or none of those of one period, and syncs them to disk,
+// with an update of the roll-up unless that is nil: then they must be of one period.
+// Only a DamageError means that trying again
+// is of no use; a hitsError that it may work without the update.
+func (s *store) append(segments []sealed, hits *hitsUpdate) error {
+	for len(segments) > 0 || hits != nil {
+		run, begins := s.run(segments)
+		var err error
+		if begins {
+			err = s.add(run[0].header.first, run[len(run)-1].header.max, run, hits)
+		} else if b := s.newest(); b != nil {
+			err = b.append(run, hits)
+		}
+		if err != nil {
+			return err
+		}
+		if n := len(run); n > 0 {
+			s.end, s.current = run[n-1].header.last(), s.period.number(run[n-1].header.max)
+		}
+		segments, hits = segments[len(run):], nil
+	}
+	return nil
+}
+
+// run returns the first of segments as far as they go to one file, and whether that is
+// a new one. Where the clock was set back by less than a period the file stays the same.
+func (s *store) run(segments []sealed) (run []sealed, begins bool) {
+	current := s.current
+	for i := range segments {
+		n := s.period.number(segments[i].header.max)
+		if current != 0 && (n > current || n < current-1) {
+			if i > 0 {
+				return segments[:i], begins
+			}
+			begins = true
+		}
+		if begins || i == 0 && current == 0 {
+			current = n
+		}
+	}
+	return segments, begins || s.newest() == nil && len(segments) > 0
+}
+
+// resume tells the store, which was just opened, what its last segment is.
+func (s *store) resume(last header) {
+	if last.number == 0 {
+		return
+	}
+	s.end = last.last()
+	if n := len(s.files); n > 0 && last.first >= s.files[n-1].first {
+		s.current = s.period.number(last.max)
+	}
+}
+
+// behind returns those of segments that are not in the store.
+func (s *store) behind(segments []sealed) []sealed {
+	for len(segments) > 0 && segments[0].header.last() <= s.end {
+		segments = segments[1:]
+	}
+	return segments
+}
+
+// tail proves the newest segments of the newest file that has any, and returns the last
+// one's header and digest.
+func (s *store) tail() (h header, digest [digestSize]byte, err error) {
+	files := s.all()
+	for i := len(files) - 1; i >= 0 && h.number == 0; i-- {
+		b, err := s.use(files[i])
+		if err != nil {
 			return h, digest, err
 		}
-		place := segmentPlace(key)
-		got, sum, err := checkSegment(value)
-		switch {
-		case err != nil:
-			return h, digest, damaged(s.path, place, err)
-		case got.first != key:
-			return h, digest, damaged(s.path, place, fmt.Sprintf("it holds the segment of key %d", got.first))
+		h, digest, err = b.tail()
+		s.leave(files[i])
+		if err != nil {
+			return h, digest, err
 		}
-		if i == 0 {
-			h, digest = got, sum
-		}
-		before = key
 	}
 	return h, digest, nil
 }
 
-// newest is above every key.
-const newest = ^uint64(0)
+// lastWhole returns the last segment's header and digest of the newest file that has
+// one and is whole at its end.
+func (s *store) lastWhole() (h header, digest [digestSize]byte) {
+	files := s.all()
+	for i := len(files) - 1; i >= 0; i-- {
+		b, err := s.use(files[i])
+		if err != nil {
+			continue // whoever reads it will say so
+		}
+		h, digest, err := b.tail()
+		s.leave(files[i])
+		if err == nil && h.number > 0 {
+			return h, digest
+		}
+	}
+	return header{}, digest
+}
 
-// How many segments one read transaction may pass over before it ends.
-const maxSkipped = 1000
+// oldest returns the header of the oldest segment that can be read.
+func (s *store) oldest() (h header, ok bool) {
+	var value []byte
+	for at := uint64(0); ; {
+		key, ok, err := s.following(at, nil, &value)
+		if err != nil {
+			if at, ok = s.beyond(err, true); !ok {
+				return h, false
+			}
+			continue
+		}
+		if !ok {
+			return h, false
+		}
+		if h, err := readHeader(value); err == nil {
+			return h, true
+		}
+		at = key + 1
+	}
+}
 
 // previous copies to value, whose memory it reuses, the newest segment whose key
 // is below before and that want accepts (nil accepts all), and returns its key.
 // ok is false when there is none. A header that cannot be read is accepted, so
 // that its damage is found.
 func (s *store) previous(before uint64, want func(*header) bool, value *[]byte) (key uint64, ok bool, err error) {
-	return s.walk(before, want, value, func(c *bbolt.Cursor, from uint64) (k, v []byte) {
-		if k, _ = c.Seek(segmentKey(from)); k == nil { // bbolt then stands on the last
-			return c.Last()
+	files := s.all()
+	for i := len(files) - 1; i >= 0; i-- {
+		if files[i].first >= before {
+			continue
 		}
-		return c.Prev()
-	}, (*bbolt.Cursor).Prev)
+		b, err := s.use(files[i])
+		if errors.Is(err, errGone) {
+			continue
+		}
+		if err == nil {
+			key, ok, err = b.previous(before, want, value)
+			s.leave(files[i])
+		}
+		if ok || err != nil {
+			return key, ok, err
+		}
+	}
+	return 0, false, nil
 }
 
 // following is like previous for the oldest segment that has a record at or
 // above from.
 func (s *store) following(from uint64, want func(*header) bool, value *[]byte) (key uint64, ok bool, err error) {
-	return s.walk(from, want, value, func(c *bbolt.Cursor, from uint64) (k, v []byte) {
-		k, v = c.Seek(segmentKey(from))
-		switch {
-		case k == nil:
-			k, v = c.Last()
-		case string(k) != string(segmentKey(from)):
-			k, v = c.Prev()
-		default:
-			return k, v
+	files := s.all()
+	for i, f := range files {
+		if i+1 < len(files) && files[i+1].first <= from {
+			continue
 		}
-		if k != nil {
-			if h, err := readHeader(v); err == nil && h.last() >= from {
-				return k, v
-			}
+		b, err := s.use(f)
+		if errors.Is(err, errGone) {
+			continue
 		}
-		return c.Seek(segmentKey(from))
-	}, (*bbolt.Cursor).Next)
-}
-
-func (s *store) walk(at uint64, want func(*header) bool, value *[]byte,
-	start func(*bbolt.Cursor, uint64) (k, v []byte), step func(*bbolt.Cursor) (k, v []byte),
-) (key uint64, ok bool, err error) {
-	for more := true; more; {
-		more = false
-		err := s.view("reading it near "+segmentPlace(at), func(c *bbolt.Cursor) error {
-			k, v := start(c, at)
-			for n := 0; k != nil; k, v = step(c) {
-				if len(k) != 8 || len(v) > maxSegment {
-					return damaged(s.path, fmt.Sprintf("key %x", k), "it cannot be a segment's")
-				}
-				key = binary.BigEndian.Uint64(k)
-				if h, err := readHeader(v); err != nil || want == nil || want(&h) {
-					*value, ok = append((*value)[:0], v...), true
-					return nil
-				}
-				if n++; n == maxSkipped {
-					at, more = key, true
-					return nil
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return key, false, err
+		if err == nil {
+			key, ok, err = b.following(from, want, value)
+			s.leave(f)
+		}
+		if ok || err != nil {
+			return key, ok, err
 		}
 	}
-	return key, ok, nil
+	return 0, false, nil
 }
 
-// close closes the file and waits for read transactions to end.
+// A position is where step is in a store.
+type position struct {
+	file       *file
+	key, value []byte
+	over       bool // nothing is left in file
+}
+
+// step copies to at what is behind it, whatever its key is. ok is false at the
+// end. After a DamageError it goes on with the next file.
+func (s *store) step(at *position) (ok bool, err error) {
+	for {
+		if at.file == nil || at.over {
+			f := s.after(at.file)
+			if f == nil {
+				return false, nil
+			}
+			at.file, at.key, at.over = f, at.key[:0], false
+		}
+		b, err := s.use(at.file)
+		if err == nil {
+			ok, err = b.step(at)
+			s.leave(at.file)
+		}
+		if at.over = !ok; ok || err != nil && !errors.Is(err, errGone) {
+			return ok, err
+		}
+	}
+}
+
+// after returns the file behind f, or the first if f is nil; nil if there is none.
+func (s *store) after(f *file) *file {
+	for _, next := range s.all() {
+		if f == nil || next.first > f.first || next.first == f.first && next.path > f.path {
+			return next
+		}
+	}
+	return nil
+}
+
+// beyond says where reading goes on behind a file that err says is damaged: before or
+// from that number. ok is false if it does not.
+func (s *store) beyond(err error, oldest bool) (at uint64, ok bool) {
+	var damage *DamageError
+	if !errors.As(err, &damage) {
+		return 0, false
+	}
+	files := s.all()
+	for i, f := range files {
+		switch {
+		case f.path != damage.File:
+		case !oldest:
+			return f.first, i > 0
+		case i+1 < len(files):
+			return files[i+1].first, true
+		}
+	}
+	return 0, false
+}
+
+// has says whether the file that err says is damaged is still in the store.
+func (s *store) has(err error) bool {
+	var damage *DamageError
+	if !errors.As(err, &damage) {
+		return true
+	}
+	return slices.ContainsFunc(s.all(), func(f *file) bool { return f.path == damage.File })
+}
+
+// path returns the file that the segment with that key is in.
+func (s *store) path(key uint64) string {
+	files := s.all()
+	for i := len(files) - 1; i >= 0; i-- {
+		if files[i].first <= key || i == 0 {
+			return files[i].path
+		}
+	}
+	return s.dir
+}
+
+// hits reads the roll-up's hours beginning with from. The error is one of the store
+// itself.
+func (s *store) hits(from int64) (kept keptHits, err error) {
+	files := s.all()
+	for i := len(files) - 1; i >= 0; i-- {
+		b, err := s.use(files[i])
+		if errors.Is(err, errGone) {
+			continue
+		}
+		if err != nil {
+			return kept, err
+		}
+		kept, err = b.hits(from)
+		s.leave(files[i])
+		if err != nil || kept.some {
+			return kept, err
+		}
+	}
+	return kept, nil
+}
+
+// size returns how many octets the store's files have.
+func (s *store) size() (n int64) {
+	for _, f := range s.all() {
+		if info, err := os.Stat(f.path); err == nil {
+			n += info.Size()
+		}
+	}
+	return n
+}
+
+// close closes the files and waits for read transactions to end.
 func (s *store) close() error {
 	s.mu.Lock()
-	broken, closed := s.broken, s.closed
-	s.closed = true
-	s.mu.Unlock()
-	switch {
-	case closed:
+	if s.closed {
+		s.mu.Unlock()
 		return nil
-	case broken:
-		return letGo(s.file)
 	}
-	return guard(s.path, "closing it", s.db.Close)
-}
-
-// abandon closes a damaged store without waiting for anybody: bbolt may hold its
-// own locks. Its memory map is given up until the process ends.
-func (s *store) abandon() {
-	s.mu.Lock()
-	s.broken = true
+	s.closed = true
+	idle := s.idle()
+	if n := len(s.files) - 1; n >= 0 && s.files[n].writer {
+		idle = append(idle, s.files[n].bolt)
+	}
 	s.mu.Unlock()
-	s.close()
-}
-
-func segmentKey(first uint64) []byte { return binary.BigEndian.AppendUint64(nil, first) }
-
-func segmentPlace(key uint64) string {
-	if key == newest {
-		return "the newest segment"
+	err := closeAll(idle)
+	if s.lock != nil {
+		err = errors.Join(err, s.lock.Close())
 	}
-	return fmt.Sprintf("segment %d", key)
+	return err
 }

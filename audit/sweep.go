@@ -143,10 +143,19 @@ func (s *sweep) fetch(p *page, key *uint64, path *string) (ok bool, err error) {
 	if oldest {
 		next = s.reader.following
 	}
-	if *key, ok, err = next(st, s.at, f.wantsOrEnds, p); err != nil || !ok {
+	for {
+		*key, ok, err = next(st, s.at, f.wantsOrEnds, p)
+		at, on := st.beyond(err, oldest)
+		if !on {
+			break
+		}
+		s.damage = errors.Join(s.damage, err) // of a whole file
+		s.at = at
+	}
+	if err != nil || !ok {
 		return false, err
 	}
-	*path = st.path
+	*path = st.path(*key)
 	if s.at = *key; oldest {
 		if *key > to {
 			return false, nil

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"go.etcd.io/bbolt"
 )
 
 // maxProblems bounds Report.Problems; the last of them says that there are more.
@@ -50,42 +48,27 @@ func (r *Reader) Verify(ctx context.Context, how Verification, progress func(Rep
 		v.report.Keys = append(v.report.Keys, key.String())
 	}
 	known := readHead(r.dir) // before the segments: a running log writes it after them
-	var key, value []byte
-	for {
+	st, err := r.store()
+	if err != nil {
+		return v.report, err
+	}
+	for at := (position{}); ; {
 		if err := ctx.Err(); err != nil {
 			return v.report, err
 		}
-		st, err := r.store()
-		if err != nil {
-			return v.report, err
-		}
-		from := key
-		key = nil
-		err = st.view("reading it behind "+keyPlace(from), func(c *bbolt.Cursor) error {
-			k, val := c.First()
-			if from != nil {
-				if k, val = c.Seek(from); k != nil && string(k) == string(from) {
-					k, val = c.Next()
-				}
-			}
-			if k != nil {
-				key = append(key, k...)
-				value = append(value[:0], val[:min(len(val), maxSegment+1)]...)
-			}
-			return nil
-		})
+		ok, err := st.step(&at)
 		switch _, isDamage := err.(*DamageError); {
 		case isDamage:
-			v.problem("%v; what lies behind cannot be read", err)
-			return v.report, nil
+			v.problem("%v; what lies behind in that file cannot be read", err)
+			continue
 		case err != nil:
 			return v.report, err
-		case key == nil:
+		case !ok:
 			switch more, err := v.open(r.views()); {
 			case err != nil:
 				v.problem("%v", err)
 			case more: // what was open is in the store meanwhile
-				key = from
+				at.over = false
 				continue
 			}
 			v.tellUnsigned()
@@ -97,7 +80,7 @@ func (r *Reader) Verify(ctx context.Context, how Verification, progress func(Rep
 			}
 			return v.report, nil
 		}
-		v.segment(key, value)
+		v.segment(at.key, at.value)
 		if progress != nil {
 			progress(v.report)
 		}

@@ -147,7 +147,7 @@ func TestWhatWasWrittenOutlivesTheProcess(t *testing.T) {
 			if l, err = Open(cfg); err != nil {
 				rt.Fatal(err)
 			}
-			l.store.Load().db.NoSync = true
+			l.store.Load().newest().db.NoSync = true
 			w, ids, labels, waiting = &writer{log: l, seen: epoch}, []uint32{0}, []uint32{0}, 0
 			changes = 0
 		}

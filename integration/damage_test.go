@@ -4,6 +4,7 @@ import (
 	"bytes"
 	byteorder "encoding/binary"
 	"os"
+	"path/filepath"
 	"strconv"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -13,22 +14,26 @@ import (
 // cmdDamage flips a bit in the middle of the segment that holds a record, as a
 // disk would that nobody asked.
 func cmdDamage(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, args, 2, 2, "damage FILE SEQ")
-	file := ts.MkAbs(args[0])
+	usage(ts, neg, args, 2, 2, "damage FOLDER SEQ")
+	files, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "audit-*.db"))
+	ts.Check(err)
 	seq, err := strconv.ParseUint(args[1], 10, 64)
 	ts.Check(err)
 	var segment []byte
-	db, err := bbolt.Open(file, 0o600, &bbolt.Options{ReadOnly: true})
-	ts.Check(err)
-	ts.Check(db.View(func(tx *bbolt.Tx) error {
-		return tx.Bucket([]byte("segments")).ForEach(func(k, v []byte) error {
-			if byteorder.BigEndian.Uint64(k) <= seq { // keys are first sequence numbers and come in order
-				segment = bytes.Clone(v)
-			}
-			return nil
-		})
-	}))
-	ts.Check(db.Close())
+	var file string
+	for _, path := range files { // by their numbers, as the keys in them
+		db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true})
+		ts.Check(err)
+		ts.Check(db.View(func(tx *bbolt.Tx) error {
+			return tx.Bucket([]byte("segments")).ForEach(func(k, v []byte) error {
+				if byteorder.BigEndian.Uint64(k) <= seq { // keys are first sequence numbers and come in order
+					segment, file = bytes.Clone(v), path
+				}
+				return nil
+			})
+		}))
+		ts.Check(db.Close())
+	}
 	if segment == nil {
 		ts.Fatalf("%s holds no record %d", args[0], seq)
 	}
