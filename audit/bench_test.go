@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"runtime"
 	"slices"
 	"syscall"
 	"testing"
@@ -281,14 +282,36 @@ func BenchmarkSearch(b *testing.B) {
 			b.ReportMetric(float64(info.Size())/float64(len(events)), "file-B/event")
 		})
 	}
-	b.Run("verify", func(b *testing.B) {
-		for b.Loop() {
-			if rep, err := r.Verify(context.Background(), Verification{}, nil); err != nil || rep.Problems != nil {
-				b.Fatal(err, rep.Problems)
-			}
+	var segments int // octets of them
+	for at := (position{}); ; segments += len(at.value) {
+		ok, err := r.own.step(&at)
+		if err != nil {
+			b.Fatal(err)
 		}
-		b.ReportMetric(float64(b.N)*float64(len(events))/b.Elapsed().Seconds(), "events/s")
-	})
+		if !ok {
+			break
+		}
+	}
+	for _, c := range []struct {
+		name      string
+		quick     bool
+		examiners int
+	}{
+		{"verify/one", false, 1},
+		{"verify/all", false, runtime.GOMAXPROCS(0)},
+		{"verify-quick/one", true, 1},
+		{"verify-quick/all", true, runtime.GOMAXPROCS(0)},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			for b.Loop() {
+				if rep, err := r.verify(context.Background(), Verification{Quick: c.quick}, c.examiners, nil); err != nil || rep.Problems != nil {
+					b.Fatal(err, rep.Problems)
+				}
+			}
+			b.ReportMetric(float64(b.N)*float64(len(events))/b.Elapsed().Seconds(), "events/s")
+			b.ReportMetric(float64(b.N)*float64(segments)/b.Elapsed().Seconds()/1e6, "store-MB/s")
+		})
+	}
 }
 
 // BenchmarkTop counts five million events in five hundred segments. There are some

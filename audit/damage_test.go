@@ -62,7 +62,7 @@ func storePath(t rapid.TB, dir string) string {
 // rewrite changes a stopped store through bbolt, as somebody with the disk would.
 func rewrite(t *testing.T, dir string, f func(b *bbolt.Bucket) error) {
 	t.Helper()
-	db, err := bbolt.Open(storePath(t, dir), 0o600, nil)
+	db, err := bbolt.Open(storePath(t, dir), 0o600, &bbolt.Options{NoSync: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,6 +37,7 @@ func manyHours(t testing.TB, n int) (dir string) {
 		t.Fatalf("%d hours are kept of %d", hours, n)
 	}
 	b.close()
+	trim(t, dir)
 	return dir
 }
 

@@ -225,8 +225,8 @@ func TestGoldenSegmentsAreProven(t *testing.T) {
 	}
 	for _, file := range []string{"", "-later", "-packets", "-grouped", "-grouped-later", "-grouped-packets"} {
 		segment := readDump(t, filepath.Join("testdata", "segment-v2"+file+".hex"))
-		v := verifier{unpacker: u}
-		h, _, err := v.read(segment)
+		v, x := verifier{unpacker: u}, exam{value: segment}
+		h, _, err := v.read(&x)
 		if err != nil || !h.proven || h.grouped != strings.HasPrefix(file, "-grouped") {
 			t.Errorf("segment-v2%s: %+v, %v", file, h, err)
 		}
@@ -234,7 +234,7 @@ func TestGoldenSegmentsAreProven(t *testing.T) {
 		root[0] ^= 1
 		digest := sha256Of(segment[:len(segment)-digestSize-signatureSize])
 		copy(segment[len(segment)-digestSize-signatureSize:], digest[:])
-		if _, _, err := v.read(segment); err == nil || err.Error() != "its records are not those that it was signed for" {
+		if _, _, err := v.read(&x); err == nil || err.Error() != "its records are not those that it was signed for" {
 			t.Errorf("segment-v2%s with another root: %v", file, err)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 )
 
@@ -35,6 +36,15 @@ type Report struct {
 // it calls progress, if not nil, with the report so far. Damage is told in the
 // report; the error is that of ctx or of a store that cannot be read at all.
 func (r *Reader) Verify(ctx context.Context, how Verification, progress func(Report)) (Report, error) {
+	examiners := runtime.GOMAXPROCS(0)
+	if r.log != nil {
+		examiners = (examiners + 1) / 2 // the query path keeps the other cores
+	}
+	return r.verify(ctx, how, examiners, progress)
+}
+
+// verify is Verify with so many goroutines beside the caller's, or none.
+func (r *Reader) verify(ctx context.Context, how Verification, examiners int, progress func(Report)) (Report, error) {
 	v := verifier{unpacker: r.unpacker, quick: how.Quick}
 	var err error
 	if v.proof, err = readProof(r.dir, how, v.problem); err != nil {
@@ -52,18 +62,33 @@ func (r *Reader) Verify(ctx context.Context, how Verification, progress func(Rep
 	if err != nil {
 		return v.report, err
 	}
+	l := newLine(&v, examiners, func() {
+		if progress != nil {
+			progress(v.report)
+		}
+	})
+	defer l.close()
 	for at := (position{}); ; {
 		if err := ctx.Err(); err != nil {
 			return v.report, err
 		}
+		x := l.next()
 		ok, err := st.step(&at)
+		if ok && err == nil {
+			x.key = append(x.key[:0], at.key...)
+			x.value, at.value = at.value, x.value
+			l.push(x)
+			continue
+		}
+		l.drop(x)
+		l.drain()
 		switch _, isDamage := err.(*DamageError); {
 		case isDamage:
 			v.problem("%v; what lies behind in that file cannot be read", err)
 			continue
 		case err != nil:
 			return v.report, err
-		case !ok:
+		default:
 			switch more, err := v.open(r.views()); {
 			case err != nil:
 				v.problem("%v", err)
@@ -80,10 +105,6 @@ func (r *Reader) Verify(ctx context.Context, how Verification, progress func(Rep
 			}
 			return v.report, nil
 		}
-		v.segment(at.key, at.value)
-		if progress != nil {
-			progress(v.report)
-		}
 	}
 }
 
@@ -98,9 +119,10 @@ func keyPlace(key []byte) string {
 	}
 }
 
-// A verifier checks segments one after the other.
+// A verifier checks segments one after the other. What each says by itself may be found
+// out before, by examine.
 type verifier struct {
-	unpacker *unpacker
+	unpacker *unpacker // this and the next two never change
 	proof    *proof
 	quick    bool
 	unsigned [2]uint64 // first and last record of segments that were not signed
@@ -122,25 +144,39 @@ func (v *verifier) problem(format string, args ...any) {
 	}
 }
 
-func (v *verifier) segment(key, value []byte) {
-	place := keyPlace(key)
+// examine finds out what a segment says by itself. Several goroutines may call it, each
+// with a segment of its own.
+func (v *verifier) examine(x *exam) {
+	x.header, x.digest, x.err = v.read(x)
+	x.astray, x.signed = nil, false
+	if x.err == nil {
+		t := readTail(&x.header, x.value)
+		leaf := leafHash(t.leaf(x.value))
+		x.astray, x.signed = v.prove(&x.header, leaf), v.signed(&x.header, leaf, t.signature)
+	}
+}
+
+// follow tells what was found out about a segment, and checks that it follows the one
+// before it.
+func (v *verifier) follow(x *exam) {
+	place := keyPlace(x.key)
 	v.report.Segments++
-	if len(key) != 8 {
+	if len(x.key) != 8 {
 		v.problem("%s: it cannot be a segment's", place)
 		return
 	}
 	before := v.before
 	v.before = header{}
-	h, digest, err := v.read(value)
-	if err != nil {
-		v.problem("%s: %v", place, err)
+	if x.err != nil {
+		v.problem("%s: %v", place, x.err)
 		return
 	}
-	if err := v.prove(&h, value); err != nil {
-		v.problem("%s: %v", place, err)
+	if x.astray != nil {
+		v.problem("%s: %v", place, x.astray)
 	}
-	v.countUnsigned(&h, value)
-	if h.first != binary.BigEndian.Uint64(key) {
+	h, digest := x.header, x.digest
+	v.countUnsigned(&h, x.signed)
+	if h.first != binary.BigEndian.Uint64(x.key) {
 		v.problem("%s: it holds the segment of key %d", place, h.first)
 		return
 	}
@@ -168,48 +204,51 @@ func (v *verifier) segment(key, value []byte) {
 }
 
 // read checks what a segment says of itself.
-func (v *verifier) read(value []byte) (h header, digest [digestSize]byte, err error) {
+func (v *verifier) read(x *exam) (h header, digest [digestSize]byte, err error) {
 	if v.quick {
-		return checkSegment(value)
+		return checkSegment(x.value)
 	}
-	h, digest, payload, err := v.unpacker.open(value, v.buf)
+	h, digest, payload, err := v.unpacker.open(x.value, x.buf)
 	if err != nil {
 		return h, digest, err
 	}
-	v.buf = payload
-	if err = v.block.dictionaries(h, payload); err == nil {
-		err = v.block.decode(true)
+	x.buf = payload
+	if err = x.block.dictionaries(h, payload); err == nil {
+		err = x.block.decode(true)
 	}
 	if err != nil || !h.proven {
 		return h, digest, err
 	}
 	rows := rowTree{single: !h.grouped}
-	for i := range v.block.rows {
-		rows.add(v.block.appendRow(rows.begin(), i))
+	for i := range x.block.rows {
+		rows.add(x.block.appendRow(rows.begin(), i))
 	}
-	if root := rows.root(); string(root[:]) != string(readTail(&h, value).root) {
+	if root := rows.root(); string(root[:]) != string(readTail(&h, x.value).root) {
 		err = errors.New("its records are not those that it was signed for")
 	}
 	return h, digest, err
 }
 
 // prove checks the segment's place in the log's tree.
-func (v *verifier) prove(h *header, value []byte) error {
-	t := readTail(h, value)
-	if known, ok := v.proof.leaf(h.number); ok && known != leafHash(t.leaf(value)) {
+func (v *verifier) prove(h *header, leaf hash) error {
+	if known, ok := v.proof.leaf(h.number); ok && known != leaf {
 		return fmt.Errorf("it is not the segment number %d of the log's tree", h.number)
 	}
 	return nil
 }
 
-// countUnsigned checks the segment's signature. Those without a good one that lie one
-// behind the other are one problem: they may be a whole log of another key.
-func (v *verifier) countUnsigned(h *header, value []byte) {
-	t := readTail(h, value)
+// signed checks the segment's signature, if it is to have one.
+func (v *verifier) signed(h *header, leaf hash, signature []byte) bool {
 	signed := !h.proven || len(v.proof.keys) == 0
 	for i := len(v.proof.keys) - 1; i >= 0 && !signed; i-- {
-		signed = v.proof.keys[i].signed(leafHash(t.leaf(value)), t.signature)
+		signed = v.proof.keys[i].signed(leaf, signature)
 	}
+	return signed
+}
+
+// countUnsigned takes note of whether a segment is signed. Those that are not and lie one
+// behind the other are one problem: they may be a whole log of another key.
+func (v *verifier) countUnsigned(h *header, signed bool) {
 	if signed {
 		v.tellUnsigned()
 		return
