@@ -78,7 +78,7 @@ func (r *Reader) store() (*store, error) {
 	if s := r.log.store.Load(); s != nil {
 		return s, nil
 	}
-	return nil, errors.New("the audit log has no store at the moment: the damaged one was moved aside and a new one could not be made yet")
+	return nil, errors.New("the audit log has no store at the moment: none could be opened or made yet")
 }
 
 // views returns what is not in the store yet, the oldest first.

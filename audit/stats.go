@@ -20,6 +20,7 @@ type Stats struct {
 	LastSeal  time.Duration // how long the last commit took, with all before it
 	Refusing  bool          // what Log.Refusing says
 	LastError string        // why the last commit failed; empty if it did not
+	Exposed   string        // what a process that is killed would lose; empty is nothing
 }
 
 // Stats returns the counts as they are now. While events are being recorded the
@@ -47,7 +48,7 @@ func (l *Log) Stats() Stats {
 		s.Segments = l.status.last.number - l.status.oldest + 1
 	}
 	s.LastSeq = l.status.newest
-	s.LastSeal = l.status.lastSeal
+	s.LastSeal, s.Exposed = l.status.lastSeal, l.status.exposed
 	if l.status.err != nil {
 		s.LastError = l.status.err.Error()
 	}

@@ -64,9 +64,7 @@ func (l *Log) end(whole bool) error {
 	if ended {
 		return nil
 	}
-	l.tables.Lock()
 	errs := []error{l.wal.close(), l.texts.close(), l.notary.close()}
-	l.tables.Unlock()
 	if whole {
 		errs = append(errs, removeAhead(l.cfg.Dir)) // while the store's lock is held
 	}
@@ -86,6 +84,7 @@ type writer struct {
 	log     *Log
 	pending *batch    // taken and sorted but not written; nil is none
 	events  uint64    // written, but not told of yet
+	plain   uint64    // of those written, how many were in slabs that are in no file
 	opened  time.Time // when the open block got its first record
 	taken   time.Time // when the last batch was taken, by the monotonic clock
 	seen    time.Time // Config.Now at the last batch
@@ -107,6 +106,9 @@ func (w *writer) run(ctx context.Context) error {
 	}()
 	if s := l.store.Load(); s != nil {
 		w.roll(s) // finds out whether there is something to be counted again
+	}
+	if !l.ready() {
+		signal(l.kick)
 	}
 	var recount, sign <-chan time.Time
 	// The last quarter of the interval is left to the commit.
@@ -186,6 +188,9 @@ func (w *writer) run(ctx context.Context) error {
 // and leaves nothing open.
 func (w *writer) step(final bool) error {
 	s := w.log.sealer
+	if err := w.prepare(); err != nil {
+		return err
+	}
 	if len(s.closed) > 0 {
 		if err := w.commit(); err != nil {
 			return err
@@ -242,7 +247,13 @@ func (w *writer) write() error {
 	if w.pending == nil {
 		return nil
 	}
-	f := frame{run: l.run, follows: s.last.number, first: s.upcoming(), count: uint32(len(s.order)), owed: w.pending.owed, batch: *w.pending}
+	plain := w.plain // events in frames that were in slabs of no file
+	for i := range w.pending.slabs {
+		if w.pending.slabs[i].number == plainSlab {
+			plain += countEvents(w.pending.slabs[i].b)
+		}
+	}
+	f := frame{run: l.run, follows: s.last.number, first: s.upcoming(), count: uint32(len(s.order)), owed: w.pending.owed + plain, batch: *w.pending}
 	reasons, labels, err := l.syncTexts()
 	if err == nil {
 		err = l.wal.append(&f)
@@ -258,6 +269,7 @@ func (w *writer) write() error {
 	l.mu.Lock()
 	l.mapping.account(f.owed)
 	l.mu.Unlock()
+	w.plain = plain
 	w.events, w.pending = w.events+w.taking(), nil
 	if l.cfg.Block >= 0 {
 		w.publish()
@@ -314,14 +326,29 @@ func (l *Log) announce() {
 }
 
 // abandon counts as lost what was taken but will never be written. What was
-// written ahead is for the next run to commit.
+// written ahead, or is in slabs of a file, is for the next run to commit.
 func (w *writer) abandon() {
 	l := w.log
 	w.publish()
-	n := w.taking()
+	l.mu.Lock()
+	kept := l.mapping.holds()
+	l.mu.Unlock()
+	count := func() (n uint64) {
+		n = w.taking()
+		if w.pending == nil || !kept {
+			return n
+		}
+		for _, s := range w.pending.slabs {
+			if s.number != plainSlab { // the next start finds it
+				n -= countEvents(s.b)
+			}
+		}
+		return n
+	}
+	n := count()
 	w.pending = nil
 	w.take(true)
-	n += w.taking()
+	n += count()
 	l.status.Lock()
 	defer l.status.Unlock()
 	l.status.abandoned += n
