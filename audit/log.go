@@ -33,6 +33,7 @@ type Log struct {
 	closed  bool
 	shut    atomic.Bool // no query is taken until the store can be written
 	failing atomic.Bool // the last commit failed
+	stalled atomic.Bool // the one under way takes long
 
 	interning sync.Mutex // held by who adds to the tables, while the file of texts is written
 	tables    sync.RWMutex
@@ -68,7 +69,8 @@ type Log struct {
 		oldest    uint64 // number of the store's oldest segment; 0 is none
 		lastSeal  time.Duration
 		err       error
-		exposed   string // what a process that is killed would lose; empty is nothing
+		writing   time.Time // when the step that is under way began; zero: none is
+		exposed   string    // what a process that is killed would lose; empty is nothing
 	}
 	follow struct {
 		sync.Mutex
@@ -215,7 +217,7 @@ func (l *Log) nextSlab(s *shard, at int64, lost *uint64) bool {
 func (l *Log) lose(at int64) {
 	at = max(at, 0)
 	cause := CauseOverload
-	if l.failing.Load() {
+	if l.failing.Load() || l.stalled.Load() {
 		cause = CauseDisk
 	}
 	n := len(l.gaps) - 1

@@ -28,6 +28,21 @@ const (
 	maxNameLen = 255 - len(newSuffix)
 )
 
+// MemoryFolder returns a folder for Config.Memory, empty if none is known that outlives
+// the process: a container's ends with it.
+func MemoryFolder() string {
+	const folder = "/dev/shm"
+	inContainer := os.Getpid() == 1 || os.Getenv("container") != "" || os.Getenv("KUBERNETES_SERVICE_HOST") != ""
+	for _, mark := range [...]string{"/.dockerenv", "/run/.containerenv"} {
+		_, err := os.Stat(mark)
+		inContainer = inContainer || err == nil
+	}
+	if inContainer || !memoryFolder(folder) {
+		return ""
+	}
+	return folder
+}
+
 // smaller returns the next smaller shape that is of use with so many shards.
 func (s slabsShape) smaller(shards int) (_ slabsShape, ok bool) {
 	least := leastSlabs * shards
@@ -70,6 +85,9 @@ func (l *Log) shelter() (m *mapping, why error) {
 					if err = lead(own, path); err == nil {
 						if before != "" && before != path {
 							_ = os.Remove(before)
+						}
+						if path == own && memory != "" {
+							l.cfg.Logger.Warn("audit records wait in the store's own folder: a disk that stalls will keep queries waiting", "reason", why)
 						}
 						return m, why
 					}

@@ -20,6 +20,8 @@ type Stats struct {
 	LastSeal  time.Duration // how long the last commit took, with all before it
 	Refusing  bool          // what Log.Refusing says
 	LastError string        // why the last commit failed; empty if it did not
+	Stalled   time.Duration // how long the writer has been waiting for the disk, if that is more than a second
+	Withheld  uint64        // answers that were not given because their records could not be written in time
 	Exposed   string        // what a process that is killed would lose; empty is nothing
 }
 
@@ -52,7 +54,13 @@ func (l *Log) Stats() Stats {
 	if l.status.err != nil {
 		s.LastError = l.status.err.Error()
 	}
+	if since := l.status.writing; !since.IsZero() {
+		if took := time.Since(since); took > slowCommit {
+			s.Stalled = took
+		}
+	}
 	l.status.Unlock()
+	s.Withheld = l.settling.withheldAll.Load()
 	if info, err := os.Stat(filepath.Join(l.cfg.Dir, storeFile)); err == nil {
 		s.Bytes = info.Size()
 	}

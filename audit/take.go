@@ -85,6 +85,7 @@ func (l *Log) collect(final bool) (b batch) {
 		s.mu.Unlock()
 	}
 	l.mu.Lock()
+	l.tellWithheld()
 	b.slabs = slices.Clone(l.filled)
 	b.changes, b.gaps, b.owed = l.changes, l.gaps, l.mapping.owed()
 	clear(l.filled)

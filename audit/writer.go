@@ -89,6 +89,8 @@ type writer struct {
 	taken   time.Time // when the last batch was taken, by the monotonic clock
 	seen    time.Time // Config.Now at the last batch
 	warned  time.Time // when a loss was last logged
+	slow    time.Time // when a slow step was
+	failed  time.Time // when a failure was
 	head    *os.File
 	rollup  *rollup       // of the store, nil at first
 	rest    time.Duration // how long counting hits again is to pause
@@ -187,6 +189,7 @@ func (w *writer) run(ctx context.Context) error {
 // and commits the open block if it is time. final closes the log to events first,
 // and leaves nothing open.
 func (w *writer) step(final bool) error {
+	defer w.watch()()
 	s := w.log.sealer
 	if err := w.prepare(); err != nil {
 		return err
@@ -221,6 +224,35 @@ func (w *writer) step(final bool) error {
 		return nil
 	}
 	return w.commit()
+}
+
+// watch notes that a step is under way, until what it returns is called, and tells the
+// operator of one that takes long.
+func (w *writer) watch() (done func()) {
+	l := w.log
+	l.status.Lock()
+	l.status.writing = time.Now()
+	l.status.Unlock()
+	tell := w.slow.IsZero() || time.Since(w.slow) >= lossTold
+	long := time.AfterFunc(slowCommit, func() {
+		l.stalled.Store(true)
+		if tell {
+			l.cfg.Logger.Warn("the disk keeps the audit log waiting, records wait in memory", "limit", slowCommit)
+		}
+	})
+	return func() {
+		if !long.Stop() {
+			took := time.Since(l.status.writing) // only we change it
+			if tell {
+				w.slow = time.Now()
+				l.cfg.Logger.Warn("audit commit was slow", "took", took)
+			}
+			l.stalled.Store(false)
+		}
+		l.status.Lock()
+		l.status.writing = time.Time{}
+		l.status.Unlock()
+	}
 }
 
 // seal is step, with nothing left open.
@@ -307,12 +339,11 @@ func (w *writer) report(err error) error {
 	l.status.Unlock()
 	l.failing.Store(err != nil)
 	switch {
-	case err != nil && (was == nil || was.Error() != err.Error()):
+	case err != nil && (was == nil || was.Error() != err.Error() && time.Since(w.failed) >= lossTold):
+		w.failed = time.Now()
 		l.cfg.Logger.Error("audit commit failed, will try again", "error", err)
 	case err == nil && was != nil:
 		l.cfg.Logger.Info("audit commit works again")
-	case err == nil && took > slowCommit:
-		l.cfg.Logger.Warn("audit commit was slow", "took", took)
 	}
 	return err
 }
