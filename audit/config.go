@@ -50,6 +50,11 @@ type Config struct {
 	SlabBytes int // size of one slab, in bytes; default 256 KiB, at least 8 KiB
 	Slabs     int // number of slabs; default 128, at least 4. Together they bound what waits for the disk
 
+	// Memory is a folder in memory, like /dev/shm, for records that are not on disk yet:
+	// it must outlive the process. Where it has no room, or if it is empty, they are in
+	// Dir, and a disk that stalls keeps Record waiting too.
+	Memory string
+
 	OnFull  OnFull
 	OnError OnError
 

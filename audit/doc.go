@@ -4,7 +4,8 @@
 // The life of an event: the query path fills an [Event] and calls [Log.Record],
 // which copies it into a slab of memory and returns; it never waits for the disk.
 // On Linux slabs lie in a mapped file, so that an event is safe from the end of
-// the process, though not of the machine, when Record returns.
+// the process, though not of the machine, when Record returns; shelter.go says where,
+// and what there is where they have no room.
 // [Log.Run], the only writer, takes the slabs at most an interval after the first
 // event, puts the events in order of their time, numbers them and writes them as
 // one frame to a write-ahead file. From then on they are on disk and every reader
@@ -12,7 +13,8 @@
 // committed to a bbolt file when it is large enough or has been open long enough:
 // small segments would take several times the room. When the disk fails, what was
 // taken is tried again and the slabs fill; when they are full, events are counted
-// as lost, and a gap record says so as soon as the disk works again. So every call
+// as lost, and a gap record says so as soon as the disk works again. begin.go says how
+// a log begins on a disk that does not work. So every call
 // of Record ends up in the store or in a recorded gap, and sequence numbers have
 // no holes.
 //
@@ -108,7 +110,8 @@
 // # Slabs
 //
 // audit.slabs is mapped into memory and shared. It is on disk only by chance, so it
-// means something only as long as the machine runs:
+// means something only as long as the machine runs. It may be a symbolic link to such a
+// file in memory:
 //
 //	offset size
 //	     0    8  "WEIRSLAB"
@@ -117,12 +120,16 @@
 //	    32   36  the machine's boot_id
 //	    72    4  slabs s
 //	    76    4  octets of a slab
+//	    80    4  counters c
 //	   128    8  changes that are in no slab, and lost events of the run
 //	   136    8  time of the first of them that is in no frame
 //	   144    8  time of the last
 //	   152    8  how many are in frames
 //	   256   8s  generation of each slab: how often slabs had been given out when it was
 //
+// From the next multiple of 64 on come the counters, 8 octets at each multiple of 64: events
+// so far that were in slabs of plain memory, whose number is 4294967295 in frames. They are
+// among the lost events of the run until they are in frames, and among those that are then.
 // From the next multiple of 4096 on come the slabs, each at a multiple of 64 from
 // the first. A slab holds events as a frame does, up to a length of 0. A length is
 // stored last, when the event is whole and the length behind it is 0. When a frame

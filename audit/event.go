@@ -140,7 +140,8 @@ const (
 	ActionExceptionRemove = "exception-remove"
 	ActionExceptionEnd    = "exception-end"
 	ActionExceptionsLost  = "exceptions-damaged"
-	ActionStore           = "store" // the store's own: damage, a new beginning, records that are missing
+	ActionStore           = "store"    // the store's own: damage, a new beginning, records that are missing
+	ActionWithheld        = "withheld" // answers that were not given, whatever their records say
 
 	// Of those who read the records.
 	ActionSearch  = "read-search"

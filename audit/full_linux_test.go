@@ -15,26 +15,47 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// ownMounts runs the test again in a process that has a view of its own of what is
+// mounted, and is true there.
+func ownMounts(t *testing.T) bool {
+	t.Helper()
+	const child = "WEIR_AUDIT_MOUNTS"
+	if os.Getenv(child) != "" {
+		return true
+	}
+	run := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	run.Env = append(os.Environ(), child+"=1")
+	run.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  unix.CLONE_NEWNS | unix.CLONE_NEWUSER,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+	}
+	out, err := run.CombinedOutput()
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) {
+		t.Skipf("no file system can be mounted here: %v", err)
+	}
+	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	t.Logf("%s", out)
+	return false
+}
+
+// smallDisk mounts a file system of that size in memory.
+func smallDisk(t *testing.T, size string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	if err := unix.Mount("none", dir, "tmpfs", 0, "size="+size); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	return dir
+}
+
 // TestADiskThatIsFull fills the file system below a running log, a real and small
 // one, and makes room again.
 func TestADiskThatIsFull(t *testing.T) {
-	const child = "WEIR_AUDIT_FULL"
-	if os.Getenv(child) == "" { // mounts are made in a process that has a view of its own of them
-		run := exec.Command(os.Args[0], "-test.run=^TestADiskThatIsFull$", "-test.v")
-		run.Env = append(os.Environ(), child+"=1")
-		run.SysProcAttr = &syscall.SysProcAttr{
-			Cloneflags:  unix.CLONE_NEWNS | unix.CLONE_NEWUSER,
-			UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-			GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-		}
-		out, err := run.CombinedOutput()
-		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) {
-			t.Skipf("no file system can be mounted here: %v", err)
-		}
-		if err != nil || !strings.Contains(string(out), "--- PASS: TestADiskThatIsFull") {
-			t.Fatalf("%v\n%s", err, out)
-		}
-		t.Logf("%s", out)
+	if !ownMounts(t) {
 		return
 	}
 	t.Run("at the start", startOnAFullDisk)
@@ -44,11 +65,7 @@ func TestADiskThatIsFull(t *testing.T) {
 		onFull       OnFull
 	}{{"interval refuse", false, Refuse}, {"interval serve", false, Serve}, {"before-answer refuse", true, Refuse}, {"before-answer serve", true, Serve}} {
 		t.Run(c.name, func(t *testing.T) {
-			dir := t.TempDir()
-			if err := unix.Mount("none", dir, "tmpfs", 0, "size=3m"); err != nil {
-				t.Fatal(err)
-			}
-			defer unix.Unmount(dir, unix.MNT_DETACH)
+			dir := smallDisk(t, "3m")
 			l, stop := start(t, Config{
 				Dir: filepath.Join(dir, "audit"), Interval: 5 * time.Millisecond, Block: time.Hour, Slabs: 8, SlabBytes: 16 << 10,
 				BeforeAnswer: c.beforeAnswer, OnFull: c.onFull,
@@ -146,11 +163,7 @@ func fillDisk(t *testing.T, dir string) (clear func()) {
 
 // A log starts on a full disk, says so, and writes what it took when there is room.
 func startOnAFullDisk(t *testing.T) {
-	dir := t.TempDir()
-	if err := unix.Mount("none", dir, "tmpfs", 0, "size=3m"); err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Unmount(dir, unix.MNT_DETACH)
+	dir := smallDisk(t, "3m")
 	cfg := Config{Dir: filepath.Join(dir, "audit"), Interval: 5 * time.Millisecond, Slabs: 8, SlabBytes: 16 << 10}
 	l, stop := start(t, cfg)
 	l.Record(query(0, "192.0.2.7", "before.example"))

@@ -70,7 +70,9 @@ func makeKey(path string) (*signingKey, error) {
 	}
 	err = writeWhole(public, append(before, key.public+"\n"...))
 	if err == nil {
-		err = writeWhole(path, []byte(text+"\n"))
+		if err = writeWhole(path, []byte(text+"\n")); err != nil {
+			_ = writeWhole(public, before) // it will be tried again, with another key
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("make audit key: %w", err)

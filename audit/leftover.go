@@ -16,10 +16,17 @@ type leftover struct {
 	segments  []sealed // of what it left, behind the store's own
 	fromSlabs uint64   // events in them that had been written nowhere
 	missing   string   // where records of it are missing that others stand behind
+	wrong     string   // why reasons of its records may not be known
 	whole     bool     // its slabs were there too, so that no event is missing
 
 	unframed *frame // of the segments, what is in slabs only; nil is nothing
 	end      int    // where it belongs in the write-ahead file
+	secured  bool   // it is there
+
+	texts   leftTexts
+	memory  *leftSlabs // of this start of the machine; nil: none
+	resumed bool       // the log goes on in it
+	busy    []slab     // of it, until what is in them is in the store
 }
 
 // readLeftover reads what is left in dir for the sealer s to go on with, which
@@ -28,39 +35,59 @@ type leftover struct {
 func readLeftover(dir string, s *sealer, now int64) (out leftover, err error) {
 	var content [3][]byte
 	for i, name := range []string{walFile, textFile, slabsFile} {
-		switch content[i], err = os.ReadFile(filepath.Join(dir, name)); {
+		path, read := filepath.Join(dir, name), os.ReadFile
+		if name == slabsFile {
+			read = func(path string) ([]byte, error) { return readOwn(dir, path) }
+		}
+		switch content[i], err = read(path); {
 		case err == nil:
 			out.found = true
 		case !errors.Is(err, fs.ErrNotExist):
 			return out, fmt.Errorf("read what a run has left: %w", err)
 		}
 	}
+	if _, err := os.Readlink(filepath.Join(dir, slabsFile)); err == nil {
+		out.found = true // they were in memory, which is gone
+	}
 	if !out.found {
 		return out, nil
 	}
 	frames, memory := content[0], content[2]
+	slabs, noSlabs := readSlabs(memory)
 	texts, err := readTexts(content[1])
-	begun := content[1] != nil
+	begun := err == nil
+	if err != nil { // the run had not begun, unless there are frames
+		texts = leftTexts{boot: slabs.boot, mapped: noSlabs == nil}
+		if f, _, ferr := readFrame(frames); ferr == nil && f.first >= s.upcoming() {
+			texts.run, begun = f.run, true
+			out.wrong = fmt.Sprintf("%s: %v", textFile, err)
+		}
+	} else if texts.broken {
+		out.wrong = fmt.Sprintf("%s: what is in it from octet %d on is not whole", textFile, texts.size)
+	}
 	r := replay{run: texts.run, follows: s.last.number, written: map[slabUse]bool{}}
-	if err == nil { // else the run had not begun
+	if begun {
 		r.frames(s, frames, texts.reasons, texts.labels)
 	}
 	out.missing, out.end = r.missing, r.at
 	f := frame{run: r.run, follows: r.follows, first: s.upcoming(), owed: r.owed}
-	slabs, noSlabs := readSlabs(memory)
+	same := noSlabs == nil && slabs.boot != "" && slabs.boot == bootID()
+	last := max(s.last.high, s.builder.max)
 	switch {
-	case noSlabs == nil && (!begun || slabs.run != texts.run): // of a run that had no file of texts yet
-		out.whole = len(slabs.slabs) == 0 && slabs.owed == 0
-	case texts.boot != bootID() || texts.boot == "" || !texts.mapped || noSlabs != nil:
-	default:
-		out.whole = true
-		r.unframed(&f, &slabs)
-	}
-	for i := range f.batch.slabs {
-		for b := f.batch.slabs[i].b; len(b) > 0; out.fromSlabs++ {
-			_, n := eventTime(b)
-			b = b[n:]
+	case same && begun && slabs.run == texts.run && texts.mapped:
+		out.whole, out.memory = true, &slabs
+		r.unframed(&f, &slabs, last, now)
+	case same && (!begun || slabs.run != texts.run): // of a run that had no file of texts yet, and so no frames
+		out.whole, out.memory = true, &slabs
+		r.unframed(&f, &slabs, last, now)
+		texts.reasons, texts.labels = nil, nil
+		if len(f.batch.slabs) > 0 {
+			out.wrong = textFile + ": there was none of the last run yet"
 		}
+	}
+	out.texts = texts
+	for i := range f.batch.slabs {
+		out.fromSlabs += countEvents(f.batch.slabs[i].b)
 	}
 	if now > 0 {
 		f.batch.note(&out, max(s.last.high, s.builder.max), now)
@@ -87,6 +114,9 @@ func (b *batch) note(left *leftover, last, now int64) {
 	}
 	if left.missing != "" {
 		say("records are missing: " + left.missing)
+	}
+	if left.wrong != "" {
+		say("reasons and groups of records of the run before may be missing: " + left.wrong)
 	}
 }
 
@@ -148,8 +178,9 @@ func (r *replay) frames(s *sealer, b []byte, reasons []Reason, labels []string) 
 	}
 }
 
-// unframed adds to f what is in slabs but in no frame, and a gap for what is in neither.
-func (r *replay) unframed(f *frame, left *leftSlabs) {
+// unframed adds to f what is in slabs but in no frame, and a gap for what is in neither:
+// if nobody noted when, between the last record and now.
+func (r *replay) unframed(f *frame, left *leftSlabs, last, now int64) {
 	for _, slab := range left.slabs {
 		if !r.written[slabUse{slab.number, slab.generation}] {
 			f.batch.slabs = append(f.batch.slabs, slab)
@@ -157,7 +188,11 @@ func (r *replay) unframed(f *frame, left *leftSlabs) {
 	}
 	slices.SortFunc(f.batch.slabs, func(a, b slab) int { return cmp.Compare(a.generation, b.generation) }) // as they were filled
 	if done := max(r.owed, left.accounted); left.owed > done {
-		f.batch.gaps = append(f.batch.gaps, gap{CauseCrash, left.owed - done, max(min(left.from, left.to), 0), max(left.to, 0)})
+		g := gap{CauseCrash, left.owed - done, max(min(left.from, left.to), 0), max(left.to, 0)}
+		if left.shape.slabs == 0 { // events that were in plain memory came later, and earlier
+			g.from, g.to = min(last, max(now, last)), max(now, last)
+		}
+		f.batch.gaps = append(f.batch.gaps, g)
 	}
 	f.owed = left.owed
 }
@@ -165,7 +200,7 @@ func (r *replay) unframed(f *frame, left *leftSlabs) {
 // secure writes what is in slabs only to the write-ahead file, so that a start that
 // is broken off does not take it over twice.
 func (o *leftover) secure(dir string) error {
-	if o.unframed == nil {
+	if o.unframed == nil || o.secured {
 		return nil
 	}
 	f, err := os.OpenFile(filepath.Join(dir, walFile), os.O_WRONLY|os.O_CREATE, 0o600)
@@ -173,7 +208,9 @@ func (o *leftover) secure(dir string) error {
 		return err
 	}
 	w := wal{file: f, end: int64(o.end)}
-	return errors.Join(w.append(o.unframed), f.Close())
+	err = errors.Join(w.append(o.unframed), f.Close())
+	o.secured = err == nil
+	return err
 }
 
 // laterFrame returns where in b a frame of the run begins that has records from

@@ -3,8 +3,6 @@ package audit
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -23,6 +21,7 @@ type Log struct {
 	full   atomic.Bool   // no slab is free, or the log has ended
 
 	mu      sync.Mutex
+	slabs   int    // how many there are
 	free    []slab // empty ones; the last was used last
 	filled  []slab // those that the writer has not taken yet
 	given   uint64 // generation of the slab that was given out last
@@ -32,9 +31,12 @@ type Log struct {
 	taken   uint64 // changes taken since Open that were in no slab; the rest is counted in the shards
 	missed  uint64 // changes lost since Open
 	closed  bool
+	shut    atomic.Bool // no query is taken until the store can be written
 	failing atomic.Bool // the last commit failed
+	stalled atomic.Bool // the one under way takes long
 
-	tables sync.RWMutex
+	interning sync.Mutex // held by who adds to the tables, while the file of texts is written
+	tables    sync.RWMutex
 	// Both tables only ever grow, so a copy of the slice header is a snapshot.
 	reasons   []Reason
 	reasonIDs map[Reason]uint32
@@ -45,8 +47,11 @@ type Log struct {
 	settling settling
 
 	run     runID
-	mapping *mapping // of the slabs; nil if they are plain memory
+	mapping *mapping // of the slabs, or of counters for them; nil if they are plain memory and not counted
 	wal     *wal     // used by the writer only
+
+	begun   bool      // the store is open, and it is known what a run before has left; Open and the writer only
+	waiting *leftover // what a run before has left and the store has not; Open and the writer only
 
 	store    atomic.Pointer[store] // nil after damage, until a new one could be made
 	unpacker *unpacker
@@ -64,6 +69,8 @@ type Log struct {
 		oldest    uint64 // number of the store's oldest segment; 0 is none
 		lastSeal  time.Duration
 		err       error
+		writing   time.Time // when the step that is under way began; zero: none is
+		exposed   string    // what a process that is killed would lose; empty is nothing
 	}
 	follow struct {
 		sync.Mutex
@@ -78,7 +85,8 @@ type shard struct {
 	slab    slab   // its b is nil when it has none
 	taken   uint64 // queries
 	changes uint64
-	_       [128 - 64]byte // keeps shards off each other's cache lines
+	counter *uint64        // in the mapping, of events in slabs that are not; nil: all are
+	_       [128 - 72]byte // keeps shards off each other's cache lines
 }
 
 // A change is a Change with its time, in nanoseconds since 1970.
@@ -103,13 +111,13 @@ const (
 // What a run that did not end has left in its write-ahead file is committed to the
 // store at once, and recorded. What is recorded from now on reaches the disk when
 // Run is called.
+//
+// A disk that is full, read-only or broken is no error: Run tries again until it
+// works, and until then Config.OnFull says what becomes of queries.
 func Open(cfg Config) (*Log, error) {
 	cfg = cfg.withDefaults()
 	if cfg.Dir == "" {
 		return nil, errors.New("open audit store: no folder given")
-	}
-	if err := os.MkdirAll(cfg.Dir, filesPrivate); err != nil {
-		return nil, fmt.Errorf("open audit store: %w", err)
 	}
 	l := &Log{
 		cfg:       cfg,
@@ -121,6 +129,8 @@ func Open(cfg Config) (*Log, error) {
 		reasonIDs: make(map[Reason]uint32),
 		labelIDs:  make(map[string]uint32),
 	}
+	l.texts, l.wal = &texts{dir: cfg.Dir, held: true}, &wal{dir: cfg.Dir}
+	l.notary = newNotary(l)
 	var turn atomic.Uint32
 	l.near.New = func() any { return &l.shards[turn.Add(1)%uint32(len(l.shards))] }
 	l.follow.sealed = make(chan struct{})
@@ -128,20 +138,17 @@ func Open(cfg Config) (*Log, error) {
 	if l.unpacker, err = newUnpacker(); err != nil {
 		return nil, err
 	}
-	if l.notary, err = openNotary(l); err != nil {
+	if l.sealer, err = newSealer(nil); err != nil {
 		return nil, err
 	}
-	if l.sealer, err = newSealer(l.notary.key); err != nil {
-		return nil, err
-	}
-	if err := l.openStore(); err != nil {
-		return nil, err
-	}
-	if err := l.begin(); err != nil {
-		return nil, errors.Join(err, l.store.Load().close(), l.notary.close())
-	}
-	if err := l.notary.adopt(l.sealer.last.number); err != nil {
+	if err = l.open(); !passes(err) {
 		return nil, errors.Join(err, l.end(false))
+	}
+	if err != nil {
+		l.cfg.Logger.Error("audit store cannot be opened yet, will try again", "error", err)
+		l.postpone(err)
+		l.useSlabs(nil)
+		l.sheltered(nil, err)
 	}
 	return l, nil
 }
@@ -162,6 +169,9 @@ func (l *Log) Record(e *Event) bool {
 	}
 	s.slab.b = appendEvent(s.slab.b, e)
 	s.taken++
+	if s.counter != nil {
+		atomic.AddUint64(s.counter, 1)
+	}
 	s.mu.Unlock()
 	if !l.armed.Load() {
 		l.arm()
@@ -183,7 +193,7 @@ func (l *Log) shard() *shard {
 func (l *Log) nextSlab(s *shard, at int64, lost *uint64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed || len(l.free) == 0 {
+	if l.closed || len(l.free) == 0 || l.shut.Load() {
 		l.lose(at)
 		*lost++
 		return false
@@ -197,7 +207,7 @@ func (l *Log) nextSlab(s *shard, at int64, lost *uint64) bool {
 	s.slab.generation = l.given
 	l.mapping.given(&s.slab)
 	l.full.Store(n == 0)
-	if n < l.cfg.Slabs/2 {
+	if n < l.slabs/2 {
 		signal(l.kick)
 	}
 	return true
@@ -207,7 +217,7 @@ func (l *Log) nextSlab(s *shard, at int64, lost *uint64) bool {
 func (l *Log) lose(at int64) {
 	at = max(at, 0)
 	cause := CauseOverload
-	if l.failing.Load() {
+	if l.failing.Load() || l.stalled.Load() {
 		cause = CauseDisk
 	}
 	n := len(l.gaps) - 1
@@ -215,7 +225,7 @@ func (l *Log) lose(at int64) {
 		n = len(l.gaps)
 		l.gaps = append(l.gaps, gap{cause: cause, from: at, to: at})
 	}
-	l.mapping.owe(at)
+	l.mapping.owe(at, 1)
 	g := &l.gaps[n]
 	g.lost++
 	g.from, g.to = min(g.from, at), max(g.to, at)
@@ -244,7 +254,7 @@ func (l *Log) Change(text string) { l.RecordChange(Change{Text: text}) }
 func (l *Log) RecordChange(c Change) bool {
 	at := max(l.cfg.Now().UnixNano(), 0)
 	c.Action, c.Actor, c.Text = until(c.Action, maxLabel), until(c.Actor, maxLabel), until(c.Text, maxText)
-	if size := changeSize(&c); size <= maxEvent {
+	if size := changeSize(&c); size <= maxEvent && !l.shut.Load() {
 		s := l.shard()
 		defer l.arm()
 		defer s.mu.Unlock()
@@ -253,9 +263,12 @@ func (l *Log) RecordChange(c Change) bool {
 		}
 		s.slab.b = slabChange(s.slab.b, at, &c)
 		s.changes++
+		if s.counter != nil {
+			atomic.AddUint64(s.counter, 1)
+		}
 		return true
 	}
-	l.mu.Lock() // it is too long for a slab
+	l.mu.Lock() // it is too long for a slab, or slabs are not for use
 	ok := !l.closed && len(l.changes) < maxChanges
 	if ok {
 		l.change(at, c)
@@ -271,7 +284,7 @@ func (l *Log) RecordChange(c Change) bool {
 // change takes a change. l.mu is held.
 func (l *Log) change(at int64, c Change) {
 	c.Action, c.Actor, c.Text = until(c.Action, maxLabel), until(c.Actor, maxLabel), until(c.Text, maxText)
-	l.mapping.owe(max(at, 0))
+	l.mapping.owe(max(at, 0), 1)
 	l.changes = append(l.changes, change{max(at, 0), c})
 	l.taken++
 }
@@ -297,41 +310,59 @@ func (l *Log) Intern(r Reason) uint32 {
 	for _, s := range [...]*string{&r.Group, &r.Policy, &r.Rule, &r.Category, &r.List} {
 		*s = until(*s, maxLabel)
 	}
+	l.tables.RLock()
+	n, ok := l.reasonIDs[r]
+	l.tables.RUnlock()
+	if ok {
+		return n
+	}
+	l.interning.Lock()
+	defer l.interning.Unlock()
+	if n, ok = l.reasonIDs[r]; ok {
+		return n
+	}
+	reasons := append(l.reasons, r)
+	_ = l.texts.write(reasons, l.labels) // else the writer tries again, and says so
 	l.tables.Lock()
 	defer l.tables.Unlock()
-	n, ok := l.reasonIDs[r]
-	if !ok {
-		l.reasons = append(l.reasons, r)
-		n = uint32(len(l.reasons))
-		l.reasonIDs[r] = n
-		_ = l.texts.write(l.reasons, l.labels) // else the writer tries again, and says so
-	}
+	n = uint32(len(reasons))
+	l.reasons, l.reasonIDs[r] = reasons, n
 	return n
 }
 
 // Label returns the number of name for Event.Upstream and Event.Group, as Intern does.
+// Only for one that is new it may have to wait for the disk.
 func (l *Log) Label(name string) uint32 {
 	name = until(name, maxLabel)
+	l.tables.RLock()
+	n, ok := l.labelIDs[name]
+	l.tables.RUnlock()
+	if ok {
+		return n
+	}
+	l.interning.Lock()
+	defer l.interning.Unlock()
+	if n, ok = l.labelIDs[name]; ok {
+		return n
+	}
+	labels := append(l.labels, name)
+	_ = l.texts.write(l.reasons, labels)
 	l.tables.Lock()
 	defer l.tables.Unlock()
-	n, ok := l.labelIDs[name]
-	if !ok {
-		l.labels = append(l.labels, name)
-		n = uint32(len(l.labels))
-		l.labelIDs[name] = n
-		_ = l.texts.write(l.reasons, l.labels)
-	}
+	n = uint32(len(labels))
+	l.labels, l.labelIDs[name] = labels, n
 	return n
 }
 
 // syncTexts returns the tables, which are on disk then.
 func (l *Log) syncTexts() (reasons []Reason, labels []string, err error) {
-	l.tables.Lock()
-	defer l.tables.Unlock()
-	if err := l.texts.write(l.reasons, l.labels); err != nil {
+	l.tables.RLock()
+	reasons, labels = l.reasons, l.labels
+	l.tables.RUnlock()
+	if err := l.texts.write(reasons, labels); err != nil {
 		return nil, nil, err
 	}
-	return l.reasons, l.labels, l.texts.sync()
+	return reasons, labels, l.texts.sync()
 }
 
 // Flush makes the writer write now instead of at the interval, and returns when

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -328,20 +329,35 @@ func TestAFailingEndCountsWhatIsLost(t *testing.T) {
 	}
 }
 
-// What is taken but cannot be written at the end is counted as lost.
-func TestAnEndWithoutAWriteAheadFileCountsWhatIsLost(t *testing.T) {
+// What is taken but cannot be written at the end is left to the next start, or counted
+// as lost where it cannot be.
+func TestAnEndWithoutAWriteAheadFile(t *testing.T) {
 	l, stop := start(t, Config{Interval: time.Hour})
 	const events = 100
 	for i := range events {
 		l.Record(query(i, "192.0.2.7", "www.example"))
 	}
+	l.Change(strings.Repeat("x", maxText)) // in no slab
 	l.wal.file.Close()
+	kept := l.mapping.holds()
 	if err := stop(); err == nil {
 		t.Fatal("Run hid that events were not written")
 	}
-	if s := l.Stats(); s.Recorded != 0 || s.Lost != events || s.Pending != 0 {
+	s := l.Stats()
+	if !kept {
+		if s.Recorded != 0 || s.Lost != events+1 || s.Pending != 0 {
+			t.Fatalf("%+v", s)
+		}
+		return
+	}
+	if s.Recorded != events || s.Lost != 1 || s.Pending != events {
 		t.Fatalf("%+v", s)
 	}
+	next, stop := start(t, Config{Dir: l.cfg.Dir})
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	proveComplete(t, all(t, next.cfg.Dir), events+1, 1) // and that the run had not ended
 }
 
 func TestRecordAllocatesNothing(t *testing.T) {

@@ -15,7 +15,8 @@ const (
 	slabsFile    = "audit.slabs"
 	slabsMagic   = "WEIRSLAB"
 	slabsVersion = 1
-	slabsHeader  = 256 // and eight octets for each slab, to the next multiple of slabsAlign
+	slabsHeader  = 256 // and eight octets for each slab, and the counters, to the next multiple of slabsAlign
+	slabsCounter = 64  // octets from one counter to the next
 	slabsAlign   = 4096
 	bootSize     = 36
 
@@ -23,55 +24,75 @@ const (
 	offBoot      = 32
 	offSlabs     = 72
 	offSize      = 76
+	offCounters  = 80
 	offOwed      = 128
 	offFrom      = 136
 	offTo        = 144
 	offAccounted = 152
 )
 
-// A mapping is the mapped file; nil where the slabs are plain memory.
+// A mapping is the mapped file; nil where the slabs are plain memory. One that has
+// counters only tells how much there was in slabs that are plain memory.
 type mapping struct {
-	mem  []byte
-	size int // of a slab
+	mem []byte
+	slabsShape
 }
 
-// slabsExtent returns where the first slab begins, how far apart they are, and how
-// long the file is.
-func slabsExtent(slabs, size int) (begin, stride, total int) {
-	begin = (slabsHeader + 8*slabs + slabsAlign - 1) &^ (slabsAlign - 1)
-	stride = (size + 63) &^ 63
-	return begin, stride, begin + slabs*stride
+// A slabsShape says how a file of slabs is laid out.
+type slabsShape struct {
+	slabs    int
+	size     int // of a slab
+	counters int
+}
+
+// extent returns where the counters and the first slab begin, how far apart the slabs
+// are, and how long the file is.
+func (s slabsShape) extent() (counters, begin, stride, total int) {
+	counters = (slabsHeader + 8*s.slabs + slabsCounter - 1) &^ (slabsCounter - 1)
+	begin = (counters + slabsCounter*s.counters + slabsAlign - 1) &^ (slabsAlign - 1)
+	stride = (s.size + 63) &^ 63
+	return counters, begin, stride, begin + s.slabs*stride
 }
 
 // label writes the file's header.
-func (m *mapping) label(run runID, boot string, slabs int) {
+func (m *mapping) label(run runID, boot string) {
 	copy(m.mem, slabsMagic)
 	binary.BigEndian.PutUint16(m.mem[8:], slabsVersion)
 	copy(m.mem[offRun:], run[:])
 	copy(m.mem[offBoot:offBoot+bootSize], boot)
-	binary.BigEndian.PutUint32(m.mem[offSlabs:], uint32(slabs))
+	binary.BigEndian.PutUint32(m.mem[offSlabs:], uint32(m.slabs))
 	binary.BigEndian.PutUint32(m.mem[offSize:], uint32(m.size))
+	binary.BigEndian.PutUint32(m.mem[offCounters:], uint32(m.counters))
 }
 
 // slab returns slab i, empty.
-func (m *mapping) slab(i, slabs int) slab {
-	begin, stride, _ := slabsExtent(slabs, m.size)
+func (m *mapping) slab(i int) slab {
+	_, begin, stride, _ := m.extent()
 	at := begin + i*stride
 	return slab{number: uint32(i), b: m.mem[at : at : at+m.size]}
 }
 
 func (m *mapping) word(at int) *uint64 { return (*uint64)(unsafe.Pointer(&m.mem[at])) }
 
+// counter is one of those for events in slabs that are plain memory.
+func (m *mapping) counter(i int) *uint64 {
+	at, _, _, _ := m.extent()
+	return m.word(at + slabsCounter*(i%m.counters))
+}
+
+// holds says that there are slabs in the file.
+func (m *mapping) holds() bool { return m != nil && m.slabs > 0 }
+
 // given notes that a slab is in use.
 func (m *mapping) given(s *slab) {
-	if m != nil {
+	if m.holds() && s.number != plainSlab {
 		atomic.StoreUint64(m.word(slabsHeader+8*int(s.number)), s.generation)
 	}
 }
 
-// owe notes an event that is in no slab, with its time: it has still to come into a
-// frame, itself or in a gap. One goroutine at a time may call it, and account.
-func (m *mapping) owe(at int64) {
+// owe notes events that are in no slab, with the time of one: they have still to come
+// into a frame, themselves or in a gap. One goroutine at a time may call it, and account.
+func (m *mapping) owe(at int64, events uint64) {
 	if m == nil {
 		return
 	}
@@ -80,7 +101,7 @@ func (m *mapping) owe(at int64) {
 		atomic.StoreUint64(m.word(offFrom), uint64(at))
 	}
 	atomic.StoreUint64(m.word(offTo), uint64(at))
-	atomic.StoreUint64(m.word(offOwed), owed+1)
+	atomic.StoreUint64(m.word(offOwed), owed+events)
 }
 
 // account notes that so many events that were in no slab have come into frames.
@@ -121,8 +142,11 @@ func retract(b []byte) {
 type leftSlabs struct {
 	run       runID
 	boot      string
+	shape     slabsShape
 	slabs     []slab // those that hold events
-	owed      uint64
+	given     uint64 // generation of the slab that was given out last
+	plain     uint64 // events so far that were in plain memory
+	owed      uint64 // so many events had to be counted, those too
 	accounted uint64
 	from, to  int64
 }
@@ -136,22 +160,28 @@ func readSlabs(b []byte) (out leftSlabs, err error) {
 	if v := be.Uint16(b[8:]); v != slabsVersion {
 		return out, fmt.Errorf("its format version is %d, this program reads %d", v, slabsVersion)
 	}
-	slabs, size := int(be.Uint32(b[offSlabs:])), int(be.Uint32(b[offSize:]))
-	if slabs > math.MaxInt32/slabsAlign || size > math.MaxInt32/4 {
+	shape := slabsShape{int(be.Uint32(b[offSlabs:])), int(be.Uint32(b[offSize:])), int(be.Uint32(b[offCounters:]))}
+	if shape.slabs > math.MaxInt32/slabsAlign || shape.size > math.MaxInt32/4 || shape.counters > math.MaxInt32/slabsAlign {
 		return out, errors.New("its numbers are out of range")
 	}
-	begin, stride, total := slabsExtent(slabs, size)
+	counters, begin, stride, total := shape.extent()
 	if total != len(b) {
 		return out, fmt.Errorf("it has %d octets instead of %d", len(b), total)
 	}
-	out.run, out.boot = runID(b[offRun:]), string(b[offBoot:offBoot+bootSize])
+	out.run, out.boot, out.shape = runID(b[offRun:]), string(b[offBoot:offBoot+bootSize]), shape
 	out.owed, out.accounted = ne.Uint64(b[offOwed:]), ne.Uint64(b[offAccounted:])
 	out.from, out.to = int64(ne.Uint64(b[offFrom:])), int64(ne.Uint64(b[offTo:]))
-	for i := range slabs {
+	for i := range shape.counters {
+		out.plain += ne.Uint64(b[counters+slabsCounter*i:])
+	}
+	out.owed += out.plain
+	for i := range shape.slabs {
 		at := begin + i*stride
-		events := b[at : at+size]
+		events := b[at : at+shape.size]
+		generation := ne.Uint64(b[slabsHeader+8*i:])
+		out.given = max(out.given, generation)
 		if n := wholeEvents(events); n > 0 {
-			out.slabs = append(out.slabs, slab{uint32(i), ne.Uint64(b[slabsHeader+8*i:]), events[:n]})
+			out.slabs = append(out.slabs, slab{uint32(i), generation, events[:n]})
 		}
 	}
 	return out, nil

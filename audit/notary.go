@@ -30,33 +30,40 @@ type notary struct {
 	witnesses []*watchedWitness
 }
 
-// openNotary opens or makes the key, the tree and the file of checkpoints in the log's
-// folder, and takes into the tree what the store has and it has not.
-func openNotary(l *Log) (*notary, error) {
+func newNotary(l *Log) *notary {
 	n := &notary{log: l}
+	for _, w := range l.cfg.Witnesses {
+		n.witnesses = append(n.witnesses, &watchedWitness{Witness: w, wake: make(chan struct{}, 1)})
+	}
+	return n
+}
+
+// open opens or makes the key in the log's folder.
+func (n *notary) open() error {
+	l := n.log
+	if n.key != nil {
+		return nil
+	}
 	key, fresh, err := openKey(l.cfg.Dir)
 	var damage *DamageError
 	if errors.As(err, &damage) && l.cfg.OnError == StartFresh {
 		moved, merr := moveAside(damage.File, l.cfg.Now())
 		if merr != nil {
-			return nil, errors.Join(err, merr)
+			return errors.Join(err, merr)
 		}
 		l.cfg.Logger.Error("audit key was damaged and has been moved aside", "error", damage, "moved", moved)
 		l.note(fmt.Sprintf("%v; it was moved to %s and a new key signs from now on", damage, filepath.Base(moved)))
 		key, fresh, err = openKey(l.cfg.Dir)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	n.key, n.at = key, time.Now()
+	n.at, n.fresh = time.Now(), fresh
 	if n.public, err = ParsePublicKey(key.public); err != nil {
-		return nil, err
+		return err
 	}
-	n.fresh = fresh
-	for _, w := range l.cfg.Witnesses {
-		n.witnesses = append(n.witnesses, &watchedWitness{Witness: w, wake: make(chan struct{}, 1)})
-	}
-	return n, nil
+	n.key = key
+	return nil
 }
 
 // adopt makes the tree go on behind the store's segments, the last of which has that
@@ -107,12 +114,20 @@ func (n *notary) adopt(last uint64) error {
 	if n.fresh && last > 0 {
 		n.log.note("the key of the audit log was gone: from now on another one signs, " + n.key.public)
 	}
+	n.fresh = false
 	for _, l := range leaves {
 		if err := t.append(l.leaf); err != nil {
+			n.leave()
 			return err
 		}
 	}
 	return nil
+}
+
+// leave closes a tree that lacks segments, which adopt takes in later.
+func (n *notary) leave() {
+	_ = n.tree.file.Close()
+	n.tree = nil
 }
 
 // numbered is the leaf of a segment with that number.
@@ -153,14 +168,20 @@ func (r *Reader) leavesFrom(first uint64) ([]numbered, error) {
 
 // committed takes segments that are on disk into the tree.
 func (n *notary) committed(segments []sealed) {
+	if n.tree == nil { // the disk would not have it
+		n.say(n.adopt(segments[len(segments)-1].header.number))
+		return
+	}
 	for i := range segments {
 		s := &segments[i]
 		if s.header.number != n.tree.last()+1 {
 			n.say(fmt.Errorf("segment number %d does not follow on the tree's last, %d", s.header.number, n.tree.last()))
+			n.leave()
 			return
 		}
 		if err := n.tree.append(s.leaf); err != nil {
 			n.say(err)
+			n.leave()
 			return
 		}
 	}

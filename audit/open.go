@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -13,64 +12,21 @@ func (l *Log) openStore() error {
 	if err != nil {
 		return err
 	}
-	l.store.Store(s)
 	if err = s.list(); err == nil {
 		err = l.adopt(s)
 	}
 	var damage *DamageError
 	if errors.As(err, &damage) && l.cfg.OnError == StartFresh {
-		err = l.replaceUnopened(damage)
+		err = l.replaceUnopened(s, damage)
 	}
 	if err != nil {
 		return errors.Join(err, s.close())
 	}
+	l.store.Store(s)
 	if s.renamed != "" {
 		text := fmt.Sprintf("the store, which was one file %s, goes on in files of a period each, the first of which it is now: %s", formerFile, s.renamed)
 		l.cfg.Logger.Info(text)
 		l.note(text)
-	}
-	return nil
-}
-
-// begin commits what a run that did not end has left, and begins a run.
-func (l *Log) begin() error {
-	s, err := newSealer(l.sealer.key) // one of its own, for the numbers in what is left are not ours
-	if err != nil {
-		return err
-	}
-	s.last, s.digest, s.next = l.sealer.last, l.sealer.digest, l.sealer.next
-	left, err := readLeftover(l.cfg.Dir, s, max(l.cfg.Now().UnixNano(), 1))
-	if err != nil {
-		return fmt.Errorf("open audit store: %w", err)
-	}
-	l.sealer.last, l.sealer.digest, l.sealer.next = s.last, s.digest, s.next
-	if len(left.segments) > 0 {
-		if err := left.secure(l.cfg.Dir); err != nil {
-			return fmt.Errorf("open audit store: %w", err)
-		}
-		if err := l.store.Load().append(left.segments, nil); err != nil { // their hits are counted from them
-			return fmt.Errorf("open audit store: records of a run that did not end are still to be written to it: %w", err)
-		}
-		l.status.last = left.segments[len(left.segments)-1].header
-		if l.status.oldest == 0 {
-			l.status.oldest = left.segments[0].header.number
-		}
-	}
-	if l.status.oldest != 0 {
-		l.status.newest = l.status.last.last()
-	}
-	_, _ = rand.Read(l.run[:]) // does not fail, see crypto/rand
-	l.makeSlabs()
-	l.texts = &texts{dir: l.cfg.Dir, run: l.run, mapped: l.mapping != nil, dirty: true}
-	l.wal = &wal{dir: l.cfg.Dir}
-	if err := errors.Join(l.texts.make(), l.wal.make()); err != nil { // a full disk, which is no reason not to start
-		l.cfg.Logger.Error("audit records cannot be written, will try again", "error", err)
-	}
-	if left.found {
-		l.cfg.Logger.Warn("the run before did not end", "from_memory", left.fromSlabs, "nothing_missing", left.whole)
-	}
-	if left.missing != "" {
-		l.cfg.Logger.Error("audit records are missing", "error", left.missing)
 	}
 	return nil
 }
@@ -125,10 +81,10 @@ func (l *Log) goOn(s *store, last header, digest [digestSize]byte, known head) (
 		l.sealer.next = max(l.sealer.next, s.files[n-1].first)
 	}
 	s.resume(last)
-	l.status.last = last
-	if h, ok := s.oldest(); ok {
-		l.status.oldest = h.number
-	}
+	h, _ := s.oldest()
+	l.status.Lock()
+	l.status.last, l.status.oldest = last, h.number
+	l.status.Unlock()
 	return have
 }
 
@@ -152,8 +108,7 @@ func (l *Log) replace(damage *DamageError) error {
 }
 
 // replaceUnopened is replace for a file that could not even be opened.
-func (l *Log) replaceUnopened(damage *DamageError) error {
-	s := l.store.Load()
+func (l *Log) replaceUnopened(s *store, damage *DamageError) error {
 	s.discard()
 	if err := l.moveAside(damage); err != nil {
 		return err
@@ -174,22 +129,4 @@ func (l *Log) moveAside(damage *DamageError) error {
 	l.cfg.Logger.Error("audit store was damaged and has been moved aside", "error", damage, "moved", moved)
 	l.note(fmt.Sprintf("%v; it was moved to %s and a new store begins", damage, filepath.Base(moved)))
 	return nil
-}
-
-// makeSlabs makes the slabs, in shared memory if that can be had.
-func (l *Log) makeSlabs() {
-	n, size := l.cfg.Slabs, l.cfg.SlabBytes
-	l.free = make([]slab, n)
-	m, err := mapSlabs(l.cfg.Dir, l.run, n, size)
-	if err != nil {
-		l.cfg.Logger.Warn("records that are not on disk yet would not outlive a process that is killed", "reason", err)
-		for i := range l.free {
-			l.free[i] = slab{number: uint32(i), b: make([]byte, 0, size)}
-		}
-		return
-	}
-	l.mapping = m
-	for i := range l.free {
-		l.free[i] = m.slab(i, n)
-	}
 }

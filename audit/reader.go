@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
@@ -73,7 +74,10 @@ func (r *Reader) store() (*store, error) {
 	if r.own != nil {
 		return r.own, nil
 	}
-	return r.log.store.Load(), nil
+	if s := r.log.store.Load(); s != nil {
+		return s, nil
+	}
+	return nil, errors.New("the audit log has no store at the moment: none could be opened or made yet")
 }
 
 // views returns what is not in the store yet, the oldest first.

@@ -174,6 +174,13 @@ func (s *sealer) finish() {
 	s.closed = append(s.closed, sealed{h, digest, leaf, segment, s.tally.take()})
 }
 
+// continues makes s go on behind another, with the segments that it has closed.
+func (s *sealer) continues(before *sealer, closed []sealed) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last, s.digest, s.next, s.closed = before.last, before.digest, before.next, closed
+}
+
 // committed forgets the closed blocks, which are in the store now.
 func (s *sealer) committed() {
 	s.mu.Lock()

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"fmt"
 	"sync/atomic"
 	"time"
 )
@@ -16,6 +17,12 @@ type settling struct {
 	begun   atomic.Uint64
 	written atomic.Uint64 // the newest that is on disk, or had nothing in it
 	stalled atomic.Bool   // somebody has waited in vain since the last one
+
+	withheld struct { // answers not given since the writer last looked, guarded by the log's mu
+		answers  uint64
+		from, to int64
+	}
+	withheldAll atomic.Uint64 // since Open
 }
 
 // Settles says that answers wait for their records (Config.BeforeAnswer).
@@ -57,6 +64,39 @@ func (l *Log) settle() bool {
 			return false
 		}
 	}
+}
+
+// Withheld notes that so many answers were not given because Settle was false, though
+// their records, which may come to the disk in the end, tell of them. A change record
+// says how many there were, and from when to when: what a client got is on record so.
+func (l *Log) Withheld(answers int) {
+	if answers == 0 {
+		return
+	}
+	l.settling.withheldAll.Add(uint64(answers))
+	at := max(l.cfg.Now().UnixNano(), 0)
+	l.mu.Lock()
+	w := &l.settling.withheld
+	if w.answers == 0 {
+		w.from = at
+		l.mapping.owe(at, 1) // the record of it
+	}
+	w.answers, w.to = w.answers+uint64(answers), at
+	l.mu.Unlock()
+	l.arm()
+}
+
+// tellWithheld adds the record of answers that were not given. l.mu is held.
+func (l *Log) tellWithheld() {
+	w := &l.settling.withheld
+	if w.answers == 0 {
+		return
+	}
+	l.changes = append(l.changes, change{w.to, Change{Action: ActionWithheld, Text: fmt.Sprintf(
+		"%d answers were withheld from %s to %s: their records could not be written in time, and the clients got SERVFAIL instead of what these say",
+		w.answers, instant(w.from).Format(time.RFC3339Nano), instant(w.to).Format(time.RFC3339Nano))}})
+	l.taken++
+	w.answers = 0
 }
 
 // settled lets go those who wait for the batches that have begun. A failure is told

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -100,9 +101,24 @@ func TestSettleOnADiskThatFails(t *testing.T) {
 				t.Fatal("it does not recover")
 			}
 		}
+		withheld := func() (n int) {
+			for _, r := range search(t, l.Reader(), Query{Kind: KindChange}) {
+				if r.Action == ActionWithheld && strings.HasPrefix(r.Text, "5 answers were withheld from ") {
+					n++
+				}
+			}
+			return n
+		}
+		if onFull == Refuse {
+			l.Withheld(2)
+			l.Withheld(3)
+		}
 		l.Record(query(2, "192.0.2.7", "www.example"))
 		if !l.Settle() {
 			t.Fatal("it does not settle again")
+		}
+		if n := withheld(); n != map[OnFull]int{Serve: 0, Refuse: 1}[onFull] || l.Stats().Withheld != uint64(5*n) {
+			t.Fatalf("on_full %d: %d records of answers that were withheld, %+v", onFull, n, l.Stats())
 		}
 		if n := afterPowerCut(t, l.cfg.Dir); n != 3 {
 			t.Fatalf("%d of 3 records are on disk", n)

@@ -18,6 +18,9 @@ type Stats struct {
 	LastSeal  time.Duration // how long the last commit took, with all before it
 	Refusing  bool          // what Log.Refusing says
 	LastError string        // why the last commit failed; empty if it did not
+	Stalled   time.Duration // how long the writer has been waiting for the disk, if that is more than a second
+	Withheld  uint64        // answers that were not given because their records could not be written in time
+	Exposed   string        // what a process that is killed would lose; empty is nothing
 }
 
 // Stats returns the counts as they are now. While events are being recorded the
@@ -45,12 +48,20 @@ func (l *Log) Stats() Stats {
 		s.Segments = l.status.last.number - l.status.oldest + 1
 	}
 	s.LastSeq = l.status.newest
-	s.LastSeal = l.status.lastSeal
+	s.LastSeal, s.Exposed = l.status.lastSeal, l.status.exposed
 	if l.status.err != nil {
 		s.LastError = l.status.err.Error()
 	}
+	if since := l.status.writing; !since.IsZero() {
+		if took := time.Since(since); took > slowCommit {
+			s.Stalled = took
+		}
+	}
 	l.status.Unlock()
-	s.Bytes = l.store.Load().size()
+	s.Withheld = l.settling.withheldAll.Load()
+	if st := l.store.Load(); st != nil {
+		s.Bytes = st.size()
+	}
 	s.Refusing = l.Refusing()
 	return s
 }

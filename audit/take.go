@@ -85,6 +85,7 @@ func (l *Log) collect(final bool) (b batch) {
 		s.mu.Unlock()
 	}
 	l.mu.Lock()
+	l.tellWithheld()
 	b.slabs = slices.Clone(l.filled)
 	b.changes, b.gaps, b.owed = l.changes, l.gaps, l.mapping.owed()
 	clear(l.filled)
@@ -98,9 +99,12 @@ func (l *Log) release(slabs []slab) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range slabs {
+		if s.number == plainSlab && l.mapping.holds() {
+			continue // of the time before there was a file
+		}
 		retract(s.b)
 		s.b = s.b[:0]
 		l.free = append(l.free, s)
 	}
-	l.full.Store(len(l.free) == 0 || l.closed)
+	l.full.Store(len(l.free) == 0 || l.closed || l.shut.Load())
 }

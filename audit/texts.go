@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
+	"sync"
 )
 
 const (
@@ -20,18 +21,27 @@ const (
 // A texts is the file that says what the numbers in events stand for, as long as
 // these are not in the store. It grows with the log's tables; doc.go has its layout.
 type texts struct {
-	dir             string
+	dir string
+
+	mu              sync.Mutex // guards the rest; the writer lets go of it while it waits for the disk
 	run             runID
 	mapped          bool     // the run's slabs are in a file
+	held            bool     // no file may be made: that of a run before is still needed
 	file            *os.File // nil: it could not be made so far
 	reasons, labels int      // that are in it
 	dirty           bool     // some may not be on disk
-	err             error    // of the last attempt
 	buf             []byte
 }
 
-// make makes the file anew, without entries.
-func (t *texts) make() error {
+// begin says which run the file is of, and that it may be made.
+func (t *texts) begin(run runID, mapped bool) {
+	t.mu.Lock()
+	t.run, t.mapped, t.held = run, mapped, false
+	t.mu.Unlock()
+}
+
+// make makes the file anew, with all entries. t.mu is held.
+func (t *texts) make(reasons []Reason, labels []string) error {
 	path := filepath.Join(t.dir, textFile)
 	f, err := os.OpenFile(path+newSuffix, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
 	if err != nil {
@@ -45,19 +55,37 @@ func (t *texts) make() error {
 	if t.mapped {
 		b[textHeader-1] = 1
 	}
-	_, err = f.Write(b)
+	_, err = f.Write(appendTables(b, reasons, labels))
 	if err = errors.Join(err, f.Sync()); err == nil {
-		err = os.Rename(path+newSuffix, path) // there is one run's file at any time, and its header is whole
+		err = os.Rename(path+newSuffix, path) // there is one run's file at any time, and it is whole
 	}
 	if err != nil {
 		f.Close()
 		return fmt.Errorf("make the file of texts: %w", err)
 	}
-	t.file = f
+	t.file, t.reasons, t.labels, t.dirty = f, len(reasons), len(labels), false
 	return syncDir(t.dir)
 }
 
+// resume goes on with the file that left was read from. t.mu is held.
+func (t *texts) resume(left *leftTexts) error {
+	path := filepath.Join(t.dir, textFile)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return fmt.Errorf("go on with the file of texts: %w", err)
+	}
+	if err := f.Truncate(int64(left.size)); err != nil {
+		f.Close()
+		return fmt.Errorf("go on with the file of texts: %w", err)
+	}
+	t.run, t.mapped, t.held, t.file = left.run, left.mapped, false, f
+	t.reasons, t.labels, t.dirty = len(left.reasons), len(left.labels), true
+	return nil
+}
+
 func (t *texts) close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if t.file == nil {
 		return nil
 	}
@@ -66,46 +94,66 @@ func (t *texts) close() error {
 
 // write adds what the tables have more than the file.
 func (t *texts) write(reasons []Reason, labels []string) error {
-	if t.file == nil {
-		if err := t.make(); err != nil {
-			return err
-		}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.add(reasons, labels)
+}
+
+// add is write with t.mu held.
+func (t *texts) add(reasons []Reason, labels []string) error {
+	switch {
+	case t.held:
+		return nil
+	case t.file == nil:
+		return t.make(reasons, labels)
 	}
-	b := t.buf[:0]
-	for _, r := range reasons[t.reasons:] {
-		b = appendTexts(b, textReason, r.Group, r.Policy, r.Rule, r.Category, r.List)
-	}
-	for _, s := range labels[t.labels:] {
-		b = appendTexts(b, textLabel, s)
-	}
-	t.buf = b
-	if len(b) == 0 {
+	// Who interns writes before the tables have it: they may be behind the file.
+	t.buf = appendTables(t.buf[:0], reasons[min(t.reasons, len(reasons)):], labels[min(t.labels, len(labels)):])
+	if len(t.buf) == 0 {
 		return nil
 	}
 	info, err := t.file.Stat()
 	if err != nil {
-		t.err = err
-		return err
+		return fmt.Errorf("write texts: %w", err)
 	}
-	if _, err := t.file.Write(b); err != nil {
+	if _, err := t.file.Write(t.buf); err != nil {
 		_ = t.file.Truncate(info.Size()) // so that no half is in the way of what comes later
-		t.err = fmt.Errorf("write texts: %w", err)
-		return t.err
+		return fmt.Errorf("write texts: %w", err)
 	}
-	t.reasons, t.labels, t.dirty, t.err = len(reasons), len(labels), true, nil
+	t.reasons, t.labels, t.dirty = max(t.reasons, len(reasons)), max(t.labels, len(labels)), true
 	return nil
 }
 
-// sync brings what was written to disk.
+// sync brings what was written to disk. It has one caller at a time.
 func (t *texts) sync() error {
-	if !t.dirty {
+	t.mu.Lock()
+	f, dirty := t.file, t.dirty
+	t.dirty = false
+	t.mu.Unlock()
+	if !dirty {
 		return nil
 	}
-	if err := syncData(t.file); err != nil {
-		return fmt.Errorf("write texts: %w", err)
+	err := syncData(f)
+	if err == nil {
+		return nil
 	}
-	t.dirty = false
-	return nil
+	// What could not be written is forgotten by the system, and another sync of this
+	// file would not fail: it is made anew.
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.file = nil
+	return fmt.Errorf("write texts: %w", errors.Join(err, f.Close()))
+}
+
+// appendTables appends an entry for each reason and each label.
+func appendTables(b []byte, reasons []Reason, labels []string) []byte {
+	for _, r := range reasons {
+		b = appendTexts(b, textReason, r.Group, r.Policy, r.Rule, r.Category, r.List)
+	}
+	for _, s := range labels {
+		b = appendTexts(b, textLabel, s)
+	}
+	return b
 }
 
 // appendTexts appends one entry: its length, what it is, its texts and a checksum.
@@ -127,6 +175,8 @@ type leftTexts struct {
 	mapped  bool
 	reasons []Reason
 	labels  []string
+	size    int  // octets of what is whole
+	broken  bool // something that is not whole stands behind that
 }
 
 // readTexts reads a file of texts up to the first entry that is not whole.
@@ -139,6 +189,7 @@ func readTexts(b []byte) (out leftTexts, err error) {
 		return out, fmt.Errorf("its format version is %d, this program reads 1", v)
 	}
 	out.run, out.boot, out.mapped, b = runID(b[10:]), string(b[26:26+bootSize]), b[textHeader-1] == 1, b[textHeader:]
+	out.size = textHeader
 	for len(b) >= 4 {
 		n := int(be.Uint32(b))
 		if n < 5+crc32.Size || n > len(b) || crc32.Checksum(b[:n-crc32.Size], castagnoli) != be.Uint32(b[n-crc32.Size:]) {
@@ -157,7 +208,9 @@ func readTexts(b []byte) (out leftTexts, err error) {
 		if c.failed || len(c.b) > 0 {
 			break
 		}
+		out.size += n
 		b = b[n:]
 	}
+	out.broken = len(b) > 0
 	return out, nil
 }

@@ -76,7 +76,8 @@ func (w *wal) reset() {
 // removeAhead removes what a run that has ended in order leaves of its own.
 func removeAhead(dir string) error {
 	var errs []error
-	for _, name := range []string{walFile, slabsFile, textFile, slabsFile + newSuffix, textFile + newSuffix} {
+	errs = append(errs, removeSlabs(dir))
+	for _, name := range []string{walFile, textFile, slabsFile + newSuffix, textFile + newSuffix} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}

@@ -64,9 +64,7 @@ func (l *Log) end(whole bool) error {
 	if ended {
 		return nil
 	}
-	l.tables.Lock()
 	errs := []error{l.wal.close(), l.texts.close(), l.notary.close()}
-	l.tables.Unlock()
 	if whole {
 		errs = append(errs, removeAhead(l.cfg.Dir)) // while the store's lock is held
 	}
@@ -86,10 +84,13 @@ type writer struct {
 	log     *Log
 	pending *batch    // taken and sorted but not written; nil is none
 	events  uint64    // written, but not told of yet
+	plain   uint64    // of those written, how many were in slabs that are in no file
 	opened  time.Time // when the open block got its first record
 	taken   time.Time // when the last batch was taken, by the monotonic clock
 	seen    time.Time // Config.Now at the last batch
 	warned  time.Time // when a loss was last logged
+	slow    time.Time // when a slow step was
+	failed  time.Time // when a failure was
 	head    *os.File
 	rollup  *rollup       // of the store, nil at first
 	rest    time.Duration // how long counting hits again is to pause
@@ -107,6 +108,9 @@ func (w *writer) run(ctx context.Context) error {
 	}()
 	if s := l.store.Load(); s != nil {
 		w.roll(s) // finds out whether there is something to be counted again
+	}
+	if !l.ready() {
+		signal(l.kick)
 	}
 	var recount, sign <-chan time.Time
 	// The last quarter of the interval is left to the commit.
@@ -185,7 +189,11 @@ func (w *writer) run(ctx context.Context) error {
 // and commits the open block if it is time. final closes the log to events first,
 // and leaves nothing open.
 func (w *writer) step(final bool) error {
+	defer w.watch()()
 	s := w.log.sealer
+	if err := w.prepare(); err != nil {
+		return err
+	}
 	if len(s.closed) > 0 {
 		if err := w.commit(); err != nil {
 			return err
@@ -218,6 +226,35 @@ func (w *writer) step(final bool) error {
 	return w.commit()
 }
 
+// watch notes that a step is under way, until what it returns is called, and tells the
+// operator of one that takes long.
+func (w *writer) watch() (done func()) {
+	l := w.log
+	l.status.Lock()
+	l.status.writing = time.Now()
+	l.status.Unlock()
+	tell := w.slow.IsZero() || time.Since(w.slow) >= lossTold
+	long := time.AfterFunc(slowCommit, func() {
+		l.stalled.Store(true)
+		if tell {
+			l.cfg.Logger.Warn("the disk keeps the audit log waiting, records wait in memory", "limit", slowCommit)
+		}
+	})
+	return func() {
+		if !long.Stop() {
+			took := time.Since(l.status.writing) // only we change it
+			if tell {
+				w.slow = time.Now()
+				l.cfg.Logger.Warn("audit commit was slow", "took", took)
+			}
+			l.stalled.Store(false)
+		}
+		l.status.Lock()
+		l.status.writing = time.Time{}
+		l.status.Unlock()
+	}
+}
+
 // seal is step, with nothing left open.
 func (w *writer) seal(final bool) error {
 	if err := w.step(final); err != nil {
@@ -242,7 +279,13 @@ func (w *writer) write() error {
 	if w.pending == nil {
 		return nil
 	}
-	f := frame{run: l.run, follows: s.last.number, first: s.upcoming(), count: uint32(len(s.order)), owed: w.pending.owed, batch: *w.pending}
+	plain := w.plain // events in frames that were in slabs of no file
+	for i := range w.pending.slabs {
+		if w.pending.slabs[i].number == plainSlab {
+			plain += countEvents(w.pending.slabs[i].b)
+		}
+	}
+	f := frame{run: l.run, follows: s.last.number, first: s.upcoming(), count: uint32(len(s.order)), owed: w.pending.owed + plain, batch: *w.pending}
 	reasons, labels, err := l.syncTexts()
 	if err == nil {
 		err = l.wal.append(&f)
@@ -258,6 +301,7 @@ func (w *writer) write() error {
 	l.mu.Lock()
 	l.mapping.account(f.owed)
 	l.mu.Unlock()
+	w.plain = plain
 	w.events, w.pending = w.events+w.taking(), nil
 	if l.cfg.Block >= 0 {
 		w.publish()
@@ -295,12 +339,11 @@ func (w *writer) report(err error) error {
 	l.status.Unlock()
 	l.failing.Store(err != nil)
 	switch {
-	case err != nil && (was == nil || was.Error() != err.Error()):
+	case err != nil && (was == nil || was.Error() != err.Error() && time.Since(w.failed) >= lossTold):
+		w.failed = time.Now()
 		l.cfg.Logger.Error("audit commit failed, will try again", "error", err)
 	case err == nil && was != nil:
 		l.cfg.Logger.Info("audit commit works again")
-	case err == nil && took > slowCommit:
-		l.cfg.Logger.Warn("audit commit was slow", "took", took)
 	}
 	return err
 }
@@ -314,14 +357,29 @@ func (l *Log) announce() {
 }
 
 // abandon counts as lost what was taken but will never be written. What was
-// written ahead is for the next run to commit.
+// written ahead, or is in slabs of a file, is for the next run to commit.
 func (w *writer) abandon() {
 	l := w.log
 	w.publish()
-	n := w.taking()
+	l.mu.Lock()
+	kept := l.mapping.holds()
+	l.mu.Unlock()
+	count := func() (n uint64) {
+		n = w.taking()
+		if w.pending == nil || !kept {
+			return n
+		}
+		for _, s := range w.pending.slabs {
+			if s.number != plainSlab { // the next start finds it
+				n -= countEvents(s.b)
+			}
+		}
+		return n
+	}
+	n := count()
 	w.pending = nil
 	w.take(true)
-	n += w.taking()
+	n += count()
 	l.status.Lock()
 	defer l.status.Unlock()
 	l.status.abandoned += n

@@ -278,8 +278,25 @@ func (r *Resolver) record(s *scratch) bool {
 	return r.log.Record(&s.event) || !r.log.Refusing()
 }
 
-// refusal turns a reply whose record could not be brought to disk into SERVFAIL.
-func refusal(reply []byte) []byte { return wire.AppendError(reply[:0], reply, wire.RcodeServFail) }
+// refusal turns a reply whose record could not be brought to disk into SERVFAIL, unless
+// it is that; withheld is how many answers are not given then.
+func refusal(reply []byte) (_ []byte, withheld int) {
+	if len(reply) > 3 && reply[3]&0xf == wire.RcodeServFail {
+		return reply, 0
+	}
+	return wire.AppendError(reply[:0], reply, wire.RcodeServFail), 1
+}
+
+// settled waits until the record of a reply is on disk, and returns the reply, or a
+// refusal if it may not be given.
+func (r *Resolver) settled(reply []byte) []byte {
+	if r.log.Settle() {
+		return reply
+	}
+	reply, withheld := refusal(reply)
+	r.log.Withheld(withheld)
+	return reply
+}
 
 // unforwardable returns the reply to a question that no upstream is asked:
 // classes other than the Internet's, zone transfers and the other meta types,

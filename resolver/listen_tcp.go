@@ -236,8 +236,8 @@ func (c *tcpConn) serve(msg []byte) {
 func (c *tcpConn) send(_ *origin, reply []byte) {
 	reply = bytes.Clone(reply)
 	c.r.inflight.Go(func() {
-		if reply != nil && !c.r.log.Settle() {
-			reply = refusal(reply)
+		if reply != nil {
+			reply = c.r.settled(reply)
 		}
 		c.write(reply)
 		c.done()

@@ -54,7 +54,7 @@ func (l *udpListener) loop(s *scratch, b *batch) (again bool) {
 			}
 		}
 		if !b.empty() && !l.r.log.Settle() {
-			b.refuse()
+			l.r.log.Withheld(b.refuse())
 		}
 		if n := b.send(); n > 0 {
 			l.r.unsent.Add(uint64(n))
@@ -75,10 +75,7 @@ func (l *udpListener) send(to *origin, reply []byte) {
 	if l.r.log.Settles() { // others of the flight shall not wait for each other's commits
 		reply, to := bytes.Clone(reply), *to
 		l.r.inflight.Go(func() {
-			if !l.r.log.Settle() {
-				reply = refusal(reply)
-			}
-			l.write(&to, reply)
+			l.write(&to, l.r.settled(reply))
 		})
 		return
 	}

@@ -171,13 +171,16 @@ func (b *batch) reply(from *origin, reply []byte) {
 // empty says that there is no reply to send.
 func (b *batch) empty() bool { return b.replies == 0 }
 
-// refuse puts a refusal in the place of each reply.
-func (b *batch) refuse() {
+// refuse puts a refusal in the place of each reply, and returns how many answers are
+// not given.
+func (b *batch) refuse() (withheld int) {
 	for i := range b.replies {
-		r := &b.out[i]
-		r.packet = refusal(r.packet)
+		r, n := &b.out[i], 0
+		r.packet, n = refusal(r.packet)
 		r.data.SetLen(len(r.packet))
+		withheld += n
 	}
+	return withheld
 }
 
 // send writes the replies, waits as long as the socket has no room for them,

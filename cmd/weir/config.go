@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"weir/audit"
 )
 
 // maxConfigBytes bounds a configuration file. Lists live in files of their own, so a larger one is a mistaken path.
@@ -201,6 +203,9 @@ type Config struct {
 		Interval time.Duration `toml:"interval" default:"200ms" min:"10ms" max:"1m"`
 		// Block is how long records gather on disk before they are sealed together; 0s seals at each interval.
 		Block time.Duration `toml:"block" default:"10s" min:"0s" max:"10m"`
+		// Memory is the folder where records wait that are not on disk yet: one in memory, which outlives the process. "auto" is
+		// /dev/shm, and in a container, whose memory ends with it, Path.
+		Memory string `toml:"memory" default:"auto"`
 		// OnFull says what happens to queries that cannot be recorded: "serve" answers and records the gap, "refuse" refuses.
 		OnFull string `toml:"on_full" default:"serve" oneof:"serve refuse"`
 		// Witnesses get each signed checkpoint: file:PATH, syslog, syslog://HOST:PORT.
@@ -320,6 +325,18 @@ func (c *Config) Resolve(path string) string {
 		return path
 	}
 	return filepath.Join(c.Dir, path)
+}
+
+// memory is the folder in memory for audit records that are not on disk yet, "" for none.
+func (c *Config) memory() string {
+	switch m := c.Resolve(c.Audit.Memory); {
+	case c.Audit.Memory == "auto":
+		return audit.MemoryFolder()
+	case m == c.Resolve(c.Audit.Path):
+		return ""
+	default:
+		return m
+	}
 }
 
 // At returns where field, a pointer to a field or a list element of c, was written. For a table that is its header,

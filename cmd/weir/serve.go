@@ -144,6 +144,7 @@ func openServer(ctx context.Context, cfg *Config, logger *slog.Logger, clock exc
 	var err error
 	s.log, err = audit.Open(audit.Config{
 		Dir: cfg.Resolve(cfg.Audit.Path), Interval: cfg.Audit.Interval, Block: block, BeforeAnswer: cfg.Audit.Commit == "before-answer", OnFull: onFull, OnError: onError, Witnesses: witnesses, Logger: logger,
+		Memory: cfg.memory(),
 	})
 	if err != nil {
 		return nil, &exitError{exitBusy, openHint(err)}
@@ -253,7 +254,11 @@ func (s *server) greet(talk io.Writer) {
 	fmt.Fprintf(talk, "weir %s serves DNS on %s, UDP and TCP\n", version(), strings.Join(on, " and "))
 	fmt.Fprintf(talk, "  %s from %s in %s, %s\n", plural(b.lists.Matcher().Names(), "name"), plural(len(b.lists.All()), "list"),
 		count(len(b.cfg.Categories), "category", "categories"), count(len(b.cfg.Policies), "policy", "policies"))
-	fmt.Fprintf(talk, "  audit store %s, next record %d\n", b.cfg.Audit.Path, s.log.Stats().LastSeq+1)
+	if st := s.log.Stats(); st.LastError != "" {
+		fmt.Fprintf(talk, "  audit store %s cannot be written yet: %s\n", b.cfg.Audit.Path, shown(st.LastError))
+	} else {
+		fmt.Fprintf(talk, "  audit store %s, next record %d\n", b.cfg.Audit.Path, st.LastSeq+1)
+	}
 	if len(addrs) > 0 {
 		fmt.Fprintf(talk, "try\n  dig @%s -p %d %s\n  weir explain %[3]s\n  weir audit search\n", reachable(addrs[0].Addr()), addrs[0].Port(), s.sample())
 	}

@@ -130,6 +130,15 @@ func printStatus(out io.Writer, st admin.Status) error {
 	if a.LastError != "" {
 		rows = append(rows, []string{"", "cannot write: " + shown(a.LastError)})
 	}
+	if a.Stalled > 0 {
+		rows = append(rows, []string{"", fmt.Sprintf("the disk keeps it waiting for %s", a.Stalled.Round(100*time.Millisecond))})
+	}
+	if a.Withheld > 0 {
+		rows = append(rows, []string{"", plural(int(a.Withheld), "answer") + " withheld for want of a record"})
+	}
+	if a.Exposed != "" {
+		rows = append(rows, []string{"", shown(a.Exposed)})
+	}
 	rows = append(rows, []string{"process", fmt.Sprintf("%d goroutines, %d KiB of memory in use, %s", p.Goroutines, p.Heap>>10, plural(p.Descriptors, "open file"))})
 	if panics > 0 {
 		rows = append(rows, []string{"panics", fmt.Sprint(panics) + "; the log has the packets"})

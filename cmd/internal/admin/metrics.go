@@ -191,5 +191,8 @@ var metrics = []metric{
 	one("audit_segments", "Segments in the store.", gauge, func(s *Status) float64 { return float64(s.Audit.Segments) }),
 	one("audit_bytes", "Size of the store's file.", gauge, func(s *Status) float64 { return float64(s.Audit.Bytes) }),
 	one("audit_commit_seconds", "How long the last commit took.", gauge, func(s *Status) float64 { return s.Audit.LastSeal.Seconds() }),
+	count("audit_withheld", "Answers that were not given because their records could not be written in time.", func(s *Status) uint64 { return s.Audit.Withheld }),
+	one("audit_stalled_seconds", "How long the disk has kept the log waiting, if longer than a second.", gauge, func(s *Status) float64 { return s.Audit.Stalled.Seconds() }),
+	one("audit_exposed", "1 if records that are not on disk yet would not outlive a process that is killed.", gauge, func(s *Status) float64 { return truth(s.Audit.Exposed != "") }),
 	one("audit_failing", "1 if the last commit failed.", gauge, func(s *Status) float64 { return truth(s.Audit.LastError != "") }),
 }
