@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"weir/audit"
@@ -23,6 +24,7 @@ type attendant struct {
 	hosts      *hosts.Watcher    // nil: no policy or group asks for hosts
 	due        chan struct{}     // capacity 1: something has changed
 	watch      chan struct{}     // capacity 1: hosts is another
+	excepting  atomic.Int64      // how many exceptions policies go by: the store itself may be waiting for the disk
 
 	// What follows is guarded as what decides is: the local names with those of leases, and what they were made of.
 	named   *resolver.Local
@@ -142,6 +144,7 @@ func (a *attendant) known(b *built) blocklist.Known {
 	if a.exceptions != nil {
 		list = a.exceptions.Active()
 	}
+	a.excepting.Store(int64(len(list)))
 	return blocklist.Known{Hosts: knownHosts(a.hosts), Groups: b.groupList(), Exceptions: knownExceptions(list)}
 }
 

@@ -42,7 +42,7 @@ func (s *server) Status() admin.Status {
 	s.deciding.Lock()
 	st.Hosts = len(knownHosts(s.attendant.hosts))
 	s.deciding.Unlock()
-	st.Exceptions, st.NextSwitch = len(s.attendant.exceptions.Active()), s.resolver.State().Policy.Until()
+	st.Exceptions, st.NextSwitch = int(s.attendant.excepting.Load()), s.resolver.State().Policy.Until()
 	for _, p := range b.cfg.Policies {
 		st.Policies = append(st.Policies, p.Name)
 		if p.Mode == "observe" {

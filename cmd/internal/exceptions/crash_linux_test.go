@@ -143,9 +143,20 @@ func TestFullDisk(t *testing.T) {
 	lift = limitFiles(t, 0)
 	w.open()
 	same(t, "after a start", names(w.s.Tick()), "d new")
-	_, err = Open(t.TempDir()+"/exceptions.db", w.cfg)
-	full(t, err, "make exceptions file")
+	// So does one that cannot make the file, and makes it when there is room.
+	late, err := Open(t.TempDir()+"/exceptions.db", w.cfg)
+	must(t, err)
+	add := func() error {
+		_, err := late.Add(Request{Name: "late.example", Group: "staff", For: time.Hour, By: "uid 1", Reason: "test"})
+		return err
+	}
+	if late.Tick(); !errors.Is(add(), ErrReadOnly) {
+		t.Errorf("an exception that is nowhere: %v", late.Active())
+	}
 	lift()
+	late.Tick()
+	must(t, add())
+	must(t, late.Close())
 }
 
 func full(t *testing.T, err error, says ...string) {

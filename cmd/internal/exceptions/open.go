@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -17,7 +18,8 @@ type Store struct {
 	bootID string
 
 	mu     sync.Mutex
-	file   *file // nil if the store is only to be read
+	file   *file  // nil if the store is only to be read
+	late   string // path of a file that the disk would not have at the start; empty: it is open
 	closed bool
 	damage *DamageError // of the file that was there before
 
@@ -43,8 +45,27 @@ const (
 // Open opens the file at path, and makes one if there is none. What ran out while
 // it was closed has ended when it returns. A damaged file is dealt with as
 // Config.OnError says; other errors are ErrLocked and those of the file system.
+//
+// A disk that is full, read-only or broken is no error: what is in the file is in force,
+// nothing can be changed, and Tick tries again until the disk works.
 func Open(path string, cfg Config) (*Store, error) {
-	cfg = cfg.withDefaults()
+	s, err := openToWrite(path, cfg.withDefaults())
+	if !passes(err) {
+		return s, err
+	}
+	why := err
+	if s, err = OpenReadOnly(path, cfg); errors.Is(err, fs.ErrNotExist) {
+		s, err = newStore(cfg.withDefaults()), nil
+	}
+	if err != nil {
+		return nil, errors.Join(why, err)
+	}
+	s.late = path
+	s.cfg.Logger.Error("exceptions cannot be written yet, so that none can be made; will try again", "error", why)
+	return s, nil
+}
+
+func openToWrite(path string, cfg Config) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("make exceptions file: %w", err)
 	}
@@ -58,6 +79,41 @@ func Open(path string, cfg Config) (*Store, error) {
 	}
 	s.adopt(c)
 	return s, nil
+}
+
+// passes says that an error of the disk may be over some day.
+func passes(err error) bool {
+	for _, e := range [...]error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG, syscall.EROFS, syscall.EIO} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// again opens the file that could not be opened at the start, if it is time for that.
+// Nobody waits for the disk meanwhile.
+func (s *Store) again() {
+	s.mu.Lock()
+	path := s.late
+	s.mu.Unlock()
+	if path == "" {
+		return
+	}
+	now, err := openToWrite(path, s.cfg)
+	if err != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		_ = now.Close()
+		return
+	}
+	s.late, s.file, s.damage, s.next = "", now.file, now.damage, now.next
+	s.force, s.ended, s.sums, s.dirty, s.untold = now.force, now.ended, now.sums, now.dirty, now.untold
+	s.saved, s.looked = now.saved, now.looked
+	s.cfg.Logger.Info("exceptions can be written again")
 }
 
 // OpenReadOnly reads the file at path of a server that is stopped. It changes

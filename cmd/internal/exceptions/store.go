@@ -126,6 +126,7 @@ func (s *Store) Remove(id uint64, who, reason string) (Exception, error) {
 // It forgets what ended long ago, and writes down what is not on disk yet; if that
 // fails the log says so. It is to be called about once a second.
 func (s *Store) Tick() (ended []Exception) {
+	s.again()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now, err := s.begin()
