@@ -278,13 +278,16 @@ func (r *Resolver) record(s *scratch) bool {
 	return r.log.Record(&s.event) || !r.log.Refusing()
 }
 
-// refusal turns a reply whose record could not be brought to disk into SERVFAIL, unless
-// it is that; withheld is how many answers are not given then.
-func refusal(reply []byte) (_ []byte, withheld int) {
-	if len(reply) > 3 && reply[3]&0xf == wire.RcodeServFail {
+// refusal turns a reply whose record could not be brought to disk into SERVFAIL, in its
+// place, unless it is that; withheld is how many answers are not given then.
+func refusal(reply, ede []byte) (_ []byte, withheld int) {
+	if reply[3]&0xf == wire.RcodeServFail {
 		return reply, 0
 	}
-	return wire.AppendError(reply[:0], reply, wire.RcodeServFail), 1
+	if cap(reply)-len(reply) < len(ede) {
+		ede = nil
+	}
+	return wire.AppendRefusal(reply[:0], reply, wire.RcodeServFail, ede), 1
 }
 
 // settled waits until the record of a reply is on disk, and returns the reply, or a
@@ -293,7 +296,7 @@ func (r *Resolver) settled(reply []byte) []byte {
 	if r.log.Settle() {
 		return reply
 	}
-	reply, withheld := refusal(reply)
+	reply, withheld := refusal(reply, r.auditFull)
 	r.log.Withheld(withheld)
 	return reply
 }

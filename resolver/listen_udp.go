@@ -54,7 +54,7 @@ func (l *udpListener) loop(s *scratch, b *batch) (again bool) {
 			}
 		}
 		if !b.empty() && !l.r.log.Settle() {
-			l.r.log.Withheld(b.refuse())
+			l.r.log.Withheld(b.refuse(l.r.auditFull))
 		}
 		if n := b.send(); n > 0 {
 			l.r.unsent.Add(uint64(n))

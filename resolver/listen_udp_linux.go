@@ -171,12 +171,12 @@ func (b *batch) reply(from *origin, reply []byte) {
 // empty says that there is no reply to send.
 func (b *batch) empty() bool { return b.replies == 0 }
 
-// refuse puts a refusal in the place of each reply, and returns how many answers are
-// not given.
-func (b *batch) refuse() (withheld int) {
+// refuse puts a refusal with the Extended DNS Error ede in the place of each reply, and
+// returns how many answers are not given.
+func (b *batch) refuse(ede []byte) (withheld int) {
 	for i := range b.replies {
 		r, n := &b.out[i], 0
-		r.packet, n = refusal(r.packet)
+		r.packet, n = refusal(r.packet, ede)
 		r.data.SetLen(len(r.packet))
 		withheld += n
 	}

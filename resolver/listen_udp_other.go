@@ -38,7 +38,7 @@ func (b *batch) reply(from *origin, reply []byte) { b.l.send(from, reply) }
 func (b *batch) empty() bool { return true }
 
 // refuse has nothing to do.
-func (b *batch) refuse() (withheld int) { return 0 }
+func (b *batch) refuse([]byte) (withheld int) { return 0 }
 
 // send has nothing left to do.
 func (b *batch) send() (unsent int) { return 0 }
