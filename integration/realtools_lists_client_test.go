@@ -78,6 +78,7 @@ type asked struct {
 	*query
 	sent, received time.Time
 	blocked        bool
+	failed         bool // SERVFAIL
 }
 
 // told returns the revision that an answer is of, by turns 0 and 1; both is true if it may be either.
@@ -98,6 +99,8 @@ type pacedClient struct {
 	sent chan error    // the sender's word, at its end
 	done chan error    // the receiver's
 
+	mayFail bool // SERVFAIL is an answer too
+
 	mu      sync.Mutex // guards what follows
 	news    sync.Cond  // that it has changed
 	asked   []asked
@@ -111,11 +114,17 @@ const clientPatience = 5 * time.Second
 // startPaced sends queries by turns to addr, rate in a second, until finish.
 func startPaced(t *testing.T, addr netip.AddrPort, rate int, queries []*query) *pacedClient {
 	t.Helper()
+	return startPacedThat(t, addr, rate, queries, false)
+}
+
+// startPacedThat is startPaced of a client that takes SERVFAIL too, if it may fail.
+func startPacedThat(t *testing.T, addr netip.AddrPort, rate int, queries []*query, mayFail bool) *pacedClient {
+	t.Helper()
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(addr))
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &pacedClient{conn: conn, stop: make(chan struct{}), sent: make(chan error, 1), done: make(chan error, 1)}
+	c := &pacedClient{conn: conn, mayFail: mayFail, stop: make(chan struct{}), sent: make(chan error, 1), done: make(chan error, 1)}
 	c.news.L = &c.mu
 	go func() { c.sent <- c.send(rate, queries) }()
 	go func() { c.done <- c.receive() }()
@@ -211,6 +220,8 @@ func (c *pacedClient) take(answer []byte, now time.Time) error {
 	switch rcode, records := answer[3]&15, int(answer[6])<<8|int(answer[7]); {
 	case rcode == 3 && records == 0:
 		a.blocked = true
+	case rcode == 2 && records == 0 && c.mayFail:
+		a.failed = true
 	case rcode != 0 || records != 1:
 		return fmt.Errorf("query %d, %s: rcode %d and %d records", n, a.name, rcode, records)
 	}

@@ -1,0 +1,316 @@
+//go:build realtools
+
+package integration
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// inOwnMounts runs the test once more in a process that has a view of its own of what is
+// mounted, and returns true in that process alone.
+func inOwnMounts(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(networked) != "" {
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			t.Fatal(err)
+		}
+		return true
+	}
+	if os.Getuid() != 0 {
+		t.Skip("to mount a file as a disk takes root")
+	}
+	run := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=2m")
+	run.Env = append(os.Environ(), networked+"="+binary)
+	run.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
+	out, err := run.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+		t.Fatalf("in a mount namespace: %v\n%s", err, out)
+	}
+	for line := range strings.Lines(string(out)) {
+		if _, said, ok := strings.Cut(line, "_test.go:"); ok { // a figure
+			_, said, _ = strings.Cut(said, ": ")
+			t.Log(strings.TrimSpace(said))
+		}
+	}
+	return false
+}
+
+// A disk is a file mounted as one.
+type disk struct {
+	dir    string
+	folder *os.File // of the mount, to freeze it by
+}
+
+func newDisk(t *testing.T, kind, size string) *disk {
+	t.Helper()
+	image := filepath.Join(t.TempDir(), "image")
+	must(t, t.TempDir(), "truncate", "-s", size, image)
+	must(t, t.TempDir(), "mkfs."+kind, "-q", image)
+	d := &disk{dir: t.TempDir()}
+	must(t, t.TempDir(), "mount", "-o", "loop", image, d.dir)
+	t.Cleanup(func() { _ = unix.Unmount(d.dir, unix.MNT_DETACH) })
+	return d
+}
+
+// The ioctls of linux/fs.h that stop a file system wholly, and let it go on.
+const (
+	ioctlFreeze = 0xC0045877
+	ioctlThaw   = 0xC0045878
+)
+
+func (d *disk) freeze(t *testing.T) {
+	t.Helper()
+	var err error
+	if d.folder, err = os.Open(d.dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetInt(int(d.folder.Fd()), ioctlFreeze, 0); err != nil {
+		t.Fatal("freeze: ", err)
+	}
+	t.Cleanup(func() { // however the test ends, nobody could write for ever
+		if d.folder != nil {
+			_ = unix.IoctlSetInt(int(d.folder.Fd()), ioctlThaw, 0)
+		}
+	})
+}
+
+func (d *disk) thaw(t *testing.T) {
+	t.Helper()
+	err := unix.IoctlSetInt(int(d.folder.Fd()), ioctlThaw, 0)
+	if err = errors.Join(err, d.folder.Close()); err != nil {
+		t.Fatal("thaw: ", err)
+	}
+	d.folder = nil
+}
+
+// fill takes all the room there is, and returns what gives it back.
+func (d *disk) fill(t *testing.T) (clear func()) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(d.dir, "filler"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size := 1 << 20; size > 0; {
+		if _, err := f.Write(make([]byte, size)); err != nil {
+			size /= 2
+		}
+	}
+	if err := f.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := errors.Join(f.Close(), os.Remove(f.Name())); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (d *disk) remount(t *testing.T, how string) {
+	t.Helper()
+	must(t, t.TempDir(), "mount", "-o", "remount,"+how, d.dir)
+}
+
+const diskConfig = `version = 1
+[server]
+listen = ["127.0.0.1:0"]
+[upstream.default]
+servers = ["udp://192.0.2.53"]
+[[policy]]
+name = "all"
+clients = ["any"]
+default = "allow"
+[[policy.rule]]
+action = "block"
+domains = ["block.example"]
+[audit]
+path = "%s/audit"
+memory = "%s"
+commit = "%s"
+on_full = "%s"
+interval = "50ms"
+block = "500ms"
+[admin]
+socket = "s"
+`
+
+// A disk's trouble is what a weir with one has been asked so far.
+type troubled struct {
+	*weir
+	disk                 *disk
+	commit, onFull       string
+	asked, failed, tardy int
+	slowest              time.Duration
+	queries              []*query
+}
+
+// load asks while f runs, and returns how many got SERVFAIL and the slowest
+// answer. Every query has an answer.
+func (w *troubled) load(t *testing.T, f func(c *pacedClient)) (failed int, slowest time.Duration) {
+	t.Helper()
+	rate := 1000
+	if w.commit == "before-answer" { // while a socket waits for the disk its buffer has room for this
+		rate = 150
+	}
+	c := startPacedThat(t, w.addrs[0], rate, w.queries, true)
+	f(c)
+	for _, a := range c.finish(t) {
+		w.asked++
+		if a.received.IsZero() {
+			t.Errorf("no answer for %s", a.name)
+			continue
+		}
+		if slowest = max(slowest, a.received.Sub(a.sent)); a.failed {
+			failed++
+		}
+	}
+	w.failed += failed
+	return failed, slowest
+}
+
+// until asks for the status until it is as wanted.
+func (w *troubled) until(t *testing.T, what string, come func(st weirStatus) bool) weirStatus {
+	t.Helper()
+	for limit := time.Now().Add(patience); ; {
+		st := w.status(t)
+		if come(st) {
+			return st
+		}
+		if time.Now().After(limit) {
+			t.Fatalf("not %s: %+v", what, st.Audit)
+		}
+	}
+}
+
+func (w *troubled) works(t *testing.T) {
+	t.Helper()
+	w.until(t, "in order again", func(st weirStatus) bool {
+		return st.Audit.LastError == "" && !st.Audit.Refusing && st.Audit.Pending == 0 && st.Audit.Stalled == 0
+	})
+	if failed, _ := w.load(t, func(c *pacedClient) { c.more(t, 20) }); failed > 0 {
+		t.Errorf("%d answers are SERVFAIL after it has recovered", failed)
+	}
+}
+
+// TestRealDisks gives weir disks that are read-only at the start, frozen for two seconds and full,
+// one after the other: each does what is configured, is told, and over when it is over. In
+// the end what came is what was recorded and what was lost.
+func TestRealDisks(t *testing.T) {
+	if !inOwnMounts(t) {
+		return
+	}
+	for _, commit := range []string{"interval", "before-answer"} {
+		for _, onFull := range []string{"serve", "refuse"} {
+			t.Run(commit+" "+onFull, func(t *testing.T) {
+				t.Parallel()
+				testDisks(t, commit, onFull)
+			})
+		}
+	}
+}
+
+func testDisks(t *testing.T, commit, onFull string) {
+	d := newDisk(t, "ext4", "48M")
+	memory := t.TempDir()
+	if err := unix.Mount("none", memory, "tmpfs", 0, "size=1m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(memory, unix.MNT_DETACH) })
+	refuse, answers := onFull == "refuse", commit == "before-answer"
+
+	d.remount(t, "ro")
+	w := &troubled{weir: startWeir(t, t.TempDir(), fmt.Sprintf(diskConfig, d.dir, memory, commit, onFull)), disk: d, commit: commit, onFull: onFull}
+	for i := range 500 {
+		w.queries = append(w.queries, newQuery(fmt.Sprintf("%x.n%d.block.example", i*7919, i), true, true))
+	}
+	failed, _ := w.load(t, func(c *pacedClient) { c.more(t, 50) })
+	if (failed > 0) != refuse || refuse && failed < 50 {
+		t.Errorf("read-only: %d answers are SERVFAIL", failed)
+	}
+	if st := w.status(t); !strings.Contains(st.Audit.LastError, "read-only file system") || st.Audit.Refusing != refuse || st.Audit.Exposed == "" {
+		t.Errorf("read-only: %+v", st.Audit)
+	}
+	w.says(t, `(?m)^ +cannot write: .*read-only file system$`, `(?m)^weir_audit_failing 1$`, `(?m)^weir_audit_exposed 1$`)
+	d.remount(t, "rw")
+	w.works(t)
+
+	failed, slowest := w.load(t, func(c *pacedClient) {
+		d.freeze(t)
+		began := time.Now()
+		w.until(t, "stalled", func(st weirStatus) bool { return st.Audit.Stalled > time.Second })
+		w.says(t, `(?m)^ +the disk keeps it waiting for \d`, `(?m)^weir_audit_stalled_seconds [1-9]`)
+		for time.Since(began) < 2*time.Second {
+			c.more(t, 10)
+		}
+		d.thaw(t)
+	})
+	switch limit := 500 * time.Millisecond; {
+	case answers && slowest > time.Second+limit, !answers && slowest > limit:
+		t.Errorf("frozen: an answer took %v", slowest)
+	case (failed > 0) != (answers && refuse):
+		t.Errorf("frozen: %d answers are SERVFAIL", failed)
+	}
+	t.Logf("%s, %s: frozen for 2 s, %d answers are SERVFAIL, the slowest took %v", commit, onFull, failed, slowest.Round(time.Millisecond))
+	w.works(t)
+
+	lost := w.status(t).Audit.Lost
+	clear := d.fill(t)
+	failed, slowest = w.load(t, func(c *pacedClient) {
+		w.until(t, "full", func(st weirStatus) bool {
+			return st.Audit.LastError != "" && (answers || st.Audit.Lost > lost+50)
+		})
+		c.more(t, 50)
+	})
+	if (failed > 0) != refuse || slowest > time.Second {
+		t.Errorf("full: %d answers are SERVFAIL, the slowest took %v", failed, slowest)
+	}
+	w.says(t, `(?m)^ +cannot write: .*no space left on device$`, `(?m)^weir_audit_failing 1$`)
+	clear()
+	w.works(t)
+
+	st := w.settled(t)
+	a := st.Audit
+	if n := a.Recorded + a.Lost - a.Changes; n != uint64(w.asked) || st.Resolver.Received != uint64(w.asked) {
+		t.Errorf("%d asked, %d received; %+v", w.asked, st.Resolver.Received, a)
+	}
+	if refuse && uint64(w.failed) != a.Withheld+a.Lost || !refuse && w.failed+int(a.Withheld) > 0 {
+		t.Errorf("%d answers are SERVFAIL; %+v", w.failed, a)
+	}
+	if code := w.terminate(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	said := w.said.String()
+	if n := strings.Count(said, "level=ERROR") + strings.Count(said, "level=WARN"); n > 14 {
+		t.Errorf("%d lines of trouble:\n%s", n, said)
+	}
+	rep := w.report(t)
+	if len(rep.Problems) > 0 || rep.Lost != a.Lost || rep.Records != rep.Last-rep.First+1 {
+		t.Errorf("the log is not whole: %+v, %+v", rep, a)
+	}
+	t.Logf("%s, %s: %d asked = %d recorded + %d lost, and %d changes; %d SERVFAIL, of them %d with a record", commit, onFull,
+		w.asked, a.Recorded-a.Changes, a.Lost, a.Changes, w.failed, a.Withheld)
+}
+
+// says holds what the status and then the metrics have a line of.
+func (w *troubled) says(t *testing.T, status string, metrics ...string) {
+	t.Helper()
+	if out := w.run(t, "status"); !regexp.MustCompile(status).MatchString(out) {
+		t.Errorf("the status has no %q:\n%s", status, out)
+	}
+	out := w.run(t, "metrics")
+	for _, m := range metrics {
+		if !regexp.MustCompile(m).MatchString(out) {
+			t.Errorf("the metrics have no %q:\n%s", m, out)
+		}
+	}
+}
