@@ -121,7 +121,8 @@ func (l *Log) takeOver() error {
 	if err := left.secure(l.cfg.Dir); err != nil {
 		return fmt.Errorf("write what a run that did not end has left: %w", err)
 	}
-	if err := l.store.Load().append(left.segments, nil); err != nil { // their hits are counted from them
+	s := l.store.Load()
+	if err := s.append(s.behind(left.segments), nil); err != nil { // their hits are counted from them
 		return fmt.Errorf("records of a run that did not end are still to be written: %w", err)
 	}
 	l.status.Lock()
