@@ -84,6 +84,9 @@ type clientKey struct {
 
 func (k *clientKey) held() bool { return k.state == entryHeld }
 
+// sound says that the key makes the pseudonym of the client.
+func (k *clientKey) sound() bool { return k.held() && k.tell() == k.pseudonym }
+
 // tell returns the pseudonym that a key makes of a client.
 func (k *clientKey) tell() pseudonym {
 	h := hmac.New(sha256.New, k.key[:])
@@ -122,7 +125,7 @@ func readClientKey(b []byte) (k clientKey, ok bool) {
 	}
 	k.client, _ = netip.AddrFromSlice(b[12:][:b[1]])
 	k.key = [32]byte(b[28:])
-	return k, k.tell() == k.pseudonym
+	return k, true
 }
 
 // openClientKeys opens the file of keys to write to, and makes one if there is none
@@ -320,7 +323,7 @@ func (k *clientKeys) sync() error {
 // clients in a network; the oldest first.
 func (k *clientKeys) pseudonyms(p netip.Prefix) (all []netip.Addr, err error) {
 	err = k.each(func(e *clientKey) {
-		if e.held() && p.Contains(e.client) {
+		if e.held() && p.Contains(e.client) && e.sound() {
 			all = append(all, e.kept())
 		}
 	})

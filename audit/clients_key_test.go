@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -96,8 +97,12 @@ func TestMaskIsAMap(t *testing.T) {
 	l := &Log{keys: keys, mask: newMask(ClientPrivacy{How: KeyedClients}, keys)}
 	model, given := map[who]netip.Addr{}, map[netip.Addr]bool{}
 	r := rand.New(rand.NewPCG(1, 2))
-	for range 5000 {
-		w := who{uint16(640 + r.IntN(4)), netip.AddrFrom4([4]byte{10, 0, 0, byte(r.IntN(256))})}
+	month := uint16(640)
+	for step := range 5000 {
+		if step%50 == 0 {
+			month = uint16(640 + r.IntN(4))
+		}
+		w := who{month, netip.AddrFrom4([4]byte{10, 0, 0, byte(r.IntN(256))})}
 		if r.IntN(250) == 0 {
 			var gone []clientKey
 			_ = keys.each(func(k *clientKey) {
@@ -210,6 +215,11 @@ func TestDamagedKeys(t *testing.T) {
 			t.Errorf("octet %d of an entry is not proven", i-clientEntry)
 		}
 	}
+	forged, _ := readClientKey(whole[clientEntry:][:clientEntry])
+	forged.client = netip.MustParseAddr("192.0.2.9")
+	if got, _ := states(slices.Concat(whole[:clientEntry], forged.append(nil), whole[2*clientEntry:])); got[0] != PseudonymUnknown {
+		t.Errorf("an entry made to name another client: %q", got)
+	}
 	changed := bytes.Clone(whole)
 	changed[clientEntry+30] ^= 1
 	got, records := states(changed)
@@ -262,5 +272,50 @@ func TestGoldenClientKeys(t *testing.T) {
 		if k, ok := readClientKey(b[i*clientEntry:][:clientEntry]); !ok || k.client.String() != want {
 			t.Errorf("entry %d: %v, %t", i, k.client, ok)
 		}
+	}
+}
+
+// Where the file cannot be had at first, keys wait in memory, and what it has of before
+// counts when it is there.
+func TestKeysThatComeLate(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "volume")
+	path := filepath.Join(dir, ClientKeysFile)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	before, err := openClientKeys(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, two := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	at := epoch.UnixNano()
+	known := newMask(ClientPrivacy{How: KeyedClients}, before).pseudonym(one, at)
+	if err := errors.Join(before.close(), os.Rename(dir, dir+"-away")); err != nil {
+		t.Fatal(err)
+	}
+
+	keys := &clientKeys{path: path}
+	m := newMask(ClientPrivacy{How: KeyedClients}, keys)
+	second := m.pseudonym(two, at)
+	if err := m.sync(); err == nil {
+		t.Fatal("keys are on a disk that is not there")
+	}
+	if err := os.Rename(dir+"-away", dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.sync(); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.pseudonym(one, at); got != known {
+		t.Errorf("a client of before is %s, was %s", Client{got}, Client{known})
+	}
+	if got := m.pseudonym(two, at); got != second {
+		t.Errorf("a client is %s, was %s", Client{got}, Client{second})
+	}
+	if found, err := keys.pseudonyms(netip.MustParsePrefix("192.0.2.0/24")); err != nil || len(found) != 2 {
+		t.Errorf("%v, %v", found, err)
+	}
+	if err := keys.close(); err != nil {
+		t.Fatal(err)
 	}
 }

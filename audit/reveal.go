@@ -46,8 +46,11 @@ func (l *Log) Reveal(ctx context.Context, actor string, pseudonyms []Client) ([]
 	}
 	err := l.keys.each(func(k *clientKey) {
 		for _, i := range wanted[k.pseudonym] {
-			if out[i].State = PseudonymForgotten; k.held() {
+			switch {
+			case k.sound():
 				out[i].State, out[i].Client = PseudonymRevealed, k.client
+			case !k.held():
+				out[i].State = PseudonymForgotten
 			}
 		}
 	})
