@@ -168,6 +168,7 @@ func (l *Log) resume(why error) {
 	for i, name := range l.labels {
 		l.labelIDs[name] = uint32(i + 1)
 	}
+	l.excluded.left = left.memory.excluded
 	l.useSlabs(m)
 	l.given = left.memory.given
 	l.free = slices.DeleteFunc(l.free, func(s slab) bool {
@@ -216,6 +217,8 @@ func (w *writer) prepare() error {
 				l.release(left.busy)
 				l.mu.Lock()
 				l.mapping.account(left.memory.owed)
+				l.excluded.left = ExcludedCount{}
+				l.excluded.note(l.mapping)
 				l.mu.Unlock()
 			} else {
 				l.beginRun()

@@ -20,7 +20,7 @@ func (b *block) record(i int) *Record {
 		return out
 	}
 	why := b.reason(r.reason)
-	out.Client = b.addrs[r.client]
+	out.Client = Client{b.addrs[r.client]}
 	out.Group, out.Policy, out.Rule, out.Category, out.List = why.Group, why.Policy, why.Rule, why.Category, why.List
 	out.Transport = r.transport.String()
 	if out.Name = b.name(r.name); out.Name != "" { // else there was no question

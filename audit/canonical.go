@@ -50,6 +50,8 @@ const (
 	tagBits       = 41
 	tagUDPSize    = 42 // with EDNS
 	tagVersion    = 43 // of EDNS
+	tagPseudonym  = 44 // in place of the client: month from 1970-01 on (2), what tells it from others (8)
+	tagNetwork    = 45 // in place of the client: length of the prefix (1), the network's address (4 or 16)
 )
 
 func appendNumber(b []byte, tag int, v uint64) []byte {
@@ -93,11 +95,13 @@ func appendWhy(b []byte, first int, parts [5]string) []byte {
 
 // appendQuery appends the row of a query. What the event gives as numbers of the log
 // stands beside it: the reason and what was observed as appendWhy makes them, the
-// upstream's name, and the duration in microseconds.
-func appendQuery(b []byte, e *Event, why, observed []byte, upstream string, micros uint64) []byte {
+// upstream's name, and the duration in microseconds. standsIn says that the client is masked.
+func appendQuery(b []byte, e *Event, standsIn bool, why, observed []byte, upstream string, micros uint64) []byte {
 	b = appendNumber(b, tagKind, uint64(KindQuery))
 	b = appendNumber(b, tagTime, uint64(e.Time))
-	b = appendAddress(b, tagClient, e.Client)
+	if !standsIn {
+		b = appendAddress(b, tagClient, e.Client)
+	}
 	b = appendNumber(b, tagTransport, uint64(e.Transport))
 	b = appendOctets(b, tagName, e.Name)
 	b = appendNumber(b, tagType, uint64(e.Type))
@@ -130,7 +134,25 @@ func appendQuery(b []byte, e *Event, why, observed []byte, upstream string, micr
 		b = appendNumber(b, tagUDPSize, uint64(e.UDPSize))
 		b = appendNumber(b, tagVersion, uint64(e.Version))
 	}
+	if standsIn {
+		b = appendStandIn(b, e.Client)
+	}
 	return b
+}
+
+// appendStandIn appends what a masked client stands for.
+func appendStandIn(b []byte, a netip.Addr) []byte {
+	if p, ok := pseudonymOf(a); ok {
+		var v [10]byte
+		binary.BigEndian.PutUint16(v[:], p.month)
+		copy(v[2:], p.tells[:])
+		return appendOctets(b, tagPseudonym, v[:])
+	}
+	n, _ := networkOf(a)
+	var v [18]byte // the address with its length in front, in whose place the prefix's goes
+	octets := appendAddr(v[:0], n.Addr())
+	octets[0] = byte(n.Bits())
+	return appendOctets(b, tagNetwork, octets)
 }
 
 // appendChange appends the row of a change whose texts are in printable form.
@@ -176,7 +198,7 @@ func (b *block) appendRow(dst []byte, i int) []byte {
 	}
 	why := b.whys(r.reason, &b.decided, tagReason)
 	observed := b.whys(r.observed, &b.observed, tagObserved)
-	return appendQuery(dst, e, why, observed, b.text(r.upstream), r.duration)
+	return appendQuery(dst, e, b.header.masked && masked(e.Client), why, observed, b.text(r.upstream), r.duration)
 }
 
 // whys returns reason n as fields of a row, which are made when they are first asked for.

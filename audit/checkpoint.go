@@ -22,9 +22,10 @@ import (
 //	dGhlIHJvb3QgaGFzaCBvZiBhbGwgc2VnbWVudHMgISE=
 //	before 0
 //	sequence 1048576
-//	received 1048600
+//	received 1048700
 //	recorded 1048576
 //	lost 24
+//	excluded 100
 //	time 2026-03-02T12:00:00Z
 //
 //	— weir-audit-1234abcd EjRWeK...
@@ -34,9 +35,10 @@ type Checkpoint struct {
 	Root     hash
 	Before   uint64    // segments in the chain that are in no tree of this file: they were lost with it
 	Sequence uint64    // of the last record
-	Received uint64    // events since the server started: Recorded + Lost
+	Received uint64    // events since the server started: Recorded + Lost + Excluded
 	Recorded uint64    // of them
 	Lost     uint64    // of them
+	Excluded uint64    // of them; 0 has no line
 	Time     time.Time // when it was made
 }
 
@@ -44,7 +46,11 @@ type Checkpoint struct {
 func (c *Checkpoint) last() uint64 { return c.Before + c.Segments }
 
 func (c *Checkpoint) text() string {
-	return fmt.Sprintf("%s\n%d\n%s\nbefore %d\nsequence %d\nreceived %d\nrecorded %d\nlost %d\ntime %s\n",
+	excluded := ""
+	if c.Excluded > 0 {
+		excluded = fmt.Sprintf("excluded %d\n", c.Excluded)
+	}
+	return fmt.Sprintf("%s\n%d\n%s\nbefore %d\nsequence %d\nreceived %d\nrecorded %d\nlost %d\n"+excluded+"time %s\n",
 		c.Log, c.Segments, base64.StdEncoding.EncodeToString(c.Root[:]),
 		c.Before, c.Sequence, c.Received, c.Recorded, c.Lost, c.Time.UTC().Format(time.RFC3339Nano))
 }
@@ -76,6 +82,14 @@ func parseCheckpoint(text string) (*Checkpoint, error) {
 	c := &Checkpoint{}
 	bad := errors.New("checkpoint: it does not read like one")
 	lines := strings.Split(text, "\n")
+	if len(lines) == 11 { // with an excluded line
+		number, ok := strings.CutPrefix(lines[8], "excluded ")
+		n, err := strconv.ParseUint(number, 10, 63)
+		if !ok || err != nil {
+			return nil, bad
+		}
+		c.Excluded, lines = n, append(lines[:8:8], lines[9:]...)
+	}
 	if len(lines) != 10 {
 		return nil, bad
 	}

@@ -17,8 +17,8 @@ type Clients struct {
 
 // A ClientRow is one client.
 type ClientRow struct {
-	Client netip.Addr `json:"client,omitzero"`
-	Group  string     `json:"group,omitempty"` // in the latest query
+	Client Client `json:"client,omitzero"`
+	Group  string `json:"group,omitempty"` // in the latest query
 	Sighting
 	Names  uint64 `json:"names"`             // distinct ones that it asked for
 	AtMost uint64 `json:"at_most,omitempty"` // set where there may be more names, up to so many: they were too many to tell apart
@@ -98,7 +98,7 @@ func (r *Reader) clients(ctx context.Context, q Query, limit, pairs int) (Client
 	for i := range rows {
 		c := &rows[i]
 		a, _ := netip.AddrFromSlice(clients.entry(uint32(i)))
-		r := ClientRow{Client: a, Group: c.group, Sighting: c.sighting(), Names: c.names}
+		r := ClientRow{Client: Client{a}, Group: c.group, Sighting: c.sighting(), Names: c.names}
 		if c.unknown > 0 {
 			r.AtMost = c.names + c.unknown
 		}

@@ -58,6 +58,9 @@ type Config struct {
 	OnFull  OnFull
 	OnError OnError
 
+	Privacy ClientPrivacy // what is kept of who asked
+	Exclude Exclude       // queries that are counted and not recorded
+
 	Witnesses []Witness // get each checkpoint
 
 	Now    func() time.Time // default time.Now
@@ -86,6 +89,7 @@ func (c Config) withDefaults() Config {
 	if c.Slabs == 0 {
 		c.Slabs = defaultSlabs
 	}
+	c.Privacy = c.Privacy.withDefaults()
 	c.SlabBytes = max(c.SlabBytes, minSlabBytes) &^ 3
 	c.Slabs = max(c.Slabs, minSlabs)
 	if c.Now == nil {

@@ -32,6 +32,9 @@
 //
 // # Files
 //
+// Where clients are not kept by address, [Client] says what stands in their place in
+// all of them, and audit.clients has the keys of pseudonyms (clients_key.go).
+//
 // The folder holds audit-NUMBER-DATE.db, a file of the store for each day, hour or
 // month (period.go says how they are called, store.go how they are one store);
 // audit.lock, empty, which is locked while somebody has the store open; audit.head, what
@@ -125,6 +128,8 @@
 //	   136    8  time of the first of them that is in no frame
 //	   144    8  time of the last
 //	   152    8  how many are in frames
+//	   160   32  excluded queries that no change has said yet: by name, of these blocked, by client, of these blocked, 8 each
+//	   192    8  time of the first of them
 //	   256   8s  generation of each slab: how often slabs had been given out when it was
 //
 // From the next multiple of 64 on come the counters, 8 octets at each multiple of 64: events
@@ -152,7 +157,7 @@
 //	offset size
 //	     0    4  "WEIR"
 //	     4    2  version of the format, 2; segments of version 1 are read too
-//	     6    2  flags: 1 it is proven, 2 its rows are grouped; a reader refuses what it does not know
+//	     6    2  flags: 1 it is proven, 2 its rows are grouped, 4 clients in it are no addresses; a reader refuses what it does not know
 //	     8    8  number of the segment in its chain, from 1
 //	    16    8  sequence number of the first record, from 1
 //	    24    4  records, 1 to 65536

@@ -170,6 +170,14 @@ func (r *Record) observed() Reason {
 	return *r.Observed
 }
 
+// addressText is the cell of the client's address, where there is no place for anything else.
+func addressText(r *Record) string {
+	if a, ok := r.Client.Addr(); ok {
+		return a.String()
+	}
+	return ""
+}
+
 func clientText(r *Record) string {
 	if !r.Client.IsValid() {
 		return ""

@@ -121,13 +121,11 @@ func (d *dnstap) start() {
 // common begins a Message with what both kinds have.
 func (d *dnstap) common(r *Record, kind uint64) {
 	d.inner = protoNumber(d.inner[:0], tapMessageType, kind)
-	if r.Client.IsValid() {
-		family := uint64(tapInet6)
-		if r.Client.Is4() {
-			family = tapInet
-		}
-		d.inner = protoNumber(d.inner, tapFamily, family)
-		d.inner = protoOctets(d.inner, tapClient, r.Client.AsSlice())
+	if family := r.Client.family(); family != 0 {
+		d.inner = protoNumber(d.inner, tapFamily, map[int]uint64{4: tapInet, 6: tapInet6}[family])
+	}
+	if a, ok := r.Client.Addr(); ok {
+		d.inner = protoOctets(d.inner, tapClient, a.AsSlice())
 	}
 	if p := tapProtocols[r.Transport]; p != 0 {
 		d.inner = protoNumber(d.inner, tapProtocol, p)

@@ -16,7 +16,7 @@ func keptDnstap(r *Record) *Record {
 		return nil
 	}
 	k := &Record{
-		Seq: r.Seq, Kind: "query", Time: r.Time, Client: r.Client, Name: r.Name, Type: r.Type, Class: r.Class, Dropped: r.Dropped,
+		Seq: r.Seq, Kind: "query", Time: r.Time, Client: withAddress(r.Client), Name: r.Name, Type: r.Type, Class: r.Class, Dropped: r.Dropped,
 	}
 	if r.Transport == "udp" || r.Transport == "tcp" {
 		k.Transport = r.Transport
@@ -140,7 +140,7 @@ func readDnstap(t testing.TB, out []byte) (records []*Record) {
 				Transport: map[uint64]string{1: "udp", 2: "tcp"}[n[3]],
 			}
 			if a, ok := netip.AddrFromSlice(o[4]); ok {
-				r.Client = a
+				r.Client = ClientOf(a)
 				if a.Is4() != (n[2] == 1) {
 					t.Error("the family is another")
 				}

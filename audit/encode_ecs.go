@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"net/netip"
 	"slices"
 )
 
@@ -56,7 +55,7 @@ type ecsError struct {
 
 type ecsAddress struct {
 	Address string `json:"address"`
-	IP      string `json:"ip"`
+	IP      string `json:"ip,omitempty"`
 }
 
 type ecsNetwork struct {
@@ -136,14 +135,15 @@ func (v *ecsEvent) query(r *Record) {
 	if r.Transport == "udp" || r.Transport == "tcp" {
 		v.Network.Transport, rest.Transport = r.Transport, ""
 	}
-	if r.Client.IsValid() {
-		ip := r.Client.String()
-		v.Source, rest.Client = &ecsAddress{ip, ip}, netip.Addr{}
-		v.Network.Type = "ipv6"
-		if r.Client.Is4() {
-			v.Network.Type = "ipv4"
+	if r.Client.IsValid() { // what is no address may stand in source.address, which is a keyword, alone
+		v.Source, rest.Client = &ecsAddress{Address: r.Client.String()}, Client{}
+		if f := r.Client.family(); f != 0 {
+			v.Network.Type = fmt.Sprintf("ipv%d", f)
 		}
-		v.Related.IP = append(v.Related.IP, ip)
+	}
+	if a, ok := r.Client.Addr(); ok {
+		v.Source.IP = a.String()
+		v.Related.IP = append(v.Related.IP, v.Source.IP)
 	}
 
 	v.DNS = &ecsDNS{Type: "answer", ResponseCode: r.Rcode}

@@ -3,7 +3,6 @@ package audit
 import (
 	"encoding/json"
 	"io"
-	"net/netip"
 )
 
 // ocsfVersion is the version of the Open Cybersecurity Schema Framework
@@ -55,6 +54,7 @@ type ocsfProduct struct {
 
 type ocsfEndpoint struct {
 	IP      string `json:"ip,omitempty"`
+	UID     string `json:"uid,omitempty"`
 	Service string `json:"svc_name,omitempty"`
 }
 
@@ -132,9 +132,11 @@ func (o ocsf) Write(r *Record) error {
 		Server: ocsfEndpoint{Service: "weir"},
 	}
 	rest := &e.Unmapped
-	if r.Client.IsValid() {
-		e.Source, rest.Client = &ocsfEndpoint{IP: r.Client.String()}, netip.Addr{}
-	}
+	if a, ok := r.Client.Addr(); ok {
+		e.Source, rest.Client = &ocsfEndpoint{IP: a.String()}, Client{}
+	} else if r.Client.IsPseudonym() {
+		e.Source, rest.Client = &ocsfEndpoint{UID: r.Client.String()}, Client{}
+	} // a network is no endpoint, and stays unmapped
 	if n := ocsfProtocols[r.Transport]; n != 0 {
 		e.Connection, rest.Transport = &ocsfConnection{ocsfInbound, r.Transport, n}, ""
 	}

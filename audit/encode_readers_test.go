@@ -159,7 +159,7 @@ func cellValue(t testing.TB, name, cell string) any {
 			continue
 		}
 		switch f.Type {
-		case reflect.TypeFor[string](), reflect.TypeFor[time.Time](), reflect.TypeFor[netip.Addr]():
+		case reflect.TypeFor[string](), reflect.TypeFor[time.Time](), reflect.TypeFor[Client]():
 			return cell
 		case reflect.TypeFor[[]string]():
 			return strings.Split(cell, " ")
@@ -261,7 +261,10 @@ func readOCSF(t testing.TB, out []byte) (records []*Record) {
 			if r.Client.IsValid() {
 				t.Errorf("the client is there twice: %s", line)
 			}
-			r.Client = readAddr(t, ip)
+			r.Client = ClientOf(readAddr(t, ip))
+		}
+		if uid := digText(v, "src_endpoint.uid"); uid != "" {
+			r.Client = readPseudonym(t, uid)
 		}
 		set(t, &r.Transport, v, "connection_info.protocol_name")
 		set(t, &r.Name, v, "query.hostname")
@@ -311,7 +314,11 @@ func readECS(t testing.TB, out []byte) (records []*Record) {
 			if r.Client.IsValid() {
 				t.Errorf("the client is there twice: %s", line)
 			}
-			r.Client = readAddr(t, ip)
+			r.Client = ClientOf(readAddr(t, ip))
+		} else if text := digText(v, "source.address"); text != "" {
+			if err := r.Client.UnmarshalText([]byte(text)); err != nil {
+				t.Error(err)
+			}
 		}
 		set(t, &r.Transport, v, "network.transport")
 		set(t, &r.Name, v, "dns.question.name")
@@ -348,10 +355,26 @@ func readECS(t testing.TB, out []byte) (records []*Record) {
 	return records
 }
 
+// readPseudonym reads a client that must be a pseudonym.
+func readPseudonym(t testing.TB, text string) Client {
+	t.Helper()
+	c, err := ParseClient(text)
+	if err != nil || !c.IsPseudonym() {
+		t.Errorf("%q is no pseudonym: %v", text, err)
+	}
+	return c
+}
+
+// withAddress is a client that has one, or none.
+func withAddress(c Client) Client {
+	a, _ := c.Addr()
+	return ClientOf(a)
+}
+
 // keptZeek is what dns.log has of a query.
 func keptZeek(r *Record) *Record {
 	k := &Record{
-		Seq: r.Seq, Kind: "query", Time: microseconds(r.Time), Client: r.Client, Name: r.Name, Type: r.Type, Class: r.Class, Rcode: r.Rcode,
+		Seq: r.Seq, Kind: "query", Time: microseconds(r.Time), Client: withAddress(r.Client), Name: r.Name, Type: r.Type, Class: r.Class, Rcode: r.Rcode,
 		Dropped: r.Dropped, Duration: r.Duration, Answers: r.sent(),
 	}
 	if r.Transport == "udp" || r.Transport == "tcp" {
@@ -403,7 +426,7 @@ func readZeek(t testing.TB, out []byte) (records []*Record) {
 			case "uid":
 				r.Seq = readNumber(t, strings.TrimPrefix(zeekValue(t, cell), "C"))
 			case "id.orig_h":
-				r.Client = readAddr(t, cell)
+				r.Client = ClientOf(readAddr(t, cell))
 			case "proto":
 				if cell != "unknown_transport" {
 					r.Transport = cell

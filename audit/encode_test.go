@@ -112,6 +112,14 @@ func hostileRecords(t testing.TB) []*Record {
 			Rcode: uint16(i % 30), Upstream: 1, Duration: int64(i) * 1000, Revision: uint64(i),
 			Aliases: [][]byte{name, []byte(string(rune(len(label))) + label + "\x00")}, Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")},
 		}
+		switch i % 5 { // two of which the network was kept, and a pseudonym
+		case 1:
+			e.Client = keptNetwork(netip.MustParsePrefix("2001:db8:0:100::/56"))
+		case 2:
+			e.Client = keptNetwork(netip.MustParsePrefix("192.0.2.0/24"))
+		case 3:
+			e.Client = pseudonym{651, [8]byte{1, 2, 3, 4, 5, 6, 7, byte(i)}}.kept()
+		}
 		bu.query(&e, reasons, []string{h})
 		bu.change(e.Time, Change{Action: h, Actor: h, Text: h})
 	}
@@ -124,6 +132,9 @@ func hostileRecords(t testing.TB) []*Record {
 	}
 	bu.query(&e, nil, nil)
 	bu.gap(gap{lost: 12, from: at - 100, to: at + 2600})
+	if !bu.masked {
+		t.Fatal("the block does not say that clients stand for others")
+	}
 	return blockOf(t, bu).records()
 }
 
@@ -162,7 +173,7 @@ func TestHostileRecordsComeBack(t *testing.T) {
 
 func compare(t testing.TB, want, got []*Record) {
 	t.Helper()
-	if d := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
+	if d := cmp.Diff(want, got, cmp.Comparer(func(a, b Client) bool { return a == b })); d != "" {
 		t.Fatalf("what came back differs:\n%s", d)
 	}
 }

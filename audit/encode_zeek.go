@@ -16,7 +16,7 @@ var zeekColumns = []struct {
 }{
 	{"ts", "time", func(r *Record) string { return zeekSeconds(r.Time.UnixMicro()) }},
 	{"uid", "string", func(r *Record) string { return "C" + strconv.FormatUint(r.Seq, 10) }},
-	{"id.orig_h", "addr", clientText},
+	{"id.orig_h", "addr", addressText},
 	{"id.orig_p", "port", unknown},
 	{"id.resp_h", "addr", unknown},
 	{"id.resp_p", "port", unknown},

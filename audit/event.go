@@ -140,6 +140,9 @@ const (
 	ActionExceptionRemove = "exception-remove"
 	ActionExceptionEnd    = "exception-end"
 	ActionExceptionsLost  = "exceptions-damaged"
+	ActionReveal          = "reveal"   // of pseudonyms of clients
+	ActionForget          = "forget"   // of clients' keys
+	ActionExcluded        = "excluded" // how many queries were left out, as asked for
 	ActionStore           = "store"    // the store's own: damage, a new beginning, records that are missing
 	ActionWithheld        = "withheld" // answers that were not given, whatever their records say
 
@@ -178,7 +181,9 @@ const (
 )
 
 // An Event is what the query path hands to Log.Record, which copies all of it:
-// the caller may reuse the event and every slice in it at once.
+// the caller may reuse the event and every slice in it at once. Where Config.Privacy
+// keeps addresses out, Record puts into Client what it keeps in its place, and 0 into
+// Port and ID.
 type Event struct {
 	Time      int64      // when the query arrived, in nanoseconds since 1970 UTC; not before that
 	Client    netip.Addr // zero if unknown; a zone is dropped

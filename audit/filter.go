@@ -2,6 +2,7 @@ package audit
 
 import (
 	"math"
+	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -18,6 +19,9 @@ type filter struct {
 	source       Source
 	transport    Transport
 	err          error // the query asks for what no record can be
+
+	pseudonyms map[netip.Addr]bool // what stands for the clients that are asked for; see know
+	known      uint64              // when they were looked up
 }
 
 func newFilter(q Query) *filter {
@@ -133,7 +137,7 @@ func (f *filter) mark(p *page) bool {
 		m.aliases, found = mark(p.names, func(name []byte) bool { return below(name, f.alias) })
 	}
 	if found && q.Client.IsValid() {
-		m.clients, found = mark(p.addrs, q.Client.Contains)
+		m.clients, found = mark(p.addrs, f.asks)
 	}
 	if found && q.Answer.IsValid() {
 		m.answers, found = mark(p.addrs, q.Answer.Contains)

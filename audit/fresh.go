@@ -21,7 +21,7 @@ type Names struct {
 type NameRow struct {
 	Name string `json:"name"`
 	Sighting
-	Clients []netip.Addr `json:"clients"` // who asked for it; of a new name, who was first
+	Clients []Client `json:"clients"` // who asked for it; of a new name, who was first
 }
 
 // New tells which names come in the queries that q asks for, but in none before
@@ -111,7 +111,7 @@ func (r *Reader) fresh(ctx context.Context, q Query, limit, most int) (Names, er
 	})
 	for _, i := range upTo(limit, found) {
 		a, _ := netip.AddrFromSlice(clients.entry(rows[i].client))
-		out.Rows = append(out.Rows, NameRow{nameString(names.entry(i)), rows[i].sighting(), []netip.Addr{a}})
+		out.Rows = append(out.Rows, NameRow{nameString(names.entry(i)), rows[i].sighting(), []Client{{a}}})
 	}
 	return out, errors.Join(damage, err)
 }

@@ -30,10 +30,10 @@ type Hunt struct {
 
 // A HuntRow is who came upon which indicator by what.
 type HuntRow struct {
-	Indicator int        `json:"indicator"` // its place, from 0
-	Client    netip.Addr `json:"client,omitzero"`
-	On        string     `json:"on"`   // what it was found as: name, alias, address
-	What      string     `json:"what"` // the name or the address
+	Indicator int    `json:"indicator"` // its place, from 0
+	Client    Client `json:"client,omitzero"`
+	On        string `json:"on"`   // what it was found as: name, alias, address
+	What      string `json:"what"` // the name or the address
 	Sighting
 }
 
@@ -199,7 +199,7 @@ func (k preyKey) append(dst []byte, b *block) []byte {
 func preyRow(key []byte) HuntRow {
 	row := HuntRow{Indicator: int(binary.BigEndian.Uint32(key)), On: word(matches[:], key[4])}
 	c := cursor{b: key[5:]}
-	row.Client, _ = netip.AddrFromSlice(c.bytes())
+	row.Client.kept, _ = netip.AddrFromSlice(c.bytes())
 	if key[4] == OnAddress {
 		a, _ := netip.AddrFromSlice(c.b)
 		row.What = a.String()

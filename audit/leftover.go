@@ -18,6 +18,7 @@ type leftover struct {
 	missing   string   // where records of it are missing that others stand behind
 	wrong     string   // why reasons of its records may not be known
 	whole     bool     // its slabs were there too, so that no event is missing
+	excluded  string   // how many queries it had excluded that it had not said yet; empty for none
 
 	unframed *frame // of the segments, what is in slabs only; nil is nothing
 	end      int    // where it belongs in the write-ahead file
@@ -85,6 +86,9 @@ func readLeftover(dir string, s *sealer, now int64) (out leftover, err error) {
 			out.wrong = textFile + ": there was none of the last run yet"
 		}
 	}
+	if out.memory != nil && slabs.excluded.Sum() > 0 {
+		out.excluded = slabs.excluded.text(slabs.since)
+	}
 	out.texts = texts
 	for i := range f.batch.slabs {
 		out.fromSlabs += countEvents(f.batch.slabs[i].b)
@@ -111,6 +115,9 @@ func (b *batch) note(left *leftover, last, now int64) {
 		say(fmt.Sprintf("the run before did not end; what it had taken is on record, %d events of it from memory", left.fromSlabs))
 	} else {
 		b.gaps = append(b.gaps, gap{cause: CauseCrash, from: min(last, now), to: now})
+	}
+	if left.excluded != "" {
+		b.changes = append(b.changes, change{now, Change{Action: ActionExcluded, Text: left.excluded}})
 	}
 	if left.missing != "" {
 		say("records are missing: " + left.missing)

@@ -29,6 +29,8 @@ const (
 	offFrom      = 136
 	offTo        = 144
 	offAccounted = 152
+	offExcluded  = 160 // four counts
+	offSince     = 192
 )
 
 // A mapping is the mapped file; nil where the slabs are plain memory. One that has
@@ -111,6 +113,18 @@ func (m *mapping) account(owed uint64) {
 	}
 }
 
+// exclude notes how many queries were excluded that no change has said yet, and since
+// when. One goroutine at a time may call it.
+func (m *mapping) exclude(n ExcludedCount, since int64) {
+	if m == nil {
+		return
+	}
+	atomic.StoreUint64(m.word(offSince), uint64(since))
+	for i, v := range [...]uint64{n.Names, n.NamesBlocked, n.Clients, n.ClientsBlocked} {
+		atomic.StoreUint64(m.word(offExcluded+8*i), v)
+	}
+}
+
 // owed returns how many events were in no slab so far.
 func (m *mapping) owed() uint64 {
 	if m == nil {
@@ -149,6 +163,9 @@ type leftSlabs struct {
 	owed      uint64 // so many events had to be counted, those too
 	accounted uint64
 	from, to  int64
+
+	excluded ExcludedCount
+	since    int64 // when the first of those came
 }
 
 // readSlabs reads a file of slabs.
@@ -175,6 +192,8 @@ func readSlabs(b []byte) (out leftSlabs, err error) {
 		out.plain += ne.Uint64(b[counters+slabsCounter*i:])
 	}
 	out.owed += out.plain
+	out.excluded = ExcludedCount{ne.Uint64(b[offExcluded:]), ne.Uint64(b[offExcluded+8:]), ne.Uint64(b[offExcluded+16:]), ne.Uint64(b[offExcluded+24:])}
+	out.since = max(int64(ne.Uint64(b[offSince:])), 0)
 	for i := range shape.slabs {
 		at := begin + i*stride
 		events := b[at : at+shape.size]

@@ -222,7 +222,8 @@ func (n *notary) checkpoint(now time.Time) {
 	n.log.status.Unlock()
 	c := Checkpoint{
 		Log: n.key.Name(), Segments: uint64(n.tree.size), Root: root, Before: n.tree.before, Sequence: sequence,
-		Received: stats.Recorded - stats.Pending + stats.Lost, Recorded: stats.Recorded - stats.Pending, Lost: stats.Lost, Time: now,
+		Received: stats.Recorded - stats.Pending + stats.Lost + stats.Excluded.Sum(), Recorded: stats.Recorded - stats.Pending,
+		Lost: stats.Lost, Excluded: stats.Excluded.Sum(), Time: now,
 	}
 	signed, err := c.sign(n.key)
 	if err == nil {

@@ -76,6 +76,7 @@ type builder struct {
 	min, max int64
 	lost     uint64
 	revision uint64
+	masked   bool // clients of rows are
 	scratch  []byte
 
 	rowTree rowTree
@@ -116,7 +117,7 @@ func (b *builder) reset() {
 	for i := range b.cols {
 		b.cols[i] = b.cols[i][:0]
 	}
-	b.rows, b.gaps, b.answers, b.lost, b.revision = 0, 0, 0, 0, 0
+	b.rows, b.gaps, b.answers, b.lost, b.revision, b.masked = 0, 0, 0, 0, 0, false
 }
 
 // full says that the next record belongs in another segment.
@@ -198,7 +199,9 @@ func (b *builder) query(e *Event, reasons []Reason, labels []string) {
 	b.put(colRevision, zigzag(int64(e.Revision-b.revision)))
 	b.revision = e.Revision
 	b.packet(e)
-	b.rowTree.add(appendQuery(b.rowTree.begin(), e, b.reasonFields(decided).decided, b.reasonFields(would).observed, upstream.text, micros))
+	standsIn := masked(e.Client)
+	b.masked = b.masked || standsIn
+	b.rowTree.add(appendQuery(b.rowTree.begin(), e, standsIn, b.reasonFields(decided).decided, b.reasonFields(would).observed, upstream.text, micros))
 }
 
 // reasonFields returns the fields of a row for the reason that a column refers to so.

@@ -12,7 +12,8 @@ import (
 // holds. The zero Query wants all. Fields that only queries have (all but Kind
 // and those below it) leave out changes and gaps.
 type Query struct {
-	Client    netip.Prefix // the client lies in it
+	Client    netip.Prefix // the client lies in it, or may: its own network, where that is kept in place of it, is here too; or it is Client.Filter
+	Reveal    bool         // Client means also the pseudonyms of these clients, as far as their keys are held
 	Name      []byte       // wire name: this name and all below it
 	ExactName bool         // Name itself only
 	Glob      string       // a pattern of names; see Glob

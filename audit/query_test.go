@@ -87,7 +87,7 @@ func keep(q Query, r *Record) bool {
 	name := nameString(q.Name)
 	return (q.Kind == 0 || r.Kind == q.Kind.String()) &&
 		(!asked || r.Kind == "query") &&
-		(!q.Client.IsValid() || q.Client.Contains(r.Client)) &&
+		(!q.Client.IsValid() || q.Client.Contains(r.Client.kept)) &&
 		(q.Name == nil || strings.EqualFold(r.Name, name) || !q.ExactName && strings.HasSuffix(r.Name, "."+strings.ToLower(name))) &&
 		(q.Glob == "" || globExpression(q.Glob).MatchString(r.Name+".")) &&
 		(q.Rule == "" || r.Rule == q.Rule) &&
@@ -203,7 +203,7 @@ func TestSearchAgreesWithANaiveFilter(t *testing.T) {
 					want = want[:min(limit, len(want))]
 				}
 				got := search(t, r, q)
-				if d := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
+				if d := cmp.Diff(want, got, cmp.Comparer(func(a, b Client) bool { return a == b })); d != "" {
 					t.Fatalf("query %d, limit %d, oldest %v: %d records, want %d:\n%s", i, limit, oldest, len(got), len(want), d)
 				}
 			}

@@ -50,8 +50,8 @@ func by[K comparable](records []*Record, key func(*Record) K) map[K][]*Record {
 	return m
 }
 
-func clientOf(r *Record) netip.Addr { return r.Client }
-func nameOf(r *Record) string       { return r.Name }
+func clientOf(r *Record) Client { return r.Client }
+func nameOf(r *Record) string   { return r.Name }
 
 // someQueries are conditions of each kind, and such that find nothing.
 func someQueries() []Query {
@@ -230,7 +230,7 @@ func TestRareAgreesWithAList(t *testing.T) {
 				found++
 				of := want[row.Name]
 				clients := by(of, clientOf)
-				if row.Sighting != sum(of) || len(row.Clients) != len(clients) || !slices.IsSortedFunc(row.Clients, netip.Addr.Compare) {
+				if row.Sighting != sum(of) || len(row.Clients) != len(clients) || !slices.IsSortedFunc(row.Clients, Client.Compare) {
 					t.Fatalf("%+v: %+v, want %+v", q, row, sum(of))
 				}
 				for _, c := range row.Clients {
@@ -273,7 +273,7 @@ func TestHuntAgreesWithAList(t *testing.T) {
 	}
 	type key struct {
 		indicator int
-		client    netip.Addr
+		client    Client
 		on, what  string
 	}
 	for _, q := range someQueries() {

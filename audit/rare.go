@@ -100,9 +100,9 @@ func (r *Reader) rare(ctx context.Context, q Query, most, limit, maxNames int) (
 		row := NameRow{Name: nameString(names.entry(i)), Sighting: spans[i].sighting()}
 		for _, c := range of(i) {
 			a, _ := netip.AddrFromSlice(clients.entry(c - 1))
-			row.Clients = append(row.Clients, a)
+			row.Clients = append(row.Clients, Client{a})
 		}
-		slices.SortFunc(row.Clients, netip.Addr.Compare)
+		slices.SortFunc(row.Clients, Client.Compare)
 		out.Rows = append(out.Rows, row)
 	}
 	return out, err

@@ -13,9 +13,10 @@ import (
 type Reader struct {
 	dir      string
 	unpacker *unpacker
-	own      *store // of a stopped log
-	left     []view // of a stopped one that did not end
-	log      *Log   // of a running one
+	own      *store      // of a stopped log
+	left     []view      // of a stopped one that did not end
+	log      *Log        // of a running one
+	keys     *clientKeys // of a stopped one's clients; nil if they were not asked for
 }
 
 // OpenReader opens the store of a stopped log in dir, without changing anything.
@@ -66,7 +67,7 @@ func (r *Reader) Close() error {
 		return nil
 	}
 	r.unpacker.z.Close()
-	return r.own.close()
+	return errors.Join(r.own.close(), r.keys.close())
 }
 
 // store returns the store to read from.
@@ -201,6 +202,9 @@ func (l *Log) Tail(ctx context.Context, q Query, from uint64, emit func(*Record)
 		l.follow.Unlock()
 		if ended {
 			return ErrClosed
+		}
+		if err := f.know(r.clientKeys()); err != nil {
+			return err
 		}
 		if last := l.newest(); lag.Most > 0 && last > from && last-from > lag.Most {
 			if err := lag.Skipped(last - from); err != nil {

@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"net/netip"
 	"time"
 )
 
@@ -16,12 +15,12 @@ type Record struct {
 	Kind string    `json:"kind"` // query, change, gap
 	Time time.Time `json:"time"` // UTC; of a gap, when the last event was lost
 
-	Client    netip.Addr `json:"client,omitzero"`
-	Group     string     `json:"group,omitempty"`
-	Transport string     `json:"transport,omitempty"` // udp, tcp
-	Name      string     `json:"name,omitempty"`      // empty, as type and class, when the packet held no question
-	Type      string     `json:"type,omitempty"`      // A, AAAA …, or TYPE65280 (RFC 3597 §5)
-	Class     string     `json:"class,omitempty"`     // IN …, or CLASS32 (RFC 3597 §5)
+	Client    Client `json:"client,omitzero"`
+	Group     string `json:"group,omitempty"`
+	Transport string `json:"transport,omitempty"` // udp, tcp
+	Name      string `json:"name,omitempty"`      // empty, as type and class, when the packet held no question
+	Type      string `json:"type,omitempty"`      // A, AAAA …, or TYPE65280 (RFC 3597 §5)
+	Class     string `json:"class,omitempty"`     // IN …, or CLASS32 (RFC 3597 §5)
 
 	Verdict   string  `json:"verdict,omitempty"`  // allow, block
 	Observed  *Reason `json:"observed,omitempty"` // what an observe rule would have blocked for
@@ -56,7 +55,7 @@ type Record struct {
 
 // A Packet is what is known of a query's packets beside the question.
 type Packet struct {
-	Port       uint16 `json:"port"` // the client's
+	Port       uint16 `json:"port"` // the client's; 0, as ID, where addresses of clients are not kept
 	ID         uint16 `json:"id"`
 	QuerySize  uint16 `json:"query_octets"`
 	AnswerSize uint16 `json:"answer_octets,omitempty"` // 0: there was none

@@ -102,7 +102,7 @@ func BenchmarkRow(b *testing.B) {
 	why := appendWhy(nil, tagReason, [5]string{"staff", "staff", "7", "category-7", "lists/7.txt"})
 	b.ReportAllocs()
 	for b.Loop() {
-		tree.add(appendQuery(tree.begin(), &e, why, nil, "", 5))
+		tree.add(appendQuery(tree.begin(), &e, false, why, nil, "", 5))
 		if tree.above.leaves == sealRows/groupRows {
 			tree.reset()
 		}

@@ -150,6 +150,7 @@ func (s *sealer) header() header {
 		max:     s.builder.max,
 		high:    max(s.builder.max, s.last.high),
 		prev:    s.digest,
+		masked:  s.builder.masked,
 	}
 }
 

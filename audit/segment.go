@@ -30,6 +30,7 @@ const (
 const (
 	flagProven  = 1 << iota // the root of its rows' tree and a signature
 	flagGrouped             // the rows in that tree are grouped; those that are written since
+	flagMasked              // clients that stand for networks, or are pseudonyms; see Client
 )
 
 // A header is the fixed front of a segment; doc.go has its layout.
@@ -46,6 +47,7 @@ type header struct {
 	prev    [digestSize]byte
 	proven  bool // it has a root of its rows and a signature
 	grouped bool // that root is over groups of rows
+	masked  bool // it has clients that are no addresses
 }
 
 // last returns the sequence number of the segment's last record.
@@ -74,6 +76,9 @@ func (h *header) flags() (f uint16) {
 	if h.grouped {
 		f |= flagGrouped
 	}
+	if h.masked {
+		f |= flagMasked
+	}
 	return f
 }
 
@@ -91,7 +96,7 @@ func readHeader(b []byte) (h header, err error) {
 		return h, fmt.Errorf("its format version is %d, this program reads those up to %d", version, segmentVersion)
 	}
 	flags := be.Uint16(b[6:])
-	if flags&^(flagProven|flagGrouped) != 0 || flags == flagGrouped {
+	if flags&^(flagProven|flagGrouped|flagMasked) != 0 || flags&(flagProven|flagGrouped) == flagGrouped {
 		return h, fmt.Errorf("it has unknown flags %#x", flags)
 	}
 	h = header{
@@ -107,6 +112,7 @@ func readHeader(b []byte) (h header, err error) {
 		prev:    [digestSize]byte(b[64:]),
 		proven:  flags&flagProven != 0,
 		grouped: flags&flagGrouped != 0,
+		masked:  flags&flagMasked != 0,
 	}
 	switch {
 	case h.proven && len(b) < headerSize+2*digestSize+signatureSize:

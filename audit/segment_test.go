@@ -155,6 +155,26 @@ func packetSample() batch {
 	}
 }
 
+// maskedSample has clients of which the network is kept, or a pseudonym, and one that
+// has its address.
+func maskedSample() batch {
+	var slab []byte
+	for i, client := range []netip.Addr{
+		netip.MustParseAddr("192.0.2.7"),
+		keptNetwork(netip.MustParsePrefix("192.0.2.0/24")),
+		keptNetwork(netip.MustParsePrefix("2001:db8:0:100::/56")),
+		pseudonym{month: 651, tells: [8]byte{1, 2, 3, 4, 5, 6, 7, 8}}.kept(),
+		pseudonym{month: 651}.kept(),
+	} {
+		e := Event{
+			Time: epoch.UnixNano() + int64(i), Client: client, Transport: UDP, Name: wire("www.shop.example"), Type: 1, Class: 1, Reason: 2,
+			Source: SourceCache, EDE: -1, Duration: 9000, Revision: 7, QuerySize: 34, AnswerSize: 50, Bits: QueryRD,
+		}
+		slab = appendEvent(append(make([]byte, 0, len(slab)+maxEvent), slab...), &e)
+	}
+	return batch{slabs: inMemory(slab)}
+}
+
 func sealSample(t testing.TB) sealed { return sealBatch(t, sample()) }
 
 func sealBatch(t testing.TB, b batch) sealed {
@@ -214,6 +234,7 @@ func TestGoldenSegment(t *testing.T) {
 	goldenSegment(t, sample(), "segment-v2-grouped.hex", "sample")
 	goldenSegment(t, laterSample(), "segment-v2-grouped-later.hex", "sample-later")
 	goldenSegment(t, packetSample(), "segment-v2-grouped-packets.hex", "sample-packets")
+	goldenSegment(t, maskedSample(), "segment-v2-grouped-masked.hex", "sample-masked")
 }
 
 // TestGoldenSegmentsAreProven holds that the rows of segments, with and without groups, are still those that they were
@@ -223,7 +244,7 @@ func TestGoldenSegmentsAreProven(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range []string{"", "-later", "-packets", "-grouped", "-grouped-later", "-grouped-packets"} {
+	for _, file := range []string{"", "-later", "-packets", "-grouped", "-grouped-later", "-grouped-packets", "-grouped-masked"} {
 		segment := readDump(t, filepath.Join("testdata", "segment-v2"+file+".hex"))
 		v, x := verifier{unpacker: u}, exam{value: segment}
 		h, _, err := v.read(&x)
@@ -249,7 +270,7 @@ func goldenSegment(t *testing.T, batch batch, file, records string) {
 	}
 	b := decodeSegment(t, segment.bytes)
 	payload := newBuilderFrom(b)
-	if d := cmp.Diff(payload.records(), b.records(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
+	if d := cmp.Diff(payload.records(), b.records(), cmp.Comparer(func(a, b Client) bool { return a == b })); d != "" {
 		t.Errorf("a second round differs:\n%s", d)
 	}
 	goldenRecords(t, file, records)

@@ -172,6 +172,7 @@ func (l *Log) useSlabs(m *mapping) {
 	defer l.mu.Unlock()
 	l.mapping = m
 	if m != nil {
+		l.excluded.note(m)
 		var n uint64
 		for i := range l.filled {
 			n += countEvents(l.filled[i].b)

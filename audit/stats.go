@@ -9,6 +9,7 @@ import (
 // itself: Recorded + Lost - Changes is how many calls of Record there were.
 type Stats struct {
 	Recorded  uint64        // events taken, on disk or pending
+	Excluded  ExcludedCount // queries that were not to be recorded (Config.Exclude): they are in none of the others
 	Lost      uint64        // events that could not be taken, or were pending when the log ended in failure
 	Changes   uint64        // of Recorded and Lost together, those that are no queries
 	Pending   uint64        // events taken that are not on disk yet
@@ -38,6 +39,7 @@ func (l *Log) Stats() Stats {
 	s.Recorded += l.taken
 	s.Lost = l.lost + l.missed
 	s.Changes += l.taken + l.missed
+	s.Excluded = l.excluded.total
 	l.mu.Unlock()
 
 	l.status.Lock()

@@ -40,6 +40,9 @@ func (s *sweep) run(ctx context.Context, each func(*page) (bool, error)) error {
 	if f.err != nil {
 		return f.err
 	}
+	if err := f.know(s.reader.clientKeys()); err != nil {
+		return err
+	}
 	if s.at = f.seqTo(); s.at < newest {
 		s.at++
 	}

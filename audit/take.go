@@ -17,6 +17,7 @@ func (w *writer) take(final bool) {
 	l := w.log
 	w.taken = time.Now()
 	l.armed.Store(false) // before looking: what comes later arms again
+	l.tellExcluded(final)
 	b := l.collect(final)
 	now := l.cfg.Now()
 	if step := clockStepped(w.seen, now); step != 0 {

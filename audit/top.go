@@ -52,12 +52,12 @@ type TopRow struct {
 	Count  uint64 `json:"count"`
 	Missed uint64 `json:"missed,omitempty"` // at most so many more, from when the key had been dropped
 
-	Client   netip.Addr `json:"client,omitzero"`
-	Name     string     `json:"name,omitempty"`
-	Policy   string     `json:"policy,omitempty"`
-	Rule     string     `json:"rule,omitempty"`
-	Category string     `json:"category,omitempty"`
-	List     string     `json:"list,omitempty"`
+	Client   Client `json:"client,omitzero"`
+	Name     string `json:"name,omitempty"`
+	Policy   string `json:"policy,omitempty"`
+	Rule     string `json:"rule,omitempty"`
+	Category string `json:"category,omitempty"`
+	List     string `json:"list,omitempty"`
 
 	First time.Time `json:"first"` // times of the earliest and the latest record that Count has
 	Last  time.Time `json:"last"`
@@ -156,7 +156,7 @@ func (has keyParts) appendKey(dst []byte, b *block, k rowKey) []byte {
 func (has keyParts) row(key []byte) (r TopRow) {
 	c := cursor{b: key}
 	if has.client {
-		r.Client, _ = netip.AddrFromSlice(c.bytes())
+		r.Client.kept, _ = netip.AddrFromSlice(c.bytes())
 	}
 	if has.name {
 		r.Name = nameString(c.bytes())

@@ -15,7 +15,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-var sameAddr = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+var sameAddr = cmp.Comparer(func(a, b Client) bool { return a == b })
 
 // naiveTop counts records in a map by what a row says of them.
 func naiveTop(records []*Record, q Query, by Dimension) (counts map[TopRow]TopRow, total uint64) {

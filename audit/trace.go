@@ -23,7 +23,7 @@ type Trace struct {
 
 // A ClientTrace is one client's part of a Trace.
 type ClientTrace struct {
-	Client netip.Addr `json:"client,omitzero"`
+	Client Client `json:"client,omitzero"`
 	Sighting
 }
 
@@ -74,7 +74,7 @@ func (r *Reader) Trace(ctx context.Context, q Query, limit int) (Trace, error) {
 	t.Clients, t.Names = uint64(clients.len()), uint64(names.len())
 	for i := range spans {
 		a, _ := netip.AddrFromSlice(clients.entry(uint32(i)))
-		t.By = append(t.By, ClientTrace{a, spans[i].sighting()})
+		t.By = append(t.By, ClientTrace{Client{a}, spans[i].sighting()})
 	}
 	slices.SortFunc(t.By, func(a, b ClientTrace) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), b.Last.Compare(a.Last), a.Client.Compare(b.Client))

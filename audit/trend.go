@@ -112,9 +112,10 @@ func (r *Reader) Timeline(ctx context.Context, q Query, n int) (Timeline, error)
 
 // Totals is what a store holds.
 type Totals struct {
-	Received uint64 `json:"received"` // queries: those recorded and those lost
+	Received uint64 `json:"received"` // queries: those recorded, lost and excluded
 	Recorded uint64 `json:"recorded"`
-	Lost     uint64 `json:"lost"` // by the gaps' count
+	Lost     uint64 `json:"lost"`               // by the gaps' count
+	Excluded uint64 `json:"excluded,omitempty"` // by changes of that action: those since the last of them are not in it
 	Gaps     uint64 `json:"gap_records"`
 	Changes  uint64 `json:"changes"`
 	First    uint64 `json:"first"` // sequence numbers; 0 when there is none
@@ -145,6 +146,11 @@ func (r *Reader) Totals(ctx context.Context, q Query) (Totals, error) {
 				t.Recorded++
 			case KindChange:
 				t.Changes++
+				c := p.changes[p.rows[i].extra]
+				if p.text(c.action) == ActionExcluded {
+					n, _ := parseExcluded(p.text(c.text))
+					t.Excluded += n.Sum()
+				}
 			case KindGap:
 				t.Gaps++
 				t.Lost += p.gaps[p.rows[i].extra].lost
@@ -152,6 +158,6 @@ func (r *Reader) Totals(ctx context.Context, q Query) (Totals, error) {
 		}
 		return false, nil
 	})
-	t.Received = t.Recorded + t.Lost
+	t.Received = t.Recorded + t.Lost + t.Excluded
 	return t, err
 }

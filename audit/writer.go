@@ -64,7 +64,7 @@ func (l *Log) end(whole bool) error {
 	if ended {
 		return nil
 	}
-	errs := []error{l.wal.close(), l.texts.close(), l.notary.close()}
+	errs := []error{l.wal.close(), l.texts.close(), l.notary.close(), l.keys.close()}
 	if whole {
 		errs = append(errs, removeAhead(l.cfg.Dir)) // while the store's lock is held
 	}
@@ -287,6 +287,9 @@ func (w *writer) write() error {
 	}
 	f := frame{run: l.run, follows: s.last.number, first: s.upcoming(), count: uint32(len(s.order)), owed: w.pending.owed + plain, batch: *w.pending}
 	reasons, labels, err := l.syncTexts()
+	if err == nil {
+		err = l.mask.sync()
+	}
 	if err == nil {
 		err = l.wal.append(&f)
 	}

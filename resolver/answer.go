@@ -20,6 +20,8 @@ type origin struct {
 	back    returner
 	wall    int64 // arrival, nanoseconds since 1970 UTC
 	mono    int64 // arrival on the resolver's own clock, nanoseconds
+
+	excluded bool // the query is not to be recorded: a reply that a flight sends does not wait for that
 }
 
 // A returner sends the reply of a flight to where the query came from; a nil
@@ -44,6 +46,7 @@ type scratch struct {
 
 	waiting  bool // the reply will be sent by a flight
 	recorded bool // the log was told of the query
+	excluded bool // and does not keep it
 }
 
 // answer is the query path. It returns the reply to msg, in s.out, or nil when
@@ -55,7 +58,7 @@ func (r *Resolver) answer(s *scratch, msg []byte, from *origin, got *cache.Entry
 	*ev = audit.Event{Time: from.wall, Client: from.client, Transport: from.over, EDE: -1}
 	st := r.state.Load()
 	s.limits, s.cookie, s.good, s.proven = st.limits, nil, false, from.over != audit.UDP
-	s.waiting, s.recorded = false, false
+	s.waiting, s.recorded, s.excluded = false, false, false
 	ev.Revision = st.Revision
 	noteArrival(ev, msg, from)
 	admission := wire.Admit(msg)
@@ -251,7 +254,9 @@ func (r *Resolver) finish(s *scratch, msg []byte, from *origin, rep *wire.Reply,
 func (r *Resolver) ignore(s *scratch) []byte {
 	r.ignored.Add(1)
 	s.event.Source, s.event.Dropped, s.recorded = audit.SourceIgnored, true, true
-	r.log.Record(&s.event)
+	if !r.log.Exclude(&s.event) {
+		r.log.Record(&s.event)
+	}
 	return nil
 }
 
@@ -270,11 +275,14 @@ func (r *Resolver) reject(s *scratch, msg []byte, from *origin, rcode uint8) []b
 	return s.out
 }
 
-// record hands the event to the log. It is false when the event was lost and
+// record hands the event to the log, which may be told not to keep it. It is false when the event was lost and
 // the configuration wants no answer without a record.
 func (r *Resolver) record(s *scratch) bool {
 	s.recorded = true
 	r.answered.Add(1)
+	if s.excluded = r.log.Exclude(&s.event); s.excluded {
+		return true
+	}
 	return r.log.Record(&s.event) || !r.log.Refusing()
 }
 

@@ -253,6 +253,7 @@ func (r *Resolver) land(s *scratch, w *waiter, e *cache.Entry) {
 			out = r.caught(v, s, w.msg, &w.from)
 		}
 		if !s.waiting {
+			w.from.excluded = s.excluded
 			w.from.back.send(&w.from, out)
 		}
 	}()
@@ -414,8 +415,12 @@ func (r *Resolver) caught(v any, s *scratch, msg []byte, from *origin) []byte {
 	if f, ok := v.(interface{ Addr() uintptr }); ok { // see debug.SetPanicOnFault
 		v = fmt.Sprintf("no memory at %#x; was the file of the compiled names cut short? a reload makes it again", f.Addr())
 	}
-	r.logger.Error("a query could not be answered", "client", from.client, "panic", v,
-		"packet", fmt.Sprintf("%x", msg[:min(len(msg), 512)]), "stack", string(debug.Stack()))
+	packet := "not shown, for who asked could be in it"
+	if !r.log.Masks() {
+		packet = fmt.Sprintf("%x", msg[:min(len(msg), 512)])
+	}
+	r.logger.Error("a query could not be answered", "client", r.log.AddressText(from.client), "panic", v,
+		"packet", packet, "stack", string(debug.Stack()))
 	s.waiting = false
 	out := wire.AppendError(nil, msg, wire.RcodeServFail)
 	if !s.recorded {

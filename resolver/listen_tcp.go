@@ -219,7 +219,7 @@ func (c *tcpConn) serve(msg []byte) {
 		}
 		switch {
 		case s.waiting:
-		case out != nil && c.r.log.Settles(): // the next message need not wait for the commit
+		case out != nil && c.r.log.Settles() && !s.excluded: // the next message need not wait for the commit
 			c.send(from, out)
 		default:
 			c.write(out)
@@ -233,10 +233,11 @@ func (c *tcpConn) serve(msg []byte) {
 // send implements returner. It writes beside the flight, whose other waiters
 // shall not wait for this client; the messages in flight bound how many writes
 // there are, and run waits for them. It frees the message's place.
-func (c *tcpConn) send(_ *origin, reply []byte) {
+func (c *tcpConn) send(to *origin, reply []byte) {
 	reply = bytes.Clone(reply)
+	waits := !to.excluded
 	c.r.inflight.Go(func() {
-		if reply != nil {
+		if reply != nil && waits {
 			reply = c.r.settled(reply)
 		}
 		c.write(reply)

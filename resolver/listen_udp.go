@@ -50,7 +50,11 @@ func (l *udpListener) loop(s *scratch, b *batch) (again bool) {
 		for msg = b.next(from); msg != nil; msg = b.next(from) {
 			l.r.arrived(from)
 			if out := l.r.answer(s, msg, from, nil); out != nil {
-				b.reply(from, out)
+				if s.excluded && l.r.log.Settles() { // it does not wait with the others of the batch
+					l.write(from, out)
+				} else {
+					b.reply(from, out)
+				}
 			}
 		}
 		if !b.empty() && !l.r.log.Settle() {
@@ -72,7 +76,7 @@ func (l *udpListener) send(to *origin, reply []byte) {
 	if reply == nil {
 		return
 	}
-	if l.r.log.Settles() { // others of the flight shall not wait for each other's commits
+	if l.r.log.Settles() && !to.excluded { // others of the flight shall not wait for each other's commits
 		reply, to := bytes.Clone(reply), *to
 		l.r.inflight.Go(func() {
 			l.write(&to, l.r.settled(reply))

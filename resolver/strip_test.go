@@ -86,7 +86,7 @@ func TestStrip(t *testing.T) {
 		t.Errorf("upstream was asked %d times", got)
 	}
 	for _, e := range w.events() {
-		stripped := e.Verdict == "allow" && e.Client == netip.MustParseAddr("127.0.0.1") && e.Name != "none.example" && e.Name != "fine.example"
+		stripped := e.Verdict == "allow" && e.Client == audit.ClientOf(netip.MustParseAddr("127.0.0.1")) && e.Name != "none.example" && e.Name != "fine.example"
 		if e.Stripped != stripped {
 			t.Errorf("%s from %s is recorded as stripped: %v", e.Name, e.Client, e.Stripped)
 		}

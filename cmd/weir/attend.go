@@ -268,7 +268,7 @@ func (s *server) endExceptions() bool {
 	for i := range ended {
 		s.log.RecordChange(audit.Change{
 			Action: audit.ActionExceptionEnd,
-			Text:   fmt.Sprintf("exception %d ended: %s, %s", ended[i].ID, ended[i].End, exceptionText(&ended[i])),
+			Text:   fmt.Sprintf("exception %d ended: %s, %s", ended[i].ID, ended[i].End, s.exceptionText(&ended[i])),
 		})
 	}
 	return len(ended) > 0

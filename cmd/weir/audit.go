@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 
@@ -46,6 +48,9 @@ func (g *global) records(cmd *cobra.Command) (records, error) {
 	if err != nil {
 		return nil, &exitError{exitBusy, openHint(err)}
 	}
+	if err := r.UseClientKeys(cfg.clientKeys()); err != nil && (cfg.Audit.ClientPrivacy == "keyed" || !errors.Is(err, fs.ErrNotExist)) {
+		fmt.Fprintf(cmd.ErrOrStderr(), "note: %s; what is kept under a pseudonym is not found by an address\n", shown(err.Error()))
+	}
 	return r, nil
 }
 
@@ -57,5 +62,6 @@ func auditCommand(g *global) *cobra.Command {
 	c.AddCommand(searchCommand(g), tailCommand(g), topCommand(g), exportCommand(g), verifyCommand(g), keyCommand(g))
 	c.AddCommand(firstCommand(g), aroundCommand(g), ipCommand(g), newCommand(g), rareCommand(g), clientsCommand(g))
 	c.AddCommand(gapsCommand(g), changesCommand(g), huntCommand(g), reportCommand(g))
+	c.AddCommand(revealCommand(g), forgetCommand(g))
 	return c
 }

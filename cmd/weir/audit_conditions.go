@@ -25,7 +25,7 @@ type conditions struct {
 // flags gives cmd the conditions that every verb has which reads records.
 func (c *conditions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&c.client, "client", "", "`ADDRESS` or network of the client")
+	f.StringVar(&c.client, "client", "", "`ADDRESS` or network of the client, or its pseudonym")
 	f.StringVar(&c.group, "group", "", "`GROUP` of the client")
 	c.nameFlag(cmd)
 	f.StringVar(&c.verdict, "verdict", "", "allow or block")
@@ -68,9 +68,10 @@ func (c *conditions) seqFlag(cmd *cobra.Command) {
 func (c *conditions) query(now time.Time) (q audit.Query, err error) {
 	usage := func(format string, args ...any) error { return &exitError{exitUsage, fmt.Errorf(format, args...)} }
 	if c.client != "" {
-		if q.Client, err = parseNetwork(c.client); err != nil {
-			return q, usage("--client %q is neither an address nor a network", c.client)
+		if q.Client, err = parseClients(c.client); err != nil {
+			return q, usage("--client %q is no address, network or pseudonym", c.client)
 		}
+		q.Reveal = true // of a stopped store; a server decides for itself
 	}
 	if c.answer != "" {
 		if q.Answer, err = parseNetwork(c.answer); err != nil {

@@ -35,7 +35,8 @@ func gapsCommand(g *global) *cobra.Command {
 		Use:   "gaps",
 		Short: "Show each gap in the record with its cause, and the sums",
 		Long: "Show each gap in the record with its cause, oldest first, and the sums: queries\n" +
-			"received are those recorded and those that the gaps count. What a crash took,\n" +
+			"received are those recorded, those that the gaps count, and those that were left\n" +
+			"out as configured, as far as the log has said so (hourly). What a crash took,\n" +
 			"if anything, is not counted; of cause clock nothing is missing but times jump.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -91,7 +92,11 @@ func gapsText(g *gaps) string {
 	if g.More > 0 {
 		text += fmt.Sprintf("%d more; --limit 0 shows all\n", g.More)
 	}
-	return text + fmt.Sprintf("received %d = recorded %d + lost %d, in %s\n", g.Received, g.Recorded, g.Lost, plural(int(g.Totals.Gaps), "counted gap"))
+	excluded := ""
+	if g.Excluded > 0 {
+		excluded = fmt.Sprintf(" + excluded %d", g.Excluded)
+	}
+	return text + fmt.Sprintf("received %d = recorded %d + lost %d%s, in %s\n", g.Received, g.Recorded, g.Lost, excluded, plural(int(g.Totals.Gaps), "counted gap"))
 }
 
 func changesCommand(g *global) *cobra.Command {

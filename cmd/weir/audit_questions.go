@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -132,7 +131,7 @@ func aroundCommand(g *global) *cobra.Command {
 			cond := conditions{client: args[0]}
 			q, err := cond.query(time.Now())
 			if err != nil {
-				return &exitError{exitUsage, fmt.Errorf("%q is neither an address nor a network", args[0])}
+				return &exitError{exitUsage, fmt.Errorf("%q is no address, network or pseudonym", args[0])}
 			}
 			at, err := parseTime(args[1], time.Now())
 			if err != nil {
@@ -296,9 +295,9 @@ func share(part, whole uint64) string {
 	return fmt.Sprintf("%.1f%%", 100*float64(part)/float64(whole))
 }
 
-func addrText(a netip.Addr) string {
-	if !a.IsValid() {
+func addrText(c audit.Client) string {
+	if !c.IsValid() {
 		return "-"
 	}
-	return a.String()
+	return c.String()
 }

@@ -16,7 +16,7 @@ import (
 func TestTopText(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.Local)
 	row := audit.TopRow{
-		Count: 12, Client: netip.MustParseAddr("192.0.2.1"), Name: `\027[2J.example`, Policy: "staff", Rule: "2", Category: "new", List: "new.txt",
+		Count: 12, Client: audit.ClientOf(netip.MustParseAddr("192.0.2.1")), Name: `\027[2J.example`, Policy: "staff", Rule: "2", Category: "new", List: "new.txt",
 		First: at, Last: at.Add(time.Second),
 	}
 	none := audit.TopRow{Count: 3, First: at, Last: at}

@@ -55,7 +55,7 @@ func (s *server) excepted(action, actor string, do func() (exceptions.Exception,
 	e, err := do()
 	if e.ID != 0 { // one that is removed ends, even if that could not be written
 		done := map[string]string{audit.ActionExceptionAdd: "added", audit.ActionExceptionExtend: "extended", audit.ActionExceptionRemove: "removed"}
-		s.log.RecordChange(audit.Change{Action: action, Actor: actor, Text: fmt.Sprintf("exception %d %s: %s", e.ID, done[action], exceptionText(&e))})
+		s.log.RecordChange(audit.Change{Action: action, Actor: actor, Text: fmt.Sprintf("exception %d %s: %s", e.ID, done[action], s.exceptionText(&e))})
 		s.settle(true)
 		s.flush()
 	}
@@ -63,6 +63,15 @@ func (s *server) excepted(action, actor string, do func() (exceptions.Exception,
 		return admin.Exception{}, err
 	}
 	return describeException(&e), nil
+}
+
+// exceptionText is an exception in a record, with as much of its client as records keep.
+func (s *server) exceptionText(e *exceptions.Exception) string {
+	kept := *e
+	if of, err := parseNetwork(e.Client); err == nil {
+		kept.Client = s.log.ClientText(of)
+	}
+	return exceptionText(&kept)
 }
 
 // mayExcept is an error if there can be no such exception. It writes the client as it is kept.

@@ -208,6 +208,17 @@ type Config struct {
 		Memory string `toml:"memory" default:"auto"`
 		// OnFull says what happens to queries that cannot be recorded: "serve" answers and records the gap, "refuse" refuses.
 		OnFull string `toml:"on_full" default:"serve" oneof:"serve refuse"`
+		// ClientPrivacy is what is kept of who asked: "full", "prefix" is the network, "keyed" a pseudonym of the month.
+		ClientPrivacy string `toml:"client_privacy" default:"full" oneof:"full prefix keyed"`
+		// PrefixV4 and PrefixV6 are the bits that are kept of networks.
+		PrefixV4 int `toml:"prefix_v4" default:"24" min:"8" max:"31"`
+		PrefixV6 int `toml:"prefix_v6" default:"56" min:"16" max:"64"`
+		// ClientKeys is the file of the keys of pseudonyms; empty is audit.clients in the store's folder.
+		ClientKeys string `toml:"client_keys"`
+		// ExcludeDomains holds names that are not recorded, written as in rules, and ExcludeClients networks of clients.
+		// Such queries are counted.
+		ExcludeDomains []string       `toml:"exclude_domains"`
+		ExcludeClients []netip.Prefix `toml:"exclude_clients"`
 		// Witnesses get each signed checkpoint: file:PATH, syslog, syslog://HOST:PORT.
 		Witnesses []string `toml:"witnesses"`
 		// OnError says what happens when the store is damaged: "start-fresh" keeps it aside and begins a new one, "fail" does not start.

@@ -40,6 +40,7 @@ func checkConfig(r *report, cfg *Config) {
 	c.sinkhole()
 	c.ttls()
 	c.witnesses()
+	c.clientPrivacy()
 	c.paths()
 }
 
@@ -302,6 +303,12 @@ func (c *checker) paths() {
 		what  string
 		field *string
 	}{{"the audit store", &c.Audit.Path}, {"the folder of lists", &c.Lists.Path}, {"the admin socket", &c.Admin.Socket}, {"the saved cache", &c.Cache.Path}}
+	if c.Audit.ClientKeys != "" {
+		paths = append(paths, struct {
+			what  string
+			field *string
+		}{"the file of client keys", &c.Audit.ClientKeys})
+	}
 	if c.Admin.Readers != "" {
 		paths = append(paths, struct {
 			what  string

@@ -49,9 +49,12 @@ func (b *built) explainRecord(seq uint64, r recordReader, granted *exceptions.St
 		return admin.Explanation{}, err
 	}
 	defer done()
-	l, err := parseQuestion(admin.Question{Name: p.Name, Type: p.Type, Client: p.Client.String(), At: p.Time})
-	if err != nil {
-		return admin.Explanation{}, err
+	asker, whole := p.Client.Addr() // else it cannot be decided anew
+	var l *blocklist.Lookup
+	if whole {
+		if l, err = parseQuestion(admin.Question{Name: p.Name, Type: p.Type, Client: asker.String(), At: p.Time}); err != nil {
+			return admin.Explanation{}, err
+		}
 	}
 	verdict := map[string]string{"allow": "allowed", "block": "blocked"}[p.Verdict]
 	if p.Source == audit.SourceRefused.String() {
@@ -63,7 +66,7 @@ func (b *built) explainRecord(seq uint64, r recordReader, granted *exceptions.St
 	p.step(&e, "record", fmt.Sprint(seq), "", "%s", p.told())
 	var a resolver.Account
 	same := false
-	if p.b != nil {
+	if p.b != nil && whole {
 		pol, err := p.b.at(p.Time, blocklist.Known{Hosts: known, Groups: p.b.groupList(), Exceptions: grantedAt(granted, p.Time)})
 		if err == nil {
 			st := p.b.state.With(pol)
@@ -172,6 +175,12 @@ func (p *past) agrees(a *resolver.Account, l *blocklist.Lookup) bool {
 		entry == p.Entry && now == then
 }
 
+// masked says that the record has no address of the client.
+func (p *past) masked() bool {
+	_, whole := p.Client.Addr()
+	return !whole
+}
+
 func (p *past) step(e *admin.Explanation, kind, subject, where, format string, args ...any) {
 	e.Steps = append(e.Steps, admin.Step{Kind: kind, Subject: subject, Detail: fmt.Sprintf(format, args...), Where: where})
 }
@@ -245,6 +254,8 @@ func (p *past) asRecorded(e *admin.Explanation, granted *exceptions.Store) {
 		why = "it was turned away before anything was decided"
 	case p.revision == nil:
 		why = "the configuration of its time is not kept"
+	case p.masked():
+		why = "who asked is not kept, so that it cannot be decided anew"
 	case p.b == nil:
 		why = "what its configuration names is not there any more"
 	}

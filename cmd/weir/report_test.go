@@ -25,14 +25,14 @@ import (
 func sampleFindings() *findings {
 	from := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
 	seen := audit.Sighting{Count: 12, Blocked: 3, First: from.Add(time.Hour), Last: from.Add(2 * time.Hour)}
-	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
+	a, b := audit.ClientOf(netip.MustParseAddr("192.0.2.1")), audit.ClientOf(netip.MustParseAddr("2001:db8::1"))
 	f := &findings{
 		Made: from.AddDate(0, 0, 7), Version: "1.2.3", Conditions: `only policy <b>"x"</b>`,
 		Warnings: []string{`segment 7: </p><script>alert(1)</script>`},
 		Timeline: audit.Timeline{From: from, To: from.AddDate(0, 0, 7), Allowed: make([]uint64, reportSlots), Blocked: make([]uint64, reportSlots)},
 		New: audit.Names{Names: 60, Uncounted: 5, Rows: []audit.NameRow{
-			{Name: `<script>alert("x")</script>.example`, Sighting: seen, Clients: []netip.Addr{a}},
-			{Name: `\027[2j\000.example`, Sighting: seen, Clients: []netip.Addr{b}},
+			{Name: `<script>alert("x")</script>.example`, Sighting: seen, Clients: []audit.Client{a}},
+			{Name: `\027[2j\000.example`, Sighting: seen, Clients: []audit.Client{b}},
 		}},
 		Gaps: gaps{
 			Totals: audit.Totals{Received: 2000, Recorded: 1990, Lost: 10, Gaps: 1, First: 17, Last: 2222},

@@ -100,7 +100,7 @@ func serve(ctx context.Context, g *global, talk io.Writer) error {
 	}
 	s.loadCache(cfg) // only now: another server may have been here
 	s.log.RecordChange(audit.Change{
-		Action: audit.ActionStart, Text: fmt.Sprintf("start: weir %s, revision %d, digest %x", version(), s.now.state.Revision, s.now.digest[:8]),
+		Action: audit.ActionStart, Text: fmt.Sprintf("start: weir %s, revision %d, digest %x%s", version(), s.now.state.Revision, s.now.digest[:8], cfg.privacyText()),
 	})
 	if d := s.attendant.exceptions.Damage(); d != nil {
 		s.log.RecordChange(audit.Change{Action: audit.ActionExceptionsLost, Text: "exceptions: " + d.Error()})
@@ -122,31 +122,11 @@ func serve(ctx context.Context, g *global, talk io.Writer) error {
 func openServer(ctx context.Context, cfg *Config, logger *slog.Logger, clock exceptions.Clock) (*server, error) {
 	s := &server{logger: logger, clock: clock, started: clock.Now(), loaded: clock.Now(), keeper: openKeeper(cfg, logger)}
 	// The log comes before the lists: reading those leaves memory that would have to be cleared for it, and then is taken.
-	onFull, onError := audit.Serve, audit.StartFresh
-	if cfg.Audit.OnFull == "refuse" {
-		onFull = audit.Refuse
-	}
-	if cfg.Audit.OnError == "fail" {
-		onError = audit.Fail
-	}
-	block := cfg.Audit.Block
-	if block == 0 {
-		block = -1
-	}
-	var witnesses []audit.Witness
-	for _, text := range cfg.Audit.Witnesses {
-		w, err := audit.NewWitness(cfg.witness(text))
-		if err != nil {
-			return nil, &exitError{exitConfig, err}
-		}
-		witnesses = append(witnesses, w)
-	}
-	var err error
-	s.log, err = audit.Open(audit.Config{
-		Dir: cfg.Resolve(cfg.Audit.Path), Interval: cfg.Audit.Interval, Block: block, BeforeAnswer: cfg.Audit.Commit == "before-answer", OnFull: onFull, OnError: onError, Witnesses: witnesses, Logger: logger,
-		Memory: cfg.memory(),
-	})
+	logConfig, err := auditConfig(cfg, logger)
 	if err != nil {
+		return nil, &exitError{exitConfig, err}
+	}
+	if s.log, err = audit.Open(logConfig); err != nil {
 		return nil, &exitError{exitBusy, openHint(err)}
 	}
 	if s.attendant, err = openAttendant(cfg, s); err != nil {
@@ -239,7 +219,7 @@ func (s *server) run(ctx context.Context, adm *admin.Server, signals <-chan os.S
 		return fmt.Errorf("serve: %w", err)
 	}
 	st := s.log.Stats()
-	s.logger.Info("stopped", "answered", s.resolver.Stats().Answered, "recorded", st.Recorded, "lost", st.Lost, "last_seq", st.LastSeq)
+	s.logger.Info("stopped", "answered", s.resolver.Stats().Answered, "recorded", st.Recorded, "lost", st.Lost, "excluded", st.Excluded.Sum(), "last_seq", st.LastSeq)
 	return nil
 }
 

@@ -116,14 +116,14 @@ func TestRecordText(t *testing.T) {
 	}{
 		{
 			audit.Record{
-				Kind: "query", Client: netip.MustParseAddr("192.0.2.1"), Name: "ads.track.example", Type: "A", Verdict: "block", Policy: "staff", Rule: "1",
+				Kind: "query", Client: audit.ClientOf(netip.MustParseAddr("192.0.2.1")), Name: "ads.track.example", Type: "A", Verdict: "block", Policy: "staff", Rule: "1",
 				Category: "ads", List: "ads.txt", Entry: "track.example", MatchedOn: "name", Source: "sinkhole", Rcode: "NXDOMAIN",
 			},
 			`192.0.2.1        block  ads.track.example              A      sinkhole NXDOMAIN  [staff, rule 1, ads, ads.txt, track.example]`,
 		},
 		{
 			audit.Record{
-				Kind: "query", Client: netip.MustParseAddr("2001:db8::1"), Name: `\027[2J\010.example`, Type: "TYPE65280", Verdict: "allow", Policy: "staff", Rule: "default",
+				Kind: "query", Client: audit.ClientOf(netip.MustParseAddr("2001:db8::1")), Name: `\027[2J\010.example`, Type: "TYPE65280", Verdict: "allow", Policy: "staff", Rule: "default",
 				MatchedOn: "alias", Source: "cache", Rcode: "NOERROR", Dropped: true, Answers: []string{"cdn.example", "192.0.2.7"},
 				Observed: &audit.Reason{Policy: "staff", Rule: "2", Category: "new", List: "new.txt"},
 			},
@@ -132,12 +132,12 @@ func TestRecordText(t *testing.T) {
 		},
 		{
 			audit.Record{
-				Kind: "query", Client: netip.MustParseAddr("192.0.2.1"), Name: "www.shop.example", Type: "HTTPS", Verdict: "allow", Policy: "staff", Rule: "2",
+				Kind: "query", Client: audit.ClientOf(netip.MustParseAddr("192.0.2.1")), Name: "www.shop.example", Type: "HTTPS", Verdict: "allow", Policy: "staff", Rule: "2",
 				Source: "cache", Rcode: "NOERROR", Stripped: true,
 			},
 			`192.0.2.1        allow  www.shop.example               HTTPS  cache NOERROR stripped  [staff, rule 2]`,
 		},
-		{audit.Record{Kind: "query", Client: netip.MustParseAddr("192.0.2.1"), Source: "error", Rcode: "FORMERR"}, `192.0.2.1        -                                            error FORMERR`},
+		{audit.Record{Kind: "query", Client: audit.ClientOf(netip.MustParseAddr("192.0.2.1")), Source: "error", Rcode: "FORMERR"}, `192.0.2.1        -                                            error FORMERR`},
 		{audit.Record{Kind: "change", Text: "reload: \x1b[31m\u202eevil"}, `change  reload: \x1b[31m\u202eevil`},
 		{audit.Record{Kind: "gap", Lost: 1, From: at, To: at}, `gap     1 event lost between 2026-01-02 03:04:05.000 and 2026-01-02 03:04:05.000`},
 	} {

@@ -207,7 +207,7 @@ var (
 		"observed_group", "observed_policy", "observed_rule", "observed_category", "observed_list", "on", "entry_off",
 		"entry_scope", "entry_alias", "source", "rcode", "ede_plus_1", "alias", "address", "upstream", "duration_us", "revision",
 		"text", "lost", "from", "cause", "action", "actor", "port", "id", "query_octets", "answer_octets", "bits", "udp_size",
-		"edns_version",
+		"edns_version", "client_pseudonym", "client_network",
 	}
 	words = map[string][]string{
 		"kind": {1: "query", 2: "change", 3: "gap"}, "transport": {1: "udp", 2: "tcp"},
@@ -265,6 +265,18 @@ func octets(field string, v []byte) string {
 			v = v[1+v[0]:]
 		}
 		return b.String()
+	case "client_pseudonym": // months since 1970, and what tells it from others
+		if len(v) == 10 {
+			month := int(binary.BigEndian.Uint16(v))
+			if tells := v[2:]; !bytes.Equal(tells, make([]byte, 8)) {
+				return fmt.Sprintf("client-%04d-%02d-%x", 1970+month/12, month%12+1, tells)
+			}
+			return fmt.Sprintf("client-%04d-%02d-others", 1970+month/12, month%12+1)
+		}
+	case "client_network": // length of the prefix, address
+		if a, ok := netip.AddrFromSlice(v[min(1, len(v)):]); ok {
+			return fmt.Sprintf("%s/%d", a, v[0])
+		}
 	case "client", "address":
 		if a, ok := netip.AddrFromSlice(v); ok {
 			return a.String()

@@ -339,7 +339,7 @@ func TestTop(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+			if diff := cmp.Diff(want, got, cmpopts.EquateComparable(audit.Client{})); diff != "" {
 				t.Errorf("%+v by %s (-store +server):\n%s", q, by, diff)
 			}
 		}

@@ -130,7 +130,7 @@ var metrics = []metric{
 	one("exceptions", "Exceptions in force.", gauge, func(s *Status) float64 { return float64(s.Exceptions) }),
 	one("hosts", "Hosts known by lease or neighbour.", gauge, func(s *Status) float64 { return float64(s.Hosts) }),
 
-	count("queries", "Queries recorded, those without an answer too.", func(s *Status) uint64 { return s.Resolver.Answered }),
+	count("queries", "Queries dealt with, those without an answer too.", func(s *Status) uint64 { return s.Resolver.Answered }),
 	{
 		"answers_total", "Queries by verdict and by where the answer came from, recorded until the last commit interval.", counter,
 		[]string{"verdict", "source"},
@@ -144,7 +144,7 @@ var metrics = []metric{
 			}
 		},
 	},
-	count("packets_received", "Packets that reached the parser: each is a record or is lost.", func(s *Status) uint64 { return s.Resolver.Received }),
+	count("packets_received", "Packets that reached the parser: each is a record, is lost or is excluded.", func(s *Status) uint64 { return s.Resolver.Received }),
 	count("packets_ignored", "Packets that were no queries.", func(s *Status) uint64 { return s.Resolver.Ignored }),
 	count("overload", "Queries turned away for want of room.", func(s *Status) uint64 { return s.Resolver.Overload }),
 	count("panics", "Queries or replies that met a mistake of the program.", func(s *Status) uint64 { return s.Resolver.Panics }),
@@ -182,10 +182,26 @@ var metrics = []metric{
 	ofServers("rtt_seconds", "Mean time of its replies, the last weighing most.", gauge, func(u *Upstream, i int) float64 { return u.Servers[i].RTT.Seconds() }),
 	ofServers("rtt_p95_seconds", "Time within which 95 of 100 replies came, or 0 while that cannot be told.", gauge, func(u *Upstream, i int) float64 { return u.Servers[i].P95.Seconds() }),
 
-	count("audit_received", "Records that were to be kept.", func(s *Status) uint64 { return s.Audit.Recorded + s.Audit.Lost }),
+	count("audit_received", "Records that were to be kept, and queries that were excluded.", func(s *Status) uint64 { return s.Audit.Recorded + s.Audit.Lost + s.Audit.Excluded.Sum() }),
 	count("audit_recorded", "Records taken, on disk or pending.", func(s *Status) uint64 { return s.Audit.Recorded }),
 	count("audit_changes", "Of those to be kept, the ones that are no queries.", func(s *Status) uint64 { return s.Audit.Changes }),
 	count("audit_lost", "Records that could not be taken; the log holds how many, and when.", func(s *Status) uint64 { return s.Audit.Lost }),
+	{
+		"audit_excluded_total", "Queries that were not to be recorded, by the setting that says so.", counter,
+		[]string{"by"},
+		func(s *Status, is func(v float64, labels ...string)) {
+			is(float64(s.Audit.Excluded.Names), "exclude_domains")
+			is(float64(s.Audit.Excluded.Clients), "exclude_clients")
+		},
+	},
+	{
+		"audit_excluded_blocked_total", "Of these, the ones that were blocked.", counter,
+		[]string{"by"},
+		func(s *Status, is func(v float64, labels ...string)) {
+			is(float64(s.Audit.Excluded.NamesBlocked), "exclude_domains")
+			is(float64(s.Audit.Excluded.ClientsBlocked), "exclude_clients")
+		},
+	},
 	one("audit_pending", "Records that are not on disk yet.", gauge, func(s *Status) float64 { return float64(s.Audit.Pending) }),
 	one("audit_last_sequence", "Number of the last record on disk.", gauge, func(s *Status) float64 { return float64(s.Audit.LastSeq) }),
 	one("audit_segments", "Segments in the store.", gauge, func(s *Status) float64 { return float64(s.Audit.Segments) }),

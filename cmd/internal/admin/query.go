@@ -50,9 +50,12 @@ func encodeQuery(q audit.Query) url.Values {
 	return v
 }
 
-// queryText says for people what q asks for.
-func queryText(q audit.Query) string {
+// queryText says for people what q asks for, and client who is meant.
+func queryText(q audit.Query, client string) string {
 	v := encodeQuery(q)
+	if q.Client.IsValid() {
+		v.Set("client", client)
+	}
 	if len(q.Name) > 0 {
 		v.Set("name", audit.NameString(q.Name))
 	}

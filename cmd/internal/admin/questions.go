@@ -35,6 +35,9 @@ func question[T any](s *Server, ask func(ctx context.Context, r *audit.Reader, q
 		if err == nil {
 			err = q.Check()
 		}
+		if err == nil {
+			err = s.asks(r, &q)
+		}
 		if err != nil {
 			s.refuse(w, http.StatusBadRequest, err)
 			return
@@ -47,7 +50,7 @@ func question[T any](s *Server, ask func(ctx context.Context, r *audit.Reader, q
 		}
 		s.flush(r)
 		what := cmp.Or(v.Get("verb"), path.Base(r.URL.Path))
-		s.read(r, audit.ActionAsk+what, strings.TrimSpace(what+" "+v.Get("by"))+": "+queryText(q))
+		s.read(r, audit.ActionAsk+what, strings.TrimSpace(what+" "+v.Get("by"))+": "+s.queryText(q))
 		a, err := ask(r.Context(), s.Backend.Audit().Reader(), q, v)
 		out := answer[T]{Answer: a}
 		if err != nil {

@@ -76,6 +76,8 @@ func (s *Server) Run(ctx context.Context) error {
 	mux.HandleFunc("GET /v1/audit/tail", s.tail)
 	mux.HandleFunc("POST /v1/audit/verify", s.verify)
 	mux.HandleFunc("GET /v1/audit/prove", s.prove)
+	mux.HandleFunc("POST /v1/audit/reveal", s.operator(s.reveal))
+	mux.HandleFunc("POST /v1/audit/forget", s.operator(s.forget))
 	s.turn = make(chan struct{}, 1)
 	s.questions(mux)
 	h := &http.Server{
@@ -217,6 +219,9 @@ func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) search(w http.ResponseWriter, r *http.Request) {
 	q, err := decodeQuery(r.URL.Query())
+	if err == nil {
+		err = s.asks(r, &q)
+	}
 	if err != nil {
 		s.refuse(w, http.StatusBadRequest, err)
 		return
@@ -226,13 +231,16 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) {
 		verb = "search"
 	}
 	s.flush(r)
-	s.read(r, "read-"+verb, verb+": "+queryText(q))
+	s.read(r, "read-"+verb, verb+": "+s.queryText(q))
 	out := newStream(w)
 	out.end(s.Backend.Audit().Reader().Search(r.Context(), q, out.write))
 }
 
 func (s *Server) tail(w http.ResponseWriter, r *http.Request) {
 	q, err := decodeQuery(r.URL.Query())
+	if err == nil {
+		err = s.asks(r, &q)
+	}
 	if err != nil {
 		s.refuse(w, http.StatusBadRequest, err)
 		return
@@ -253,7 +261,7 @@ func (s *Server) tail(w http.ResponseWriter, r *http.Request) {
 	if from == 0 {
 		from = s.Backend.Audit().Stats().LastSeq + 1
 	}
-	s.read(r, audit.ActionTail, "tail: "+queryText(q))
+	s.read(r, audit.ActionTail, "tail: "+s.queryText(q))
 	out.flush() // the client knows that it is connected
 	lag.Skipped = func(n uint64) error {
 		err := out.enc.Encode(trailer{Skipped: n})
@@ -318,6 +326,9 @@ func (s *Server) verify(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) prove(w http.ResponseWriter, r *http.Request) {
 	q, err := decodeQuery(r.URL.Query())
+	if err == nil {
+		err = s.asks(r, &q)
+	}
 	if err != nil {
 		s.refuse(w, http.StatusBadRequest, err)
 		return
@@ -327,7 +338,7 @@ func (s *Server) prove(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, http.StatusInternalServerError, err)
 		return
 	}
-	s.read(r, audit.ActionProve, "prove: "+queryText(q))
+	s.read(r, audit.ActionProve, "prove: "+s.queryText(q))
 	st := newStream(w)
 	n, err := s.Backend.Audit().Reader().Prove(r.Context(), q, st.buf)
 	t := proofTrailer{Proven: &n, Unproven: errors.Is(err, audit.ErrUnproven)}
