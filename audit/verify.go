@@ -13,6 +13,10 @@ import (
 // maxProblems bounds Report.Problems; the last of them says that there are more.
 const maxProblems = 1000
 
+// maxExaminers bounds how many goroutines examine segments, each of which has some
+// megabytes of memory for it.
+const maxExaminers = 8
+
 // A Report is what Verify found. A store without Problems holds every record
 // from First to Last exactly as it was committed; Lost of the events before
 // them were never taken, which gap records say.
@@ -36,7 +40,7 @@ type Report struct {
 // it calls progress, if not nil, with the report so far. Damage is told in the
 // report; the error is that of ctx or of a store that cannot be read at all.
 func (r *Reader) Verify(ctx context.Context, how Verification, progress func(Report)) (Report, error) {
-	examiners := runtime.GOMAXPROCS(0)
+	examiners := min(runtime.GOMAXPROCS(0), maxExaminers)
 	if r.log != nil {
 		examiners = (examiners + 1) / 2 // the query path keeps the other cores
 	}
