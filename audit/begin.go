@@ -129,7 +129,7 @@ func (l *Log) takeOver() error {
 	l.status.last = left.segments[len(left.segments)-1].header
 	l.status.newest = l.status.last.last()
 	if l.status.oldest == 0 {
-		l.status.oldest = left.segments[0].header.number
+		l.status.oldest, l.status.begins = left.segments[0].header.number, left.segments[0].header.min
 	}
 	l.status.Unlock()
 	l.sealer.committed()

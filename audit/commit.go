@@ -24,7 +24,7 @@ func (w *writer) commit() error {
 	l.status.Lock()
 	l.status.last = closed[len(closed)-1].header
 	if l.status.oldest == 0 {
-		l.status.oldest = closed[0].header.number
+		l.status.oldest, l.status.begins = closed[0].header.number, closed[0].header.min
 	}
 	l.status.Unlock()
 	w.writeHead()

@@ -47,6 +47,11 @@ type Config struct {
 	// Period is what one file of the store is for. Default Day.
 	Period Period
 
+	// Keep is how long records are kept, and KeepSize how many octets of files; zero is
+	// for ever, and any number. What is beyond is removed, a file at a time.
+	Keep     time.Duration
+	KeepSize int64
+
 	SlabBytes int // size of one slab, in bytes; default 256 KiB, at least 8 KiB
 	Slabs     int // number of slabs; default 128, at least 4. Together they bound what waits for the disk
 

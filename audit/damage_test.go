@@ -369,7 +369,15 @@ func TestAnOlderStoreIsNoticed(t *testing.T) {
 		}
 	}
 	run()
-	records := all(t, dir)
+	if p := verify(t, dir).Problems; len(p) != 1 || !strings.HasPrefix(p[0], "segment 33: records 1 to 32 are missing before it, and nothing that the log has signed") {
+		t.Errorf("gone: %q", p)
+	}
+	r, err := OpenReader(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	records := search(t, r, Query{Oldest: true})
 	if records[0].Seq != 33 || !strings.HasPrefix(records[len(records)-1].Text, "the store was gone") {
 		t.Errorf("a store that was removed begins again with %+v", records[0])
 	}

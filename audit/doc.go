@@ -25,6 +25,10 @@
 // That is the price of one order of things at any load: a frame before anything
 // else, a segment only of what is in frames.
 //
+// What is old is removed a file at a time (retain.go); [Log.Backup] copies the rest.
+//
+// What is old is removed a file at a time (retain.go); [Log.Backup] copies the rest.
+//
 // A [Reader] searches, counts and verifies a store, beside the writer or after it;
 // [Log.Follow] hands out records as they are written; [NewEncoder] writes them
 // in a format for others, of which docs/exports.md says what goes where. [Log.Hits] tells how many queries each list decided,
@@ -38,8 +42,9 @@
 // The folder holds audit-NUMBER-DATE.db, a file of the store for each day, hour or
 // month (period.go says how they are called, store.go how they are one store);
 // audit.lock, empty, which is locked while somebody has the store open; audit.head, what
-// was committed last; audit.wal, audit.texts and audit.slabs while a log is running; and
-// NAME.damaged-TIME, a file that was found damaged and moved aside. They are readable by
+// was committed last; audit.wal, audit.texts and audit.slabs while a log is running;
+// audit.removed, what retention has taken away (removal.go); audit.holds, what it must
+// not take (hold.go); and NAME.damaged-TIME, a file that was found damaged and moved aside. They are readable by
 // their owner only.
 //
 // Each is a bbolt file with two buckets. In "segments" a key is the sequence

@@ -146,6 +146,10 @@ const (
 	ActionStore           = "store"    // the store's own: damage, a new beginning, records that are missing
 	ActionWithheld        = "withheld" // answers that were not given, whatever their records say
 
+	ActionRetention  = "retention"
+	ActionHoldAdd    = "hold-add"
+	ActionHoldRemove = "hold-remove"
+
 	// Of those who read the records.
 	ActionSearch  = "read-search"
 	ActionExport  = "read-export"
@@ -154,6 +158,7 @@ const (
 	ActionVerify  = "read-verify"
 	ActionExplain = "read-explain"
 	ActionProve   = "read-prove"
+	ActionBackup  = "read-backup"
 	ActionAsk     = "read-" // and the question's verb: read-first, read-hunt …
 )
 

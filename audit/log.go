@@ -63,6 +63,10 @@ type Log struct {
 	notary   *notary            // used by the writer only
 	signing  chan chan struct{} // of those who wait for a checkpoint
 	over     chan struct{}      // closed when the log ends
+	asking   chan func(*writer) // what others want the writer to do between two steps
+	retain   chan struct{}      // holds one token when retention is to look at once
+
+	retention sync.Mutex // held while files are removed, and while holds change
 
 	status struct {
 		sync.Mutex
@@ -71,6 +75,8 @@ type Log struct {
 		abandoned uint64 // events taken that never reached the disk
 		last      header // newest segment on disk
 		oldest    uint64 // number of the store's oldest segment; 0 is none
+		begins    int64  // time of its earliest record
+		retention Retention
 		lastSeal  time.Duration
 		err       error
 		writing   time.Time // when the step that is under way began; zero: none is
@@ -129,6 +135,8 @@ func Open(cfg Config) (*Log, error) {
 		wake:      make(chan struct{}, 1),
 		kick:      make(chan struct{}, 1),
 		signing:   make(chan chan struct{}),
+		asking:    make(chan func(*writer)),
+		retain:    make(chan struct{}, 1),
 		over:      make(chan struct{}),
 		reasonIDs: make(map[Reason]uint32),
 		labelIDs:  make(map[string]uint32),

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -28,6 +29,7 @@ type notary struct {
 	failed string    // what was last said to be wrong
 
 	witnesses []*watchedWitness
+	telling   sync.Mutex // held while the file of removals is written
 }
 
 func newNotary(l *Log) *notary {

@@ -27,8 +27,30 @@ func (l *Log) openStore() error {
 		text := fmt.Sprintf("the store, which was one file %s, goes on in files of a period each, the first of which it is now: %s", formerFile, s.renamed)
 		l.cfg.Logger.Info(text)
 		l.note(text)
+		l.tellFormer(s)
 	}
 	return nil
+}
+
+// tellFormer signs that records before the oldest were gone when files began to be
+// accounted for.
+func (l *Log) tellFormer(s *store) {
+	h, ok := s.oldest()
+	if !ok || h.first <= 1 {
+		return
+	}
+	now := l.cfg.Now()
+	l.tell(Removal{
+		File: formerFile, Why: BeforeFiles, Records: [2]uint64{1, h.first - 1}, Segments: [2]uint64{1, h.number - 1},
+		Last: h.prev, From: now, To: now, Time: now,
+	})
+}
+
+// tell signs what became of records. That it fails costs the proof of that.
+func (l *Log) tell(r Removal) {
+	if err := l.notary.tell(r); err != nil {
+		l.cfg.Logger.Error("which audit records are not here is not in the file that proves it", "error", err)
+	}
 }
 
 // adopt proves the newest segments of the store's newest file and makes the log go on
@@ -81,10 +103,10 @@ func (l *Log) goOn(s *store, last header, digest [digestSize]byte, known head) (
 		l.sealer.next = max(l.sealer.next, s.files[n-1].first)
 	}
 	s.resume(last)
-	h, _ := s.oldest()
 	l.status.Lock()
-	l.status.last, l.status.oldest = last, h.number
+	l.status.last = last
 	l.status.Unlock()
+	l.surveyOldest(s)
 	return have
 }
 
@@ -100,10 +122,8 @@ func (l *Log) replace(damage *DamageError) error {
 	if closed := l.sealer.closed; len(closed) > 0 {
 		first = closed[0].header.first
 	}
-	h, _ := s.oldest()
-	l.status.Lock()
-	l.status.oldest = h.number
-	l.status.Unlock()
+	l.surveyOldest(s)
+	l.tellAside(s, damage.File, first, l.sealer.closed)
 	return s.begin(first, l.cfg.Now())
 }
 
@@ -118,7 +138,28 @@ func (l *Log) replaceUnopened(s *store, damage *DamageError) error {
 		return err
 	}
 	l.goOn(s, header{}, [digestSize]byte{}, readHead(l.cfg.Dir))
+	l.tellAside(s, damage.File, l.sealer.next, nil)
 	return s.begin(l.sealer.next, l.cfg.Now())
+}
+
+// tellAside signs that the file was set aside, with its records up to the one before next;
+// closed are the segments that were to follow.
+func (l *Log) tellAside(s *store, path string, next uint64, closed []sealed) {
+	number, last := l.sealer.last.number, l.sealer.digest
+	if len(closed) > 0 {
+		number, last = closed[0].header.number-1, closed[0].header.prev
+	}
+	first, _ := fileNumber(filepath.Base(path))
+	before, _ := s.lastWhole()
+	now := l.cfg.Now()
+	r := Removal{
+		File: filepath.Base(path), Why: SetAside, Records: [2]uint64{max(first, 1), next - 1},
+		Segments: [2]uint64{before.number + 1, number}, Last: last, From: now, To: now, Time: now,
+	}
+	if r.Records[1] < r.Records[0] || number <= before.number {
+		return // nothing is known to be missing
+	}
+	l.tell(r)
 }
 
 func (l *Log) moveAside(damage *DamageError) error {

@@ -238,6 +238,9 @@ const (
 
 // recounting says that there are records left to be counted.
 func (w *writer) recounting() bool {
+	if s := w.log.store.Load(); s != nil && s.turn { // the newest file is not to change any more
+		return false
+	}
 	return w.rollup != nil && !w.rollup.off && w.rollup.recount != nil && w.rollup.recount.left > 0
 }
 

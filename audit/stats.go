@@ -16,6 +16,9 @@ type Stats struct {
 	Segments  uint64        // segments in the store
 	LastSeq   uint64        // sequence number of the last record on disk
 	Bytes     int64         // size of the store's files
+	Files     int           // in the store
+	Oldest    time.Time     // earliest record of the store's oldest segment; zero is none
+	Retention Retention     // what is kept in spite of it
 	LastSeal  time.Duration // how long the last commit took, with all before it
 	Refusing  bool          // what Log.Refusing says
 	LastError string        // why the last commit failed; empty if it did not
@@ -50,6 +53,10 @@ func (l *Log) Stats() Stats {
 		s.Segments = l.status.last.number - l.status.oldest + 1
 	}
 	s.LastSeq = l.status.newest
+	if l.status.oldest != 0 {
+		s.Oldest = instant(l.status.begins)
+	}
+	s.Retention = l.status.retention
 	s.LastSeal, s.Exposed = l.status.lastSeal, l.status.exposed
 	if l.status.err != nil {
 		s.LastError = l.status.err.Error()
@@ -62,7 +69,7 @@ func (l *Log) Stats() Stats {
 	l.status.Unlock()
 	s.Withheld = l.settling.withheldAll.Load()
 	if st := l.store.Load(); st != nil {
-		s.Bytes = st.size()
+		s.Files, s.Bytes = len(st.all()), st.size()
 	}
 	s.Refusing = l.Refusing()
 	return s

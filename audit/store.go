@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"go.etcd.io/bbolt"
 )
 
 // maxOpen bounds how many of the older files are open at one time: a year has 366 of
@@ -35,6 +37,7 @@ type store struct {
 	closed bool
 
 	// For the writer only.
+	turn    bool   // the next commit begins a file
 	current int64  // period of the newest segment in the newest file; 0 if it has none
 	end     uint64 // sequence number of the last record in the store
 }
@@ -49,6 +52,7 @@ type file struct {
 	users   int        // reads that are under way
 	writer  bool       // it is the newest, and stays open
 	gone    bool       // not in the store any more
+	facts   *facts     // for retention only
 }
 
 // openStore locks the store in dir for writing. Its files are not listed yet.
@@ -167,7 +171,7 @@ func (s *store) openNewest() error {
 // write makes f the file that is written to. s.mu is held, or nobody else knows of s.
 func (s *store) write(f *file, b *boltFile) {
 	f.bolt, f.writer = b, true
-	s.current = 0
+	s.current, s.turn = 0, false
 }
 
 // begin makes an empty file for the records from first on.
@@ -184,6 +188,9 @@ func (s *store) add(first uint64, nanoseconds int64, segments []sealed, hits *hi
 	b, err := makeFile(f.path, segments, hits)
 	if err != nil {
 		return err
+	}
+	if before := s.newest(); before != nil {
+		before.shrink()
 	}
 	s.mu.Lock()
 	if n := len(s.files); n > 0 {
@@ -359,6 +366,9 @@ func (s *store) append(segments []sealed, hits *hitsUpdate) error {
 // a new one. Where the clock was set back by less than a period the file stays the same.
 func (s *store) run(segments []sealed) (run []sealed, begins bool) {
 	current := s.current
+	if s.turn && current != 0 && len(segments) > 0 {
+		current, begins = s.period.number(segments[0].header.max), true
+	}
 	for i := range segments {
 		n := s.period.number(segments[i].header.max)
 		if current != 0 && (n > current || n < current-1) {
@@ -598,10 +608,17 @@ func (s *store) hits(from int64) (kept keptHits, err error) {
 	return kept, nil
 }
 
-// size returns how many octets the store's files have.
+// size returns how many octets the store's files have; of the newest, those in use, for
+// it is larger than that.
 func (s *store) size() (n int64) {
+	b := s.newest()
 	for _, f := range s.all() {
-		if info, err := os.Stat(f.path); err == nil {
+		if b != nil && f.path == b.path {
+			_ = b.view("measuring it", func(c *bbolt.Cursor) error {
+				n += c.Bucket().Tx().Size()
+				return nil
+			})
+		} else if info, err := os.Stat(f.path); err == nil {
 			n += info.Size()
 		}
 	}

@@ -216,6 +216,14 @@ func (s *boltFile) append(segments []sealed, hits *hitsUpdate) error {
 	return fmt.Errorf("commit to %s: %w", s.path, err)
 }
 
+// shrink cuts off what bbolt has made the file larger for writes to come, of which there
+// are none. That it fails costs nothing but the room.
+func (s *boltFile) shrink() {
+	_ = s.view("cutting it to its size", func(c *bbolt.Cursor) error {
+		return os.Truncate(s.path, c.Bucket().Tx().Size())
+	})
+}
+
 // tail proves the file's newest segments and returns the last one's header and digest.
 func (s *boltFile) tail() (h header, digest [digestSize]byte, err error) {
 	before := newest

@@ -65,6 +65,27 @@ func (d *days) close() {
 	}
 }
 
+// removeDue does what retention does, and meanwhile what the writer does.
+func (d *days) removeDue() {
+	d.t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- d.log.removeDue(context.Background()) }()
+	for {
+		select {
+		case err := <-done:
+			if err != nil {
+				d.t.Fatal(err)
+			}
+			return
+		case <-d.log.kick:
+			d.w.seen = d.now
+			if err := d.w.seal(false); err != nil {
+				d.t.Fatal(err)
+			}
+		}
+	}
+}
+
 // files returns the names of the store's files.
 func (d *days) files() (names []string) {
 	d.t.Helper()
@@ -298,7 +319,7 @@ func TestAFileBeginsWithItsSegments(t *testing.T) {
 }
 
 // Whatever happens to a store, a naive list of what was recorded agrees with it: through
-// days, clocks set back, restarts, and old files that are lost.
+// days, clocks set back, restarts, old files that are lost, and retention with holds.
 func TestStoreAgreesWithAList(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		dir, err := os.MkdirTemp("", "weir-days")
@@ -310,11 +331,14 @@ func TestStoreAgreesWithAList(t *testing.T) {
 		d.open()
 		defer func() { d.log.Close() }()
 		d.log.store.Load().newest().db.NoSync = true
-		type entry struct{ name, file string }
+		type entry struct {
+			name, file string
+			at         time.Time
+		}
 		var model []entry
-		lost := map[string]bool{}
+		lost, held, removed := map[string]bool{}, map[string]bool{}, false
 		for i := range rapid.IntRange(1, 14).Draw(t, "steps") {
-			switch rapid.IntRange(0, 9).Draw(t, "step") {
+			switch rapid.IntRange(0, 11).Draw(t, "step") {
 			case 0, 1:
 				hours := rapid.IntRange(-60, 40*24).Draw(t, "hours")
 				d.now = d.now.Add(time.Duration(hours) * time.Hour)
@@ -335,11 +359,48 @@ func TestStoreAgreesWithAList(t *testing.T) {
 				lost[name] = true
 				d.open()
 				d.log.store.Load().newest().db.NoSync = true
+			case 4: // the oldest files that can be read go, up to one that is young enough
+				d.log.cfg.Keep = time.Duration(rapid.IntRange(1, 90).Draw(t, "keep")) * aDay
+				files := d.files()
+				d.removeDue()
+				due := d.now.Add(-d.log.cfg.Keep)
+				for _, name := range files[:len(files)-1] {
+					young := lost[name] // what is in it is told by the next
+					for _, e := range model {
+						young = young || e.file == name && !e.at.Before(due)
+					}
+					_, err := os.Stat(filepath.Join(dir, name))
+					if gone := err != nil; gone && !lost[name] && (young || held[name]) {
+						t.Fatalf("%s was removed", name)
+					} else if !gone && !lost[name] && !young && !held[name] {
+						if slices.ContainsFunc(files[:slices.Index(files, name)], func(before string) bool {
+							_, err := os.Stat(filepath.Join(dir, before))
+							return err == nil && !held[before]
+						}) {
+							continue // one before it is young, for the clock was set back
+						}
+						t.Fatalf("%s was not removed", name)
+					} else if gone {
+						model = slices.DeleteFunc(model, func(e entry) bool { return e.file == name })
+						delete(lost, name)
+						removed = true
+					}
+				}
+			case 5:
+				if len(model) == 0 {
+					continue
+				}
+				e := model[rapid.IntRange(0, len(model)-1).Draw(t, "held")]
+				first, _ := fileNumber(e.file)
+				if _, err := d.log.AddHold(Hold{SeqFrom: first, SeqTo: first, Reason: "x", By: "y"}); err != nil {
+					t.Fatal(err)
+				}
+				held[e.file] = true
 			default:
 				name := fmt.Sprintf("%d.example", i)
 				d.record(name)
 				files := d.files()
-				model = append(model, entry{name, files[len(files)-1]})
+				model = append(model, entry{name, files[len(files)-1], d.now})
 			}
 		}
 		var want, found []string
@@ -359,5 +420,8 @@ func TestStoreAgreesWithAList(t *testing.T) {
 			}
 		}
 		equalNames(t, "damaged files", found, slices.Sorted(maps.Keys(lost))...)
+		if report, err := d.log.Reader().Verify(context.Background(), Verification{}, nil); err != nil || len(lost) == 0 && report.Problems != nil || removed != (report.Removed != nil) {
+			t.Fatalf("removed %v: %v %+v", removed, err, report)
+		}
 	})
 }

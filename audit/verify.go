@@ -31,7 +31,20 @@ type Report struct {
 	Keys     []string  `json:"keys,omitempty"`     // that the segments and checkpoints were checked by
 	Signed   uint64    `json:"signed"`             // number of the last segment that a checkpoint has signed
 	Until    time.Time `json:"until,omitzero"`     // when it did
+	Removed  []Removed `json:"removed,omitempty"`  // records that are not in the store any more, with the log's own word for it
 	Problems []string  `json:"problems,omitempty"` // the place, by segment key, and what is wrong there
+}
+
+// Removed are records that the log itself has taken out of the store, one behind the
+// other and for one reason.
+type Removed struct {
+	Why   string    `json:"why"` // age, size, damage or former, see Removal
+	First uint64    `json:"first"`
+	Last  uint64    `json:"last"`
+	From  time.Time `json:"from"`
+	To    time.Time `json:"to"`
+	Files int       `json:"files"`
+	Bytes int64     `json:"bytes"`
 }
 
 // Verify reads every segment and checks its checksum, its content, its signature,
@@ -49,7 +62,7 @@ func (r *Reader) Verify(ctx context.Context, how Verification, progress func(Rep
 
 // verify is Verify with so many goroutines beside the caller's, or none.
 func (r *Reader) verify(ctx context.Context, how Verification, examiners int, progress func(Report)) (Report, error) {
-	v := verifier{unpacker: r.unpacker, quick: how.Quick}
+	v := verifier{dir: r.dir, unpacker: r.unpacker, quick: how.Quick}
 	var err error
 	if v.proof, err = readProof(r.dir, how, v.problem); err != nil {
 		return v.report, err
@@ -101,10 +114,16 @@ func (r *Reader) verify(ctx context.Context, how Verification, examiners int, pr
 				continue
 			}
 			v.tellUnsigned()
-			if known.seq > v.report.Last {
+			end := v.report.Last
+			if end < known.seq {
+				if _, ok := v.gone(end+1, known.seq+1); ok {
+					end = known.seq
+				}
+			}
+			if known.seq > end {
 				v.problem("the store ends at record %d, its head file at record %d", v.report.Last, known.seq)
 			}
-			if c := v.proof.last; c != nil && c.Sequence > v.report.Last {
+			if c := v.proof.last; c != nil && c.Sequence > end {
 				v.problem("the store ends at record %d, a checkpoint has signed record %d", v.report.Last, c.Sequence)
 			}
 			return v.report, nil
@@ -126,6 +145,7 @@ func keyPlace(key []byte) string {
 // A verifier checks segments one after the other. What each says by itself may be found
 // out before, by examine.
 type verifier struct {
+	dir      string
 	unpacker *unpacker // this and the next two never change
 	proof    *proof
 	quick    bool
@@ -184,10 +204,17 @@ func (v *verifier) follow(x *exam) {
 		v.problem("%s: it holds the segment of key %d", place, h.first)
 		return
 	}
+	jumped := h.first != v.report.Last+1
+	if jumped {
+		if gone, ok := v.gone(v.report.Last+1, h.first); ok {
+			before = header{number: gone.Segments[1]}
+			v.digest, v.high = gone.Last, -1
+		} else {
+			v.missing(place, &h)
+		}
+	}
 	if v.report.First == 0 {
 		v.report.First = h.first
-	} else if h.first != v.report.Last+1 {
-		v.missing(place, h.first)
 	}
 	if before.number != 0 {
 		if h.prev != v.digest {
@@ -196,7 +223,7 @@ func (v *verifier) follow(x *exam) {
 		if h.number != before.number+1 {
 			v.problem("%s: it is segment number %d and comes after number %d", place, h.number, before.number)
 		}
-		if h.high != max(h.max, v.high) {
+		if v.high >= 0 && h.high != max(h.max, v.high) {
 			v.problem("%s: its highest time does not follow from those before", place)
 		}
 	}
@@ -299,7 +326,7 @@ func (v *verifier) open(views []view) (more bool, err error) {
 		if v.report.First == 0 {
 			v.report.First = h.first
 		} else if h.first != v.report.Last+1 {
-			v.missing("what is not sealed", h.first)
+			v.missing("what is not sealed", &h)
 		}
 		v.report.Records += uint64(h.count)
 		v.report.Open += uint64(h.count)
@@ -309,11 +336,59 @@ func (v *verifier) open(views []view) (more bool, err error) {
 	return false, nil
 }
 
-// missing reports the sequence numbers that no whole segment holds.
-func (v *verifier) missing(place string, first uint64) {
-	if first <= v.report.Last {
-		v.problem("%s: its records begin at %d, though record %d came before", place, first, v.report.Last)
-		return
+// missing reports the sequence numbers that no whole segment holds before the one with
+// that header. Those at the store's beginning were never here if its tree begins there.
+func (v *verifier) missing(place string, h *header) {
+	switch _, known := v.proof.leaf(h.number - 1); {
+	case h.first <= v.report.Last:
+		v.problem("%s: its records begin at %d, though record %d came before", place, h.first, v.report.Last)
+	case v.report.First != 0:
+		v.problem("%s: records %d to %d are missing before it", place, v.report.Last+1, h.first-1)
+	case known || len(v.proof.removed) > 0:
+		v.problem("%s: records 1 to %d are missing before it, and nothing that the log has signed says that it removed them", place, h.first-1)
 	}
-	v.problem("%s: records %d to %d are missing before it", place, v.report.Last+1, first-1)
+}
+
+// gone says whether the log's own word is there that it has removed the records from
+// first up to before next, and what it says of the last of them.
+func (v *verifier) gone(first, next uint64) (last Removal, ok bool) {
+	if last, ok = v.told(first, next); ok {
+		return last, ok
+	}
+	now, err := readRemovals(v.dir, v.proof.keys, func(string, ...any) {}) // of a log that is running
+	if err != nil || len(now) == len(v.proof.removed) {
+		return last, false
+	}
+	v.proof.removed = now
+	return v.told(first, next)
+}
+
+// told is gone by what has been read.
+func (v *verifier) told(first, next uint64) (last Removal, ok bool) {
+	var used []Removal
+	at := first
+	for at < next {
+		found := false
+		for _, r := range v.proof.removed {
+			if r.Records[0] <= at && at <= r.Records[1] && r.Records[1] < next {
+				at, last, found = r.Records[1]+1, r, true
+				used = append(used, r)
+			}
+		}
+		if !found {
+			return last, false
+		}
+	}
+	for _, r := range used {
+		n := len(v.report.Removed) - 1
+		if n < 0 || v.report.Removed[n].Why != r.Why || v.report.Removed[n].Last+1 != r.Records[0] {
+			v.report.Removed = append(v.report.Removed, Removed{Why: r.Why, First: r.Records[0], From: r.From})
+			n++
+		}
+		sum := &v.report.Removed[n]
+		sum.Last, sum.To = r.Records[1], r.To
+		sum.Files++
+		sum.Bytes += r.Octets
+	}
+	return last, true
 }

@@ -27,6 +27,8 @@ type proof struct {
 	leaves []hash // of the segments from number before+1 on
 	signed uint64 // number of the last segment in a checkpoint
 	last   *Checkpoint
+
+	removed []Removal
 }
 
 // covers says whether the tree has the segment with that number, and its leaf.
@@ -55,6 +57,9 @@ func readProof(dir string, how Verification, problem func(string, ...any)) (*pro
 		problem("%s: what stands behind checkpoint %d is none", checkpointFile, len(notes))
 	}
 	if err := p.readTree(dir, problem); err != nil {
+		return nil, err
+	}
+	if p.removed, err = readRemovals(dir, p.keys, problem); err != nil {
 		return nil, err
 	}
 	if len(p.keys) == 0 {

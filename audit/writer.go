@@ -26,7 +26,15 @@ func (l *Log) Run(ctx context.Context) error {
 		defer close(watched)
 		l.notary.watch(witnesses)
 	}()
+	keeping, stopKeeping := context.WithCancel(ctx)
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		l.keepOn(keeping)
+	}()
 	err := w.run(ctx)
+	stopKeeping()
+	<-kept
 	if err != nil {
 		w.abandon()
 	}
@@ -141,6 +149,9 @@ func (w *writer) run(ctx context.Context) error {
 				}
 			}
 			close(done)
+			continue
+		case do := <-l.asking:
+			do(w)
 			continue
 		case <-recount:
 			recount = nil

@@ -26,12 +26,21 @@ type records interface {
 	Timeline(ctx context.Context, q audit.Query, slots int) (audit.Timeline, error)
 	Verify(ctx context.Context, how audit.Verification, progress func(audit.Report)) (audit.Report, error)
 	Prove(ctx context.Context, q audit.Query, out io.Writer) (int, error)
+	Holds(ctx context.Context) ([]audit.Hold, error)
+	Backup(ctx context.Context, out io.Writer, withKey bool, progress func(done, total int64)) error
 	Close() error
 }
 
 // records opens the running server's audit log, or the store itself when no
-// server runs.
+// server runs, or the one that --store names.
 func (g *global) records(cmd *cobra.Command) (records, error) {
+	if g.store != "" {
+		r, err := audit.OpenReader(g.store)
+		if err != nil {
+			return nil, &exitError{exitBusy, openHint(err)}
+		}
+		return r, nil
+	}
 	cl, err := g.dial(cmd)
 	if err == nil {
 		cl.Verb = cmd.Name()
@@ -61,6 +70,8 @@ func auditCommand(g *global) *cobra.Command {
 	}
 	c.AddCommand(searchCommand(g), tailCommand(g), topCommand(g), exportCommand(g), verifyCommand(g), keyCommand(g))
 	c.AddCommand(firstCommand(g), aroundCommand(g), ipCommand(g), newCommand(g), rareCommand(g), clientsCommand(g))
+	c.AddCommand(holdCommand(g), backupCommand(g))
+	c.PersistentFlags().StringVar(&g.store, "store", "", "read the store in `FOLDER`, as a backup has been unpacked to, instead of the server's")
 	c.AddCommand(gapsCommand(g), changesCommand(g), huntCommand(g), reportCommand(g))
 	c.AddCommand(revealCommand(g), forgetCommand(g))
 	return c

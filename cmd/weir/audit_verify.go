@@ -97,10 +97,26 @@ func printReport(out io.Writer, r audit.Report) error {
 	if r.Signed > 0 {
 		fmt.Fprintf(out, "signed up to segment %d at %s by %s\n", r.Signed, r.Until.UTC().Format(time.RFC3339), shown(r.Keys[len(r.Keys)-1]))
 	}
+	for i := range r.Removed {
+		fmt.Fprintf(out, "%s\n", removedText(&r.Removed[i]))
+	}
 	for _, p := range r.Problems {
 		fmt.Fprintf(out, "  %s\n", shown(p))
 	}
 	return err
+}
+
+// removedText says what is not in the store any more, and by which word of the log.
+func removedText(r *audit.Removed) string {
+	day := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+	what := fmt.Sprintf("records %d to %d", r.First, r.Last)
+	switch r.Why {
+	case audit.SetAside:
+		return fmt.Sprintf("%s: set aside as damaged at %s", what, day(r.From))
+	case audit.BeforeFiles:
+		return fmt.Sprintf("%s: were not there at %s, when files began to be accounted for", what, day(r.From))
+	}
+	return fmt.Sprintf("%s, of %s to %s: removed for their %s, %s", what, day(r.From), day(r.To), r.Why, plural(r.Files, "file"))
 }
 
 func keyCommand(g *global) *cobra.Command {

@@ -206,6 +206,12 @@ type Config struct {
 		// Memory is the folder where records wait that are not on disk yet: one in memory, which outlives the process. "auto" is
 		// /dev/shm, and in a container, whose memory ends with it, Path.
 		Memory string `toml:"memory" default:"auto"`
+		// Period is the time that one file of the store is for.
+		Period string `toml:"period" default:"day" oneof:"hour day month"`
+		// Keep is how long records are kept; 0 is for ever. A file is removed when all in it are older.
+		Keep Age `toml:"keep" default:"400d"`
+		// KeepSize is how much room the store takes before its oldest file is removed; 0B is no limit.
+		KeepSize Size `toml:"keep_size" default:"0B" min:"0B" max:"1024TiB"`
 		// OnFull says what happens to queries that cannot be recorded: "serve" answers and records the gap, "refuse" refuses.
 		OnFull string `toml:"on_full" default:"serve" oneof:"serve refuse"`
 		// ClientPrivacy is what is kept of who asked: "full", "prefix" is the network, "keyed" a pseudonym of the month.

@@ -39,6 +39,7 @@ func checkConfig(r *report, cfg *Config) {
 	c.policies()
 	c.sinkhole()
 	c.ttls()
+	c.retention()
 	c.witnesses()
 	c.clientPrivacy()
 	c.paths()
@@ -287,6 +288,17 @@ func (c *Config) readers() string {
 
 // maxSocketPath is the longest path of a Unix socket on Linux, in bytes (unix(7)).
 const maxSocketPath = 107
+
+// retention checks how long audit records are kept.
+func (c *checker) retention() {
+	a := &c.Audit
+	if least := time.Hour; a.Keep > 0 && time.Duration(a.Keep) < least && !c.broken(&a.Keep) {
+		c.errorAt(c.At(&a.Keep), fmt.Sprintf("records would be removed after %v", time.Duration(a.Keep)), "at least an hour", `write "0" to keep them for ever`)
+	}
+	if least := Size(64 << 20); a.KeepSize > 0 && a.KeepSize < least && !c.broken(&a.KeepSize) {
+		c.errorAt(c.At(&a.KeepSize), fmt.Sprintf("%v is little for a store, of which the newest file always stays", a.KeepSize), "at least "+least.String(), `write "0B" for no limit`)
+	}
+}
 
 func (c *checker) paths() {
 	socket := c.Resolve(c.Admin.Socket)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"time"
 
 	"weir/audit"
 )
@@ -53,8 +54,9 @@ func (c *checker) clientPrivacy() {
 // auditConfig is how the audit log of cfg is opened. The error is one of the configuration.
 func auditConfig(cfg *Config, logger *slog.Logger) (audit.Config, error) {
 	a := audit.Config{
-		Dir: cfg.Resolve(cfg.Audit.Path), Interval: cfg.Audit.Interval, Block: cfg.Audit.Block, BeforeAnswer: cfg.Audit.Commit == "before-answer",
+		Dir: cfg.Resolve(cfg.Audit.Path), Interval: cfg.Audit.Interval, Block: cfg.Audit.Block, Period: period(cfg), BeforeAnswer: cfg.Audit.Commit == "before-answer",
 		OnFull: audit.Serve, OnError: audit.StartFresh, Memory: cfg.memory(), Logger: logger,
+		Keep: time.Duration(cfg.Audit.Keep), KeepSize: int64(cfg.Audit.KeepSize),
 		Privacy: audit.ClientPrivacy{
 			How:      map[string]audit.Privacy{"prefix": audit.PrefixClients, "keyed": audit.KeyedClients}[cfg.Audit.ClientPrivacy],
 			PrefixV4: cfg.Audit.PrefixV4, PrefixV6: cfg.Audit.PrefixV6, Keys: cfg.clientKeys(),

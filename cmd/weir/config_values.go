@@ -35,6 +35,21 @@ func (s Size) String() string {
 	return "0B"
 }
 
+// Age is how old something gets, written in days or with the units of durations: "400d", "36h". 0 is no limit.
+type Age time.Duration
+
+func (a Age) String() string {
+	const day = 24 * time.Hour
+	switch d := time.Duration(a); {
+	case d == 0:
+		return "0"
+	case d%day == 0:
+		return strconv.FormatInt(int64(d/day), 10) + "d"
+	default:
+		return d.String()
+	}
+}
+
 // Client is an element of a policy's or a group's clients: one of a network, a hardware address, the name of a host, the
 // name of a group, or the word "any".
 type Client struct {
@@ -131,6 +146,7 @@ var scalars = map[reflect.Type]scalar{
 	reflect.TypeFor[int]():            {integerKind, "an integer", "integers", "", as(parseInteger)},
 	reflect.TypeFor[uint16]():         {stringKind, "a DNS type", "DNS types", `"AAAA"`, as(parseDNSType)},
 	reflect.TypeFor[time.Duration]():  {stringKind, "a duration", "durations", `"1.5s"`, as(parseDuration)},
+	reflect.TypeFor[Age]():            {stringKind, "an age", "ages", `"400d"`, as(parseAge)},
 	reflect.TypeFor[Size]():           {stringKind, "a size", "sizes", `"64MiB"`, as(parseSize)},
 	reflect.TypeFor[Percent]():        {stringKind, "a percentage", "percentages", `"50%"`, as(parsePercent)},
 	reflect.TypeFor[netip.Addr]():     {stringKind, "an address", "addresses", `"192.0.2.1"`, as(parseAddr)},
@@ -177,6 +193,22 @@ func parseDuration(text string) (time.Duration, error) {
 		}
 	}
 	return 0, fault{"not a number with a unit", `units: ms, s, m, h; for example "1.5s"`}
+}
+
+func parseAge(text string) (Age, error) {
+	if text == "" || text == "0" {
+		return 0, nil
+	}
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		if n, err := strconv.Atoi(days); err == nil && n >= 0 && n <= 36500 {
+			return Age(time.Duration(n) * 24 * time.Hour), nil
+		}
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 {
+		return 0, fault{"not a number with a unit", `units: m, h, d; for example "400d", or "0" for ever`}
+	}
+	return Age(d), nil
 }
 
 func parseSize(text string) (Size, error) {

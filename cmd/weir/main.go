@@ -151,6 +151,7 @@ func interruptible(cmd *cobra.Command) (context.Context, context.CancelFunc) {
 // global holds the flags that every verb has.
 type global struct {
 	config, socket, color string
+	store                 string // in place of the server's, for the audit verbs
 }
 
 // configPath is the configuration file to read.

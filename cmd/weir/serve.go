@@ -117,6 +117,11 @@ func serve(ctx context.Context, g *global, talk io.Writer) error {
 	return s.run(ctx, adm, signals)
 }
 
+// period is what one file of the audit store is for.
+func period(cfg *Config) audit.Period {
+	return map[string]audit.Period{"hour": audit.Hour, "day": audit.Day, "month": audit.Month}[cfg.Audit.Period]
+}
+
 // openServer opens all that a server of cfg needs, but for the network. Nothing
 // runs yet.
 func openServer(ctx context.Context, cfg *Config, logger *slog.Logger, clock exceptions.Clock) (*server, error) {

@@ -131,6 +131,7 @@ func printStatus(out io.Writer, st admin.Status) error {
 		rows = append(rows, []string{"", fmt.Sprintf("not recorded: %s by exclude_domains, %d blocked; %d by exclude_clients, %d blocked",
 			count(int(x.Names), "query", "queries"), x.NamesBlocked, x.Clients, x.ClientsBlocked)})
 	}
+	rows = append(rows, []string{"", retainedText(&a)})
 	if a.LastError != "" {
 		rows = append(rows, []string{"", "cannot write: " + shown(a.LastError)})
 	}
@@ -149,6 +150,21 @@ func printStatus(out io.Writer, st admin.Status) error {
 	}
 	_, err := io.WriteString(out, table(rows, ""))
 	return err
+}
+
+// retainedText says what the audit store has, and what is held of it.
+func retainedText(a *audit.Stats) string {
+	text := plural(a.Files, "file")
+	if !a.Oldest.IsZero() {
+		text += ", records since " + local(a.Oldest)
+	}
+	if n := a.Retention.HeldFiles; n > 0 {
+		text += fmt.Sprintf(", %s with %d KiB held over the limit, see `weir audit hold list`", plural(n, "file"), a.Retention.HeldBytes>>10)
+	}
+	if a.Retention.Error != "" {
+		text += ", nothing old is removed: " + shown(a.Retention.Error)
+	}
+	return text
 }
 
 // sourcesText says where answers came from.

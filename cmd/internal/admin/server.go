@@ -78,6 +78,10 @@ func (s *Server) Run(ctx context.Context) error {
 	mux.HandleFunc("GET /v1/audit/prove", s.prove)
 	mux.HandleFunc("POST /v1/audit/reveal", s.operator(s.reveal))
 	mux.HandleFunc("POST /v1/audit/forget", s.operator(s.forget))
+	mux.HandleFunc("GET /v1/audit/holds", s.holds)
+	mux.HandleFunc("POST /v1/audit/holds/add", s.operator(s.addHold))
+	mux.HandleFunc("POST /v1/audit/holds/remove", s.operator(s.removeHold))
+	mux.HandleFunc("GET /v1/audit/backup", s.operator(s.backup))
 	s.turn = make(chan struct{}, 1)
 	s.questions(mux)
 	h := &http.Server{
