@@ -168,7 +168,9 @@ func (l *Log) resume(why error) {
 	for i, name := range l.labels {
 		l.labelIDs[name] = uint32(i + 1)
 	}
+	l.mu.Lock()
 	l.excluded.left = left.memory.excluded
+	l.mu.Unlock()
 	l.useSlabs(m)
 	l.given = left.memory.given
 	l.free = slices.DeleteFunc(l.free, func(s slab) bool {

@@ -86,19 +86,12 @@ func monthSpan(month uint16) (from, to int64) {
 
 // masked says that an address stands for something else.
 func masked(a netip.Addr) bool {
-	if !a.Is6() {
+	if !a.Is6() || a.As16()[0] != 0xff {
 		return false
 	}
-	switch b := a.As16(); {
-	case b[0] != 0xff:
-		return false
-	case b[1] == keptPseudonym:
-		return true
-	case b[1] == keptNetwork4:
-		return b[2] <= 32
-	default:
-		return b[1] == keptNetwork6 && b[2] <= 64
-	}
+	_, named := pseudonymOf(a)
+	_, network := networkOf(a)
+	return named || network
 }
 
 // pseudonymOf returns the pseudonym that an address stands for.
@@ -107,10 +100,8 @@ func pseudonymOf(a netip.Addr) (p pseudonym, ok bool) {
 		return p, false
 	}
 	b := a.As16()
-	if b[0] != 0xff || b[1] != keptPseudonym {
-		return p, false
-	}
-	return pseudonym{binary.BigEndian.Uint16(b[2:]), [8]byte(b[8:])}, true
+	p = pseudonym{binary.BigEndian.Uint16(b[2:]), [8]byte(b[8:])}
+	return p, b[0] == 0xff && b[1] == keptPseudonym && p.month < 12*(lastYear+1-1970) && a == p.kept()
 }
 
 // networkOf returns the network that an address stands for.
@@ -120,7 +111,7 @@ func networkOf(a netip.Addr) (p netip.Prefix, ok bool) {
 	}
 	b := a.As16()
 	switch {
-	case !masked(a):
+	case b[0] != 0xff || b[1] == keptNetwork6 && b[2] > 64:
 		return p, false
 	case b[1] == keptNetwork4:
 		p = netip.PrefixFrom(netip.AddrFrom4([4]byte(b[8:])), int(b[2]))
@@ -129,7 +120,7 @@ func networkOf(a netip.Addr) (p netip.Prefix, ok bool) {
 		copy(v[:], b[8:])
 		p = netip.PrefixFrom(netip.AddrFrom16(v), int(b[2]))
 	}
-	return p, p.IsValid()
+	return p, p.IsValid() && a == keptNetwork(p.Masked())
 }
 
 // keptNetwork is the reverse of networkOf, for prefixes of at most 64 bits.

@@ -53,12 +53,13 @@ type clientKeys struct {
 
 	mu      sync.Mutex
 	file    *os.File
-	size    int64         // octets of whole entries, and the header
-	pending []byte        // entries that could not be written so far
-	added   atomic.Uint64 // entries since it was opened, and those destroyed
-	dirty   bool          // some may not be on disk
-	late    bool          // it was opened just now, after pseudonyms had been given out
-	bad     int           // entries that were damaged when it was opened
+	size    int64           // octets of whole entries, and the header
+	pending []byte          // entries that could not be written so far
+	added   atomic.Uint64   // entries since it was opened, and those destroyed
+	dirty   bool            // some may not be on disk
+	late    bool            // it was opened just now, after pseudonyms had been given out
+	bad     int             // entries that were damaged when it was opened
+	months  map[uint16]bool // of its entries
 }
 
 // ClientKeysFile is the file of keys in a store's folder, unless it has a path of its own.
@@ -202,10 +203,12 @@ func (k *clientKeys) measure() error {
 	k.size = clientEntry
 	bad := 0
 	err := k.scan(newest, func(at int64, entry []byte) error {
-		if _, ok := readClientKey(entry); !ok {
+		e, ok := readClientKey(entry)
+		if !ok {
 			bad++
 			return nil
 		}
+		k.note(e.month)
 		k.size, k.bad = at+clientEntry, bad
 		return nil
 	})
@@ -257,6 +260,21 @@ func (k *clientKeys) each(f func(*clientKey)) error {
 	return err
 }
 
+// note remembers that there are entries of a month. k.mu is held, or nobody else knows k.
+func (k *clientKeys) note(month uint16) {
+	if k.months == nil {
+		k.months = make(map[uint16]bool)
+	}
+	k.months[month] = true
+}
+
+// has says whether there are entries of a month, without reading the file.
+func (k *clientKeys) has(month uint16) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.months[month]
+}
+
 // add makes a key for a client and a month, and returns the pseudonym.
 func (k *clientKeys) add(a netip.Addr, month uint16) pseudonym {
 	e := clientKey{state: entryHeld, client: a, pseudonym: pseudonym{month: month}}
@@ -267,6 +285,7 @@ func (k *clientKeys) add(a netip.Addr, month uint16) pseudonym {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.pending = e.append(k.pending)
+	k.note(month)
 	k.added.Add(1)
 	_ = k.write() // else the writer tries again, and says so
 	return e.pseudonym

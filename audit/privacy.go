@@ -191,16 +191,18 @@ func (m *mask) table(month uint16) *monthClients {
 	}
 	t := &monthClients{month: month, slots: make([]knownClient, 64)}
 	t.from, t.to = monthSpan(month)
-	// What the month has from before the start. An error is told by who reads for an answer.
-	_ = m.keys.each(func(k *clientKey) {
-		if k.month != month || !k.held() {
-			return
-		}
-		if 2*(t.count+1) > len(t.slots) {
-			t = m.copied(t, 2*len(t.slots), func([8]byte) bool { return true })
-		}
-		m.put(t, k.client.As16(), k.tells)
-	})
+	if m.keys.has(month) { // from before the start; at the turn of a month queries wait for no reading
+		// An error is told by who reads for an answer.
+		_ = m.keys.each(func(k *clientKey) {
+			if k.month != month || !k.held() {
+				return
+			}
+			if 2*(t.count+1) > len(t.slots) {
+				t = m.copied(t, 2*len(t.slots), func([8]byte) bool { return true })
+			}
+			m.put(t, k.client.As16(), k.tells)
+		})
+	}
 	m.months = append(m.months, t)
 	m.months = m.months[max(len(m.months)-2, 0):]
 	m.now.Store(t)

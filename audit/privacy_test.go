@@ -246,6 +246,31 @@ func TestPseudonymsOfAClient(t *testing.T) {
 	all(t, dir) // proves it
 }
 
+// Who follows a client by its address goes on when it gets another pseudonym.
+func TestFollowingAClient(t *testing.T) {
+	dir, clock := t.TempDir(), clockAt(time.Date(2024, 5, 31, 23, 59, 59, 0, time.UTC))
+	l, _ := keyed(t, dir, clock)
+	var got []Client
+	done := make(chan error, 1)
+	q := Query{Client: netip.MustParsePrefix("192.0.2.7/32"), Reveal: true, Limit: 2}
+	go func() {
+		done <- l.Follow(t.Context(), q, 1, func(r *Record) error {
+			got = append(got, r.Client)
+			return nil
+		})
+	}()
+	ask(t, l, clock.now(), "192.0.2.8")
+	first := ask(t, l, clock.now(), "192.0.2.7")
+	if err := l.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	clock.add(time.Second)
+	next := ask(t, l, clock.now(), "192.0.2.7")
+	if err := <-done; err != nil || len(got) != 2 || got[0] != first || got[1] != next {
+		t.Errorf("%s, %v, want %s and %s", got, err, first, next)
+	}
+}
+
 func openStopped(t testing.TB, dir string, keys bool) *Reader {
 	t.Helper()
 	r, err := OpenReader(dir)
