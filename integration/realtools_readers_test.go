@@ -105,7 +105,7 @@ var disturbances = []struct {
 // that readers that are stopped cost the server no memory.
 func TestRealReadersDisturbNoQuery(t *testing.T) {
 	needTools(t)
-	const records, windows, each = 200_000, 5, 300
+	const records, windows, each = 100_000, 3, 300
 	w := startWeir(t, t.TempDir(), idleConfig)
 	file := writeLines(t, filepath.Join(t.TempDir(), "queries"), 1000, func(i int) string { return fmt.Sprintf("h%d.host.lab.example A", i) })
 	fill := func(n int) {
