@@ -218,7 +218,7 @@ func (w *writer) prepare() error {
 				w.plain = left.memory.plain
 				l.release(left.busy)
 				l.mu.Lock()
-				l.mapping.account(left.memory.owed)
+				l.mapping.account(left.memory.owed, l.sealer.upcoming())
 				l.excluded.left = ExcludedCount{}
 				l.excluded.note(l.mapping)
 				l.mu.Unlock()
@@ -227,12 +227,14 @@ func (w *writer) prepare() error {
 			}
 		}
 	}
+	if err == nil {
+		w.rollup = nil // it does not know of what was taken over
+		l.shut.Store(false)
+		l.release(nil)
+	}
 	if w.report(err) != nil {
 		return err
 	}
-	w.rollup = nil // it does not know of what was taken over
-	l.shut.Store(false)
-	l.release(nil)
 	l.announce()
 	return nil
 }

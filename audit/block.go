@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"runtime"
 	"slices"
 )
 
@@ -231,7 +232,10 @@ func (b *block) decode(detailed bool) error {
 		lost     uint64
 		old      = b.header.version < 2
 	)
-	for range b.header.count {
+	for i := range b.header.count {
+		if i&(politeRows-1) == politeRows-1 {
+			runtime.Gosched()
+		}
 		r := row{kind: Kind(col[colKind].upTo(math.MaxUint8))}
 		delta := int64(col[colTime].next())
 		if old {

@@ -135,6 +135,7 @@
 //	   152    8  how many are in frames
 //	   160   32  excluded queries that no change has said yet: by name, of these blocked, by client, of these blocked, 8 each
 //	   192    8  time of the first of them
+//	   200    8  number of the record behind the last frame; 0: there was none
 //	   256   8s  generation of each slab: how often slabs had been given out when it was
 //
 // From the next multiple of 64 on come the counters, 8 octets at each multiple of 64: events

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // A leftover is what a run that did not end has left beside the store.
@@ -29,6 +30,10 @@ type leftover struct {
 	resumed bool       // the log goes on in it
 	busy    []slab     // of it, until what is in them is in the store
 }
+
+// maxMissing is more records than a write-ahead file can have held: a number that says more
+// is damaged.
+const maxMissing = 1 << 32
 
 // readLeftover reads what is left in dir for the sealer s to go on with, which
 // then is behind it. It changes no file. Unless now is 0, what there is to be said
@@ -70,13 +75,19 @@ func readLeftover(dir string, s *sealer, now int64) (out leftover, err error) {
 	if begun {
 		r.frames(s, frames, texts.reasons, texts.labels)
 	}
+	same := noSlabs == nil && slabs.boot != "" && slabs.boot == bootID()
+	if next := s.upcoming(); same && slabs.run == texts.run && slabs.next > next && slabs.next-next < maxMissing {
+		why := fmt.Sprintf("records %d to %d had been written ahead, and are not in %s", next, slabs.next-1, walFile)
+		r.missing = strings.TrimPrefix(r.missing+"; "+why, "; ")
+		s.close()
+		s.next = slabs.next // the numbers are not given a second time
+	}
 	out.missing, out.end = r.missing, r.at
 	f := frame{run: r.run, follows: r.follows, first: s.upcoming(), owed: r.owed}
-	same := noSlabs == nil && slabs.boot != "" && slabs.boot == bootID()
 	last := max(s.last.high, s.builder.max)
 	switch {
 	case same && begun && slabs.run == texts.run && texts.mapped:
-		out.whole, out.memory = true, &slabs
+		out.whole, out.memory = r.missing == "", &slabs
 		r.unframed(&f, &slabs, last, now)
 	case same && (!begun || slabs.run != texts.run): // of a run that had no file of texts yet, and so no frames
 		out.whole, out.memory = true, &slabs

@@ -31,6 +31,7 @@ const (
 	offAccounted = 152
 	offExcluded  = 160 // four counts
 	offSince     = 192
+	offNext      = 200
 )
 
 // A mapping is the mapped file; nil where the slabs are plain memory. One that has
@@ -106,10 +107,12 @@ func (m *mapping) owe(at int64, events uint64) {
 	atomic.StoreUint64(m.word(offOwed), owed+events)
 }
 
-// account notes that so many events that were in no slab have come into frames.
-func (m *mapping) account(owed uint64) {
+// account notes that so many events that were in no slab have come into frames, and
+// which number the record behind the last frame will have.
+func (m *mapping) account(owed, next uint64) {
 	if m != nil {
 		atomic.StoreUint64(m.word(offAccounted), owed)
+		atomic.StoreUint64(m.word(offNext), next)
 	}
 }
 
@@ -162,6 +165,7 @@ type leftSlabs struct {
 	plain     uint64 // events so far that were in plain memory
 	owed      uint64 // so many events had to be counted, those too
 	accounted uint64
+	next      uint64 // number of the record behind the last frame, 0 if there was none
 	from, to  int64
 
 	excluded ExcludedCount
@@ -186,7 +190,7 @@ func readSlabs(b []byte) (out leftSlabs, err error) {
 		return out, fmt.Errorf("it has %d octets instead of %d", len(b), total)
 	}
 	out.run, out.boot, out.shape = runID(b[offRun:]), string(b[offBoot:offBoot+bootSize]), shape
-	out.owed, out.accounted = ne.Uint64(b[offOwed:]), ne.Uint64(b[offAccounted:])
+	out.owed, out.accounted, out.next = ne.Uint64(b[offOwed:]), ne.Uint64(b[offAccounted:]), ne.Uint64(b[offNext:])
 	out.from, out.to = int64(ne.Uint64(b[offFrom:])), int64(ne.Uint64(b[offTo:]))
 	for i := range shape.counters {
 		out.plain += ne.Uint64(b[counters+slabsCounter*i:])

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 )
 
 // A Reader searches and proves a store. It is safe for concurrent use, beside
@@ -141,6 +142,13 @@ func after(value []byte, key uint64) uint64 {
 	return key + 1
 }
 
+// politeRecords is after how many records, and politeRows after how many rows, a reader
+// lets others go first: Go's scheduler would let it run for 10 ms, and queries wait.
+const (
+	politeRecords = 1 << 4
+	politeRows    = 1 << 9
+)
+
 // emit hands out the page's chosen records, from sequence number from on, after
 // whole. n counts them; done says that the limit is reached.
 func (p *page) emit(f *filter, n *int, from uint64, emit func(*Record) error) (done bool, err error) {
@@ -151,6 +159,9 @@ func (p *page) emit(f *filter, n *int, from uint64, emit func(*Record) error) (d
 		i := p.chosen[k]
 		if p.header.first+uint64(i) < from {
 			continue
+		}
+		if k&(politeRecords-1) == 0 {
+			runtime.Gosched()
 		}
 		if err := emit(p.record(int(i))); err != nil {
 			return true, err

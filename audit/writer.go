@@ -313,7 +313,7 @@ func (w *writer) write() error {
 	s.add(w.pending, 0, reasons, labels)
 	l.release(w.pending.slabs)
 	l.mu.Lock()
-	l.mapping.account(f.owed)
+	l.mapping.account(f.owed, s.upcoming())
 	l.mu.Unlock()
 	w.plain = plain
 	w.events, w.pending = w.events+w.taking(), nil

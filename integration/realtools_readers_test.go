@@ -1,0 +1,156 @@
+//go:build realtools
+
+package integration
+
+import (
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// reading starts a verb that reads the audit log of w. Its output goes to nowhere.
+func (w *weir) reading(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(binary, append(args, "--config", "config.toml")...)
+	cmd.Dir = w.dir
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd
+}
+
+func killed(cmd *exec.Cmd) {
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait() // it was killed
+}
+
+// exports exports all records again and again until end is called.
+func (w *weir) exports(t *testing.T) (end func()) {
+	var mu sync.Mutex
+	ended, cmd, out := false, (*exec.Cmd)(nil), filepath.Join(t.TempDir(), "records")
+	done := make(chan struct{})
+	begin := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if !ended {
+			cmd = w.reading(t, "audit", "export", "--force", "--format", "jsonl", "-o", out)
+		}
+		return !ended
+	}
+	begin()
+	go func() {
+		defer close(done)
+		for {
+			_ = cmd.Wait() // the last one is killed
+			if !begin() {
+				return
+			}
+		}
+	}()
+	return func() {
+		mu.Lock()
+		ended = true
+		_ = cmd.Process.Kill()
+		mu.Unlock()
+		<-done
+	}
+}
+
+// stopped starts readers and stops them (SIGSTOP) while they read; end kills them.
+func (w *weir) stopped(t *testing.T) (end func()) {
+	t.Helper()
+	var all []*exec.Cmd
+	for range 3 {
+		all = append(all, w.reading(t, "audit", "tail", "--json", "--from", "1"),
+			w.reading(t, "audit", "export", "--format", "jsonl", "-o", filepath.Join(t.TempDir(), "records")))
+	}
+	before := w.status(t).Audit.Changes
+	for limit := time.Now().Add(patience); w.status(t).Audit.Changes == before; { // that somebody reads is recorded
+		if time.Now().After(limit) {
+			t.Fatal("nobody reads")
+		}
+	}
+	for _, cmd := range all {
+		if err := cmd.Process.Signal(unix.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := startPaced(t, w.addrs[0], 1000, labQueries()) // until the server has filled what their sockets hold
+	c.more(t, 200)
+	c.finish(t)
+	return func() {
+		for _, cmd := range all {
+			killed(cmd)
+		}
+	}
+}
+
+// disturbances are what may go on beside queries without their being slower: each begins
+// something that goes on until what it returns is called.
+var disturbances = []struct {
+	name  string
+	begin func(w *weir, t *testing.T) (end func())
+}{
+	{"an export of everything", (*weir).exports},
+	{"readers that are stopped", (*weir).stopped},
+}
+
+// TestRealReadersDisturbNoQuery holds that the slowest hundredth of answers is not kept
+// waiting by those who read the audit log, in windows with and without them by turns, and
+// that readers that are stopped cost the server no memory.
+func TestRealReadersDisturbNoQuery(t *testing.T) {
+	needTools(t)
+	const records, windows, each = 100_000, 3, 300
+	w := startWeir(t, t.TempDir(), idleConfig)
+	file := writeLines(t, filepath.Join(t.TempDir(), "queries"), 1000, func(i int) string { return fmt.Sprintf("h%d.host.lab.example A", i) })
+	fill := func(n int) {
+		if r := runDNSPerf(t, w.addrs[0], file, "-n", fmt.Sprint(n/1000), "-c", "4", "-q", "200"); r.lost > 0 {
+			t.Fatalf("%+v", r)
+		}
+		w.settled(t)
+	}
+	fill(records)
+	p99 := func() float64 {
+		c := startPaced(t, w.addrs[0], 1000, labQueries())
+		c.more(t, each)
+		return float64(percentile(c.finish(t), 99)) / float64(time.Millisecond)
+	}
+	p99() // not counted
+	for _, d := range disturbances {
+		var without, with, ratios []float64
+		for range windows {
+			a := p99()
+			end := d.begin(w, t)
+			b := p99()
+			end()
+			without, with, ratios = append(without, a), append(with, b), append(ratios, b/a)
+		}
+		t.Logf("99 in 100 answers within %.2f ms, beside %s within %.2f ms (medians of %d), the median of the ratios %.2f",
+			median(without), d.name, median(with), windows, median(ratios))
+		// They share the cores, which costs a time slice or two. One that waits for a reader waits for ever, or for a commit.
+		if median(with) > 5*median(without)+20 {
+			t.Errorf("beside %s answers take %.2f ms", d.name, median(with))
+		}
+	}
+
+	before := w.status(t)
+	end := w.stopped(t)
+	fill(records / 3) // of which the readers see none
+	st, m := w.status(t), memoryOf(t, w.cmd.Process.Pid)
+	t.Logf("six readers stopped while %d records came: %d KiB in use, %d before; %d MiB resident at most", records/3, st.Process.Heap>>10, before.Process.Heap>>10, m.peak>>20)
+	if st.Process.Heap > before.Process.Heap+32<<20 {
+		t.Errorf("memory grows: %+v", st.Process)
+	}
+	end()
+	for limit := time.Now().Add(patience); w.status(t).Process.Goroutines > before.Process.Goroutines+2; {
+		if time.Now().After(limit) {
+			t.Fatalf("those who left are still served: %+v", w.status(t).Process)
+		}
+	}
+	w.stop(t)
+}
