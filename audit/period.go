@@ -63,5 +63,5 @@ func fileNumber(name string) (first uint64, ok bool) {
 		return 0, false
 	}
 	first, err := strconv.ParseUint(number, 10, 64)
-	return first, err == nil && number[0] != '+'
+	return first, err == nil
 }

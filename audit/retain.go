@@ -15,7 +15,8 @@ import (
 // have more octets than Config.KeepSize, the oldest. The newest file stays always, and so
 // does every file with a record that is held. Before a file goes, a change record and a
 // signed note that say so are on disk, so that Reader.Verify can tell it from one that
-// somebody else has removed. A reader that is just reading the file may finish.
+// somebody else has removed. A reader that is just reading the file may finish. The
+// roll-up of hits counts what was removed too, for as long as it keeps an hour.
 
 const retainEvery = time.Minute
 
@@ -216,7 +217,7 @@ func (s *boltFile) learn(k *facts) (found bool, err error) {
 	for at := uint64(0); ; {
 		key, ok, err := s.following(at, func(h *header) bool {
 			if k.segments[0] == 0 {
-				k.segments[0], k.records[0] = h.number, h.first
+				k.segments[0] = h.number
 			}
 			k.from, k.to = min(k.from, h.min), max(k.to, h.max)
 			return false

@@ -1,12 +1,17 @@
 package audit
 
 import (
+	"bytes"
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // What a file took comes back to the disk, while somebody reads it or not.
@@ -81,4 +86,69 @@ func keptByUse(t testing.TB, dir string) (found []string) {
 	}
 	found = append(found, strings.Split(string(maps), "\n")...)
 	return slices.DeleteFunc(found, func(s string) bool { return !strings.Contains(s, dir) || !strings.Contains(s, "(deleted)") })
+}
+
+// BenchmarkRecordBesideRetention measures how long Record takes while retention removes a
+// file of so many MiB as WEIR_AUDIT_REMOVE says, 256 if nothing does, and while it does not.
+func BenchmarkRecordBesideRetention(b *testing.B) {
+	size := 256
+	if text := os.Getenv("WEIR_AUDIT_REMOVE"); text != "" {
+		var err error
+		if size, err = strconv.Atoi(text); err != nil {
+			b.Fatal(err)
+		}
+	}
+	var quiet, busy, removing []time.Duration
+	for b.Loop() {
+		d := startDays(b, Config{Slabs: 256})
+		for range 2 {
+			d.record(100)
+			d.forward(aDay)
+		}
+		f, err := os.OpenFile(filepath.Join(d.dir, d.files()[0]), os.O_WRONLY|os.O_APPEND, 0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for range size {
+			if _, err := f.Write(bytes.Repeat([]byte{1}, 1<<20)); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			b.Fatal(err)
+		}
+		d.log.cfg.Keep = aDay + 12*time.Hour
+		e := query(0, "192.0.2.7", "www.example")
+		e.Time = d.clock().UnixNano()
+		took := func(until func() bool) (all []time.Duration) {
+			for !until() {
+				began := time.Now()
+				d.log.Record(e)
+				all = append(all, time.Since(began))
+				for time.Since(began) < 5*time.Microsecond { // a server's pace, so that the disk keeps up
+				}
+			}
+			return all
+		}
+		end := time.Now().Add(100 * time.Millisecond)
+		quiet = append(quiet, took(func() bool { return time.Now().After(end) })...)
+		done := make(chan error, 1)
+		began := time.Now()
+		go func() { done <- d.log.removeDue(context.Background()) }()
+		busy = append(busy, took(func() bool { return len(done) > 0 })...)
+		if err := <-done; err != nil {
+			b.Fatal(err)
+		}
+		removing = append(removing, time.Since(began))
+		if err := d.stop(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for name, all := range map[string][]time.Duration{"quiet": quiet, "removing": busy} {
+		slices.Sort(all)
+		b.ReportMetric(float64(all[len(all)*99/100].Nanoseconds()), name+"-p99-ns")
+		b.ReportMetric(float64(all[len(all)/2].Nanoseconds()), name+"-p50-ns")
+	}
+	slices.Sort(removing)
+	b.ReportMetric(float64(removing[len(removing)/2].Milliseconds()), "ms/removal")
 }

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"go.etcd.io/bbolt"
 	"pgregory.net/rapid"
 )
 
@@ -275,6 +277,32 @@ func FuzzRemoval(f *testing.F) {
 	})
 }
 
+// FuzzHolds feeds the reader behind the checksum: what it takes is what it writes.
+func FuzzHolds(f *testing.F) {
+	f.Add("2", `{"id":1,"seq_from":1,"seq_to":2,"reason":"x","by":"y","created":"2024-05-01T12:00:00Z"}`)
+	f.Add("7", `{"id":6,"from":"2024-05-01T12:00:00Z","reason":"x","by":"y","created":"2024-05-01T12:00:00Z"}`)
+	f.Fuzz(func(t *testing.T, next, holds string) {
+		dir := t.TempDir()
+		lines := bytes.Split([]byte(holdMagic+"\n"+next+"\n"+holds), []byte("\n"))
+		lines = append(lines, []byte(holdSum(lines)), nil)
+		path := filepath.Join(dir, holdFile)
+		if err := os.WriteFile(path, bytes.Join(lines, []byte("\n")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		was, n, err := readHolds(dir)
+		if err != nil {
+			return
+		}
+		if err := writeHolds(dir, was, n); err != nil {
+			t.Fatal(err)
+		}
+		is, m, err := readHolds(dir)
+		if err != nil || m != n || !cmp.Equal(was, is) {
+			t.Fatalf("%+v %d came back as %+v %d, %v", was, n, is, m, err)
+		}
+	})
+}
+
 // unpackBackup makes a folder of a backup.
 func unpackBackup(t testing.TB, archive io.Reader) (dir string, files []string) {
 	t.Helper()
@@ -316,6 +344,31 @@ func TestADamagedFileIsRemovedToo(t *testing.T) {
 	equalNames(t, "left", d.files()[:1], files[3:]...)
 	report, err := d.log.Reader().Verify(t.Context(), Verification{}, nil)
 	if err != nil || report.Problems != nil || len(report.Removed) != 1 || report.Removed[0].Last != 3 {
+		t.Errorf("%v %+v", err, report)
+	}
+}
+
+// What is damaged at a file's beginning goes with the rest of the file.
+func TestADamagedSegmentIsRemovedToo(t *testing.T) {
+	d := newDays(t, Config{})
+	for range 2 {
+		d.record("one.example")
+		d.record("two.example")
+		d.now = d.now.Add(aDay)
+	}
+	path := filepath.Join(d.dir, d.files()[0])
+	d.close()
+	rewriteFile(t, path, func(tx *bbolt.Tx) error {
+		b := tx.Bucket(segmentBucket)
+		v := bytes.Clone(b.Get(segmentKey(1)))
+		v[5] ^= 1
+		return b.Put(segmentKey(1), v)
+	})
+	d.open()
+	d.log.cfg.Keep = aDay + time.Hour
+	d.removeDue()
+	report, err := d.log.Reader().Verify(t.Context(), Verification{}, nil)
+	if err != nil || report.Problems != nil || len(report.Removed) != 1 || report.Removed[0].First != 1 || report.Removed[0].Last != 2 {
 		t.Errorf("%v %+v", err, report)
 	}
 }
