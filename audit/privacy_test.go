@@ -211,6 +211,9 @@ func TestPseudonymsOfAClient(t *testing.T) {
 	if done, err = l.Forget(t.Context(), "uid 7", host, "", ""); err != nil || len(done.Pseudonyms) != 1 {
 		t.Fatalf("%+v, %v", done, err)
 	}
+	if text := search(t, l.Reader(), Query{Kind: KindChange, Limit: 1})[0].Text; text != "forget: destroying the key of "+next.String() {
+		t.Errorf("the record of it: %s", text)
+	}
 	reveal("forgotten", "192.0.2.8", "forgotten", "unknown")
 	key, _ := os.ReadFile(filepath.Join(dir, ClientKeysFile))
 	if bytes.Contains(key, []byte{192, 0, 2, 7}) || !bytes.Contains(key, []byte{192, 0, 2, 8}) {
@@ -244,6 +247,24 @@ func TestPseudonymsOfAClient(t *testing.T) {
 		t.Errorf("%d records in the stopped store without keys", n)
 	}
 	all(t, dir) // proves it
+}
+
+// The record of who is forgotten does not say that the pseudonyms of several months are
+// one client's.
+func TestForgettingJoinsNothing(t *testing.T) {
+	dir, clock := t.TempDir(), clockAt(time.Date(2024, 5, 31, 23, 59, 59, 0, time.UTC))
+	l, _ := keyed(t, dir, clock)
+	may := ask(t, l, clock.now(), "192.0.2.7")
+	clock.add(time.Second)
+	june := ask(t, l, clock.now(), "192.0.2.7")
+	done, err := l.Forget(t.Context(), "", netip.MustParsePrefix("192.0.2.7/32"), "", "")
+	if err != nil || len(done.Pseudonyms) != 2 || done.Pseudonyms[0] != may || done.Pseudonyms[1] != june {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	text := search(t, l.Reader(), Query{Kind: KindChange, Limit: 1})[0].Text
+	if text != "forget: destroying 2 keys" {
+		t.Errorf("the record of it: %s", text)
+	}
 }
 
 // Who follows a client by its address goes on when it gets another pseudonym.

@@ -67,7 +67,8 @@ type Forgotten struct {
 // ("2026-03") and before another; what is zero or empty is all, but not all three. The
 // records stay as they are, and so does what proves them; whose they were can no longer
 // be told. A change with the actor says so on disk before it is done, without the
-// client. A client that asks again gets a new key. It needs Run.
+// client, and without its pseudonyms if there are several. A client that asks again
+// gets a new key. It needs Run.
 //
 // A key is overwritten in its file. What a copying file system, a disk's own remapping
 // or a backup have of it is not reached.
@@ -113,8 +114,11 @@ func (l *Log) Forget(ctx context.Context, actor string, of netip.Prefix, month, 
 		done.Pseudonyms = append(done.Pseudonyms, Client{gone[i].kept()})
 	}
 	text := "forget: no key was there"
-	if len(gone) > 0 {
-		text = fmt.Sprintf("forget: destroying the keys of %d pseudonyms: %s", len(gone), clientsText(done.Pseudonyms))
+	switch n := len(gone); {
+	case n == 1:
+		text = "forget: destroying the key of " + done.Pseudonyms[0].String()
+	case n > 1: // to name them would join for good what the months have parted
+		text = fmt.Sprintf("forget: destroying %d keys", n)
 	}
 	if err := l.witnessed(ctx, Change{Action: ActionForget, Actor: actor, Text: text}); err != nil {
 		return Forgotten{Pseudonyms: []Client{}}, fmt.Errorf("nothing is forgotten that cannot be recorded: %w", err)

@@ -65,10 +65,16 @@ func (s *server) excepted(action, actor string, do func() (exceptions.Exception,
 	return describeException(&e), nil
 }
 
-// exceptionText is an exception in a record, with as much of its client as records keep.
+// exceptionText is an exception in a record, with as much of its client as records keep. A pseudonym is not named: the
+// exception's own file has the address, by the number in the record.
 func (s *server) exceptionText(e *exceptions.Exception) string {
 	kept := *e
-	if of, err := parseNetwork(e.Client); err == nil {
+	of, err := parseNetwork(e.Client)
+	switch {
+	case err != nil: // it is for a group
+	case s.log.Keyed() && s.log.Masks() && of.IsSingleIP():
+		kept.Client = "a client"
+	default:
 		kept.Client = s.log.ClientText(of)
 	}
 	return exceptionText(&kept)
