@@ -31,7 +31,7 @@ func afterPowerCut(t testing.TB, dir string) int {
 
 // What was recorded before Settle is in the write-ahead file when it returns.
 func TestSettleWaitsForTheDisk(t *testing.T) {
-	l, stop := start(t, Config{BeforeAnswer: true, OnFull: Refuse, Interval: time.Hour, Block: time.Hour})
+	l, stop := start(t, Config{BeforeAnswer: true, OnFull: Refuse, Interval: time.Hour, Block: time.Hour, Slabs: 4, SlabBytes: minSlabBytes})
 	defer stop()
 	for i := range 20 {
 		l.Record(query(i, "192.0.2.7", "www.example"))

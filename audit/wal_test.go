@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -31,7 +32,11 @@ func left(t rapid.TB, dir, to string) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(to, f.Name()), b, 0o600); err != nil {
+		path, n := filepath.Join(to, f.Name()), len(b)
+		if strings.HasSuffix(path, ".db") { // most of it is room for more
+			b = bytes.TrimRight(b, "\x00")
+		}
+		if err := errors.Join(os.WriteFile(path, b, 0o600), os.Truncate(path, int64(n))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -253,7 +258,7 @@ func TestWhatWasWrittenOutlivesTheProcess(t *testing.T) {
 // is gone, and what stands before it is there.
 func TestTheEndOfFramesIsRecognised(t *testing.T) {
 	dir := t.TempDir()
-	l, err := Open(Config{Dir: dir, Block: time.Hour})
+	l, err := Open(Config{Dir: dir, Block: time.Hour, Slabs: 4, SlabBytes: minSlabBytes})
 	if err != nil {
 		t.Fatal(err)
 	}
