@@ -131,7 +131,7 @@ func (r *Reader) following(st *store, from uint64, want func(*header) bool, p *p
 // beginning may or may not be found.
 func (r *Reader) Search(ctx context.Context, q Query, emit func(*Record) error) error {
 	f, n := newFilter(q), 0
-	return r.sweep(ctx, f, (*page).whole, func(p *page) (done bool, err error) { return p.emit(f, &n, 0, emit) })
+	return r.sweep(ctx, f, (*page).details, func(p *page) (done bool, err error) { return p.emit(f, &n, 0, emit) })
 }
 
 // after returns the sequence number behind a segment, which may be damaged.
