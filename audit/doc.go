@@ -45,7 +45,7 @@
 // was committed last; audit.wal, audit.texts and audit.slabs while a log is running;
 // audit.removed, what retention has taken away (removal.go); audit.holds, what it must
 // not take (hold.go); and NAME.damaged-TIME, a file that was found damaged and moved aside. They are readable by
-// their owner only.
+// their owner only. The folder index holds the runs of the index (index_run.go).
 //
 // Each is a bbolt file with two buckets. In "segments" a key is the sequence
 // number of the segment's first record, 8 octets; a value is one segment.

@@ -140,6 +140,7 @@ const (
 	ActionExceptionRemove = "exception-remove"
 	ActionExceptionEnd    = "exception-end"
 	ActionExceptionsLost  = "exceptions-damaged"
+	ActionReindex         = "index-rebuild"
 	ActionReveal          = "reveal"   // of pseudonyms of clients
 	ActionForget          = "forget"   // of clients' keys
 	ActionExcluded        = "excluded" // how many queries were left out, as asked for

@@ -13,8 +13,9 @@ type filter struct {
 	query        Query
 	name, alias  []byte // Query.Name and Query.Alias in lower case
 	glob         *Glob
-	since, until int64 // nanoseconds since 1970; until is exclusive
-	queries      bool  // only queries are wanted
+	since, until int64     // nanoseconds since 1970; until is exclusive
+	parts        []stretch // of that time, in order; nil is all of it
+	queries      bool      // only queries are wanted
 	rcode        uint16
 	source       Source
 	transport    Transport
@@ -88,7 +89,8 @@ func wordNumber(words []string, text string) uint8 {
 
 // wants says that a segment may hold something, by what its header tells.
 func (f *filter) wants(h *header) bool {
-	return h.max >= f.since && h.min < f.until && h.last() >= f.query.SeqFrom && h.first <= f.seqTo()
+	return h.max >= f.since && h.min < f.until && h.last() >= f.query.SeqFrom && h.first <= f.seqTo() &&
+		(f.parts == nil || within(f.parts, h.min, h.max))
 }
 
 // ends says that this segment and all behind it in the query's order hold nothing:
@@ -223,6 +225,9 @@ func (f *filter) choose(p *page) {
 	}
 	if f.since > h.min || f.until <= h.max {
 		narrow(p, p.times, func(t int64) bool { return t >= f.since && t < f.until })
+	}
+	if f.parts != nil {
+		narrow(p, p.times, func(t int64) bool { return within(f.parts, t, t) })
 	}
 	if m.aliases != nil {
 		narrowAny(p, p.aliases, m.aliases)

@@ -134,7 +134,7 @@ func (t *pairTable) reset(n int) {
 func (t *pairTable) slot(a, b uint32) *uint32 {
 	key := uint64(a)<<32 | uint64(b) + 1
 	mask := uint64(len(t.keys) - 1)
-	at := key * 0x9e3779b97f4a7c15 >> 20 & mask
+	at := key * 0x9e3779b97f4a7c15 >> 40 & mask // bits that all of the pair has to do with
 	for t.keys[at] != 0 && t.keys[at] != key {
 		at = (at + 1) & mask
 	}

@@ -49,7 +49,14 @@ func (r *Reader) Hunt(ctx context.Context, q Query, indicators []Indicator, limi
 		return out, err
 	}
 	census := newCensus(topKeys, topOctets)
-	s := &sweep{reader: r, filter: queriesOf(q), probe: h.probe, work: h.gather}
+	t := &trail{hunter: h, names: make(map[string][]uint32), addrs: make(map[netip.Addr][]uint32)}
+	s := &sweep{reader: r, filter: queriesOf(q), probe: t.probe, work: h.gather}
+	if s.where = r.where(s.filter, t.steps); s.filter.err == nil {
+		if err := s.filter.know(r.clientKeys()); err != nil {
+			return out, err
+		}
+		s.where.all(ctx)
+	}
 	err = s.run(ctx, func(p *page) (bool, error) {
 		out.Queries += p.prey.queries
 		for k, s := range p.prey.spans {
@@ -107,12 +114,13 @@ type preyKey struct {
 }
 
 // probe looks the dictionaries through.
-func (h *hunter) probe(p *page) bool {
-	y := &p.prey
+func (h *hunter) probe(p *page) bool { return p.prey.probe(p, h.covering, h.holding) }
+
+func (y *prey) probe(p *page, covering func(dst []uint32, name []byte) []uint32, holding func(dst []uint32, a netip.Addr) []uint32) bool {
 	*y = prey{}
 	var found []uint32
 	for i, name := range p.names {
-		if found = h.covering(found[:0], name); len(found) > 0 {
+		if found = covering(found[:0], name); len(found) > 0 {
 			if y.names == nil {
 				y.names, y.isName = map[uint32][]uint32{}, make([]bool, len(p.names))
 			}
@@ -120,7 +128,7 @@ func (h *hunter) probe(p *page) bool {
 		}
 	}
 	for i, a := range p.addrs {
-		if found = h.holding(found[:0], a); len(found) > 0 {
+		if found = holding(found[:0], a); len(found) > 0 {
 			if y.addrs == nil {
 				y.addrs, y.isAddr = map[uint32][]uint32{}, make([]bool, len(p.addrs))
 			}

@@ -59,9 +59,11 @@ type Log struct {
 
 	store    atomic.Pointer[store] // nil after damage, until a new one could be made
 	unpacker *unpacker
-	sealer   *sealer            // used by the writer only, but for its counts
-	notary   *notary            // used by the writer only
+	sealer   *sealer // used by the writer only, but for its counts
+	notary   *notary // used by the writer only
+	index    *index
 	signing  chan chan struct{} // of those who wait for a checkpoint
+	reindex  chan chan struct{} // of those who want the index made anew
 	over     chan struct{}      // closed when the log ends
 	asking   chan func(*writer) // what others want the writer to do between two steps
 	retain   chan struct{}      // holds one token when retention is to look at once
@@ -137,9 +139,11 @@ func Open(cfg Config) (*Log, error) {
 		signing:   make(chan chan struct{}),
 		asking:    make(chan func(*writer)),
 		retain:    make(chan struct{}, 1),
+		reindex:   make(chan chan struct{}),
 		over:      make(chan struct{}),
 		reasonIDs: make(map[Reason]uint32),
 		labelIDs:  make(map[string]uint32),
+		index:     newIndex(cfg.Dir),
 	}
 	l.texts, l.wal = &texts{dir: cfg.Dir, held: true}, &wal{dir: cfg.Dir}
 	l.notary = newNotary(l)

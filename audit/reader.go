@@ -18,6 +18,7 @@ type Reader struct {
 	left     []view      // of a stopped one that did not end
 	log      *Log        // of a running one
 	keys     *clientKeys // of a stopped one's clients; nil if they were not asked for
+	index    *index
 }
 
 // OpenReader opens the store of a stopped log in dir, without changing anything.
@@ -39,7 +40,7 @@ func OpenReader(dir string) (*Reader, error) {
 		s.close()
 		return nil, err
 	}
-	return &Reader{dir: dir, unpacker: u, own: s, left: left}, nil
+	return &Reader{dir: dir, unpacker: u, own: s, left: left, index: newIndex(dir)}, nil
 }
 
 // leftBehind returns what is left of a run behind the store's segments, if their
@@ -60,7 +61,9 @@ func leftBehind(dir string, st *store) ([]view, error) {
 
 // Reader returns a reader of the running log's store. After the log's end it
 // returns ErrClosed.
-func (l *Log) Reader() *Reader { return &Reader{dir: l.cfg.Dir, unpacker: l.unpacker, log: l} }
+func (l *Log) Reader() *Reader {
+	return &Reader{dir: l.cfg.Dir, unpacker: l.unpacker, log: l, index: l.index}
+}
 
 // Close lets go of a store that OpenReader opened. The Reader of a running log needs none.
 func (r *Reader) Close() error {
@@ -131,7 +134,7 @@ func (r *Reader) following(st *store, from uint64, want func(*header) bool, p *p
 // beginning may or may not be found.
 func (r *Reader) Search(ctx context.Context, q Query, emit func(*Record) error) error {
 	f, n := newFilter(q), 0
-	return r.sweep(ctx, f, (*page).whole, func(p *page) (done bool, err error) { return p.emit(f, &n, 0, emit) })
+	return r.sweep(ctx, f, (*page).details, func(p *page) (done bool, err error) { return p.emit(f, &n, 0, emit) })
 }
 
 // after returns the sequence number behind a segment, which may be damaged.

@@ -20,6 +20,7 @@ type Stats struct {
 	Oldest    time.Time     // earliest record of the store's oldest segment; zero is none
 	Retention Retention     // what is kept in spite of it
 	LastSeal  time.Duration // how long the last commit took, with all before it
+	Index     IndexStats    // what the index has
 	Refusing  bool          // what Log.Refusing says
 	LastError string        // why the last commit failed; empty if it did not
 	Stalled   time.Duration // how long the writer has been waiting for the disk, if that is more than a second
@@ -71,6 +72,7 @@ func (l *Log) Stats() Stats {
 	if st := l.store.Load(); st != nil {
 		s.Files, s.Bytes = len(st.all()), st.size()
 	}
+	s.Index = l.index.stats(s.LastSeq)
 	s.Refusing = l.Refusing()
 	return s
 }

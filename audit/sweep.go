@@ -18,6 +18,7 @@ const unpackers = 2
 type sweep struct {
 	reader *Reader
 	filter *filter
+	where  *where           // says by the index where it may hold something; nil is anywhere
 	probe  func(*page) bool // says by the dictionaries whether a page may hold something; nil is yes
 	work   func(*page)      // what the other goroutines do to a page with chosen rows; nil is nothing
 	damage error            // of segments that were passed over
@@ -32,7 +33,7 @@ type sweep struct {
 // another goroutine. Neither may keep the page. Damaged segments are passed over;
 // a *DamageError for each of them is joined to the error in the end.
 func (r *Reader) sweep(ctx context.Context, f *filter, work func(*page), each func(*page) (done bool, err error)) error {
-	return (&sweep{reader: r, filter: f, work: work}).run(ctx, each)
+	return (&sweep{reader: r, filter: f, where: r.where(f, nil), work: work}).run(ctx, each)
 }
 
 func (s *sweep) run(ctx context.Context, each func(*page) (bool, error)) error {
@@ -135,6 +136,11 @@ type ticket struct {
 func (s *sweep) fetch(p *page, key *uint64, path *string) (ok bool, err error) {
 	f := s.filter
 	oldest, from, to := f.query.Oldest, f.query.SeqFrom, f.seqTo()
+	if oldest {
+		s.at = s.where.from(s.at)
+	} else {
+		s.at = s.where.before(s.at)
+	}
 	if oldest && s.at > to || !oldest && s.at <= from {
 		return false, nil
 	}

@@ -91,7 +91,7 @@ func (r *Reader) Top(ctx context.Context, q Query, by Dimension, limit, slots in
 	default:
 		return t.top, fmt.Errorf("nothing is counted by %q", by)
 	}
-	err := r.sweep(ctx, queriesOf(q), t.gather, t.merge)
+	err := t.count(ctx, r, q)
 	t.rank(limit)
 	var damage *DamageError
 	if slots > 0 && len(t.top.Rows) > 0 && len(t.top.Rows) <= maxTrends && (err == nil || errors.As(err, &damage)) && ctx.Err() == nil {
@@ -113,6 +113,39 @@ type topper struct {
 
 // keyParts says what a key is made of.
 type keyParts struct{ client, name, rule, category bool }
+
+// count counts all keys, of clients and names by the index as far as it has them.
+func (t *topper) count(ctx context.Context, r *Reader, q Query) error {
+	if t.has != (keyParts{client: true}) && t.has != (keyParts{name: true}) {
+		return r.sweep(ctx, queriesOf(q), t.gather, t.merge)
+	}
+	return r.summed(ctx, q, counting{
+		begin: func() { t.census, t.top.Records = newCensus(t.census.maxKeys, t.census.maxOctets), 0 },
+		work:  t.gather,
+		each:  t.merge,
+		run: func(run *run) error {
+			if t.has.client {
+				return run.eachClient(ctx, r.unpacker, func(key []byte, k *runValue) error { return t.sum(key, k) })
+			}
+			return run.eachName(ctx, r.unpacker, func(name []byte, k *runValue) error {
+				t.key = append(binary.AppendUvarint(t.key[:0], uint64(len(name))), name...)
+				return t.sum(t.key, k)
+			})
+		},
+		full: func() bool { return t.census.missed > 0 },
+	})
+}
+
+// sum adds what a run has of a key.
+func (t *topper) sum(key []byte, k *runValue) error {
+	t.census.add(key, k.span)
+	t.top.Records += k.count
+	t.census.trim()
+	if t.census.missed > 0 {
+		return errTooMany
+	}
+	return nil
+}
 
 // gather counts the page's rows by their numbers.
 func (t *topper) gather(p *page) { p.grouping.by(p, t.has, t.top.Observed) }

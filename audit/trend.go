@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"math/bits"
 	"time"
@@ -52,8 +53,24 @@ func (t *topper) trend(ctx context.Context, r *Reader, q Query, n int) error {
 	f := queriesOf(q)
 	when := slotsOf(f, first, last, n)
 	t.top.From, t.top.To = instant(when.from), instant(when.to)
-	s := &sweep{reader: r, filter: f}
-	s.work = func(p *page) {
+	var key []byte
+	begin := func() {
+		for i := range t.top.Over {
+			clear(t.top.Over[i])
+		}
+	}
+	see := func(c tick) {
+		switch {
+		case t.has.category:
+			key = append(binary.AppendUvarint(key[:0], uint64(len(c.category))), c.category...)
+		default:
+			key = append(key[:0], c.client...)
+		}
+		if at, ok := rows[string(key)]; ok {
+			t.top.Over[at][c.slot] += c.queries
+		}
+	}
+	work := func(p *page) {
 		p.grouping.by(p, t.has, t.top.Observed)
 		p.local = p.local[:0] // by group: its row, counted from one
 		var key []byte
@@ -67,14 +84,18 @@ func (t *topper) trend(ctx context.Context, r *Reader, q Query, n int) error {
 			p.local = append(p.local, at+1)
 		}
 	}
-	return s.run(ctx, func(p *page) (bool, error) {
+	each := func(p *page) (bool, error) {
 		for k, i := range p.chosen {
 			if at := p.local[p.grouping.of[k]]; at != 0 && p.time[i] >= when.from && p.time[i] < when.to {
 				t.top.Over[at-1][when.place(p.time[i])]++
 			}
 		}
 		return false, nil
-	})
+	}
+	if t.has != (keyParts{client: true}) && t.has != (keyParts{category: true}) {
+		return r.sweep(ctx, f, work, each)
+	}
+	return r.overTime(ctx, q, when, begin, see, work, each)
 }
 
 // A Timeline is how many queries came when.
@@ -94,7 +115,16 @@ func (r *Reader) Timeline(ctx context.Context, q Query, n int) (Timeline, error)
 		return Timeline{}, errors.New("a timeline is from which time to which, in how many spans?")
 	}
 	t := Timeline{instant(when.from), instant(when.to), make([]uint64, n), make([]uint64, n)}
-	err := r.sweep(ctx, f, func(p *page) {
+	err := r.overTime(ctx, q, when, func() {
+		clear(t.Allowed)
+		clear(t.Blocked)
+	}, func(c tick) {
+		if c.blocked {
+			t.Blocked[c.slot] += c.queries
+		} else {
+			t.Allowed[c.slot] += c.queries
+		}
+	}, func(p *page) {
 		p.flags()
 		p.times()
 	}, func(p *page) (bool, error) {

@@ -21,10 +21,16 @@ const witnessPatience = 2 * time.Second
 func (l *Log) Run(ctx context.Context) error {
 	w := &writer{log: l, seen: l.cfg.Now()}
 	witnesses, stop := context.WithCancel(context.WithoutCancel(ctx))
-	watched := make(chan struct{})
+	watched, indexed := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(watched)
 		l.notary.watch(witnesses)
+	}()
+	indexing, stopIndexing := context.WithCancel(ctx)
+	defer stopIndexing()
+	go func() {
+		defer close(indexed)
+		l.keepIndex(indexing)
 	}()
 	keeping, stopKeeping := context.WithCancel(ctx)
 	kept := make(chan struct{})
@@ -33,6 +39,7 @@ func (l *Log) Run(ctx context.Context) error {
 		l.keepOn(keeping)
 	}()
 	err := w.run(ctx)
+	stopIndexing()
 	stopKeeping()
 	<-kept
 	if err != nil {
@@ -47,6 +54,7 @@ func (l *Log) Run(ctx context.Context) error {
 	case <-time.After(witnessPatience):
 		l.cfg.Logger.Error("a witness did not take the last audit checkpoint in time")
 	}
+	<-indexed
 	return errors.Join(err, l.end(err == nil))
 }
 

@@ -72,7 +72,7 @@ func auditCommand(g *global) *cobra.Command {
 	c.AddCommand(firstCommand(g), aroundCommand(g), ipCommand(g), newCommand(g), rareCommand(g), clientsCommand(g))
 	c.AddCommand(holdCommand(g), backupCommand(g))
 	c.PersistentFlags().StringVar(&g.store, "store", "", "read the store in `FOLDER`, as a backup has been unpacked to, instead of the server's")
-	c.AddCommand(gapsCommand(g), changesCommand(g), huntCommand(g), reportCommand(g))
+	c.AddCommand(gapsCommand(g), changesCommand(g), huntCommand(g), reportCommand(g), indexCommand(g))
 	c.AddCommand(revealCommand(g), forgetCommand(g))
 	return c
 }

@@ -132,6 +132,7 @@ func printStatus(out io.Writer, st admin.Status) error {
 			count(int(x.Names), "query", "queries"), x.NamesBlocked, x.Clients, x.ClientsBlocked)})
 	}
 	rows = append(rows, []string{"", retainedText(&a)})
+	rows = append(rows, []string{"", indexText(a.Index)})
 	if a.LastError != "" {
 		rows = append(rows, []string{"", "cannot write: " + shown(a.LastError)})
 	}

@@ -137,6 +137,16 @@ func (c *Client) FlushCache(ctx context.Context, name string) (string, error) {
 	return d.Done, err
 }
 
+// Index says what the audit log's index has.
+func (c *Client) Index(ctx context.Context) (s audit.IndexStats, err error) {
+	return s, c.call(ctx, http.MethodGet, "/v1/audit/index", nil, &s)
+}
+
+// Reindex lets the audit log's index be made again.
+func (c *Client) Reindex(ctx context.Context) (s audit.IndexStats, err error) {
+	return s, c.call(ctx, http.MethodPost, "/v1/audit/index/rebuild", nil, &s)
+}
+
 // Reload makes the server read its configuration and lists again.
 func (c *Client) Reload(ctx context.Context) (r Reload, err error) {
 	return r, c.call(ctx, http.MethodPost, "/v1/reload", nil, &r)

@@ -83,6 +83,8 @@ func (s *Server) Run(ctx context.Context) error {
 	mux.HandleFunc("POST /v1/audit/holds/remove", s.operator(s.removeHold))
 	mux.HandleFunc("GET /v1/audit/backup", s.operator(s.backup))
 	s.turn = make(chan struct{}, 1)
+	mux.HandleFunc("GET /v1/audit/index", s.index)
+	mux.HandleFunc("POST /v1/audit/index/rebuild", s.operator(s.reindex))
 	s.questions(mux)
 	h := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -326,6 +328,25 @@ func (s *Server) verify(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.reply(w, rep)
+}
+
+func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
+	stats, err := s.Backend.Audit().Reader().Index()
+	if err != nil {
+		s.refuse(w, http.StatusInternalServerError, err)
+		return
+	}
+	s.reply(w, stats)
+}
+
+func (s *Server) reindex(w http.ResponseWriter, r *http.Request) {
+	l := s.Backend.Audit()
+	if err := l.Reindex(r.Context()); err != nil {
+		s.refuse(w, http.StatusInternalServerError, err)
+		return
+	}
+	l.RecordChange(audit.Change{Action: audit.ActionReindex, Actor: actor(r), Text: "index of the audit log: removed, to be made again"})
+	s.index(w, r)
 }
 
 func (s *Server) prove(w http.ResponseWriter, r *http.Request) {
