@@ -26,6 +26,7 @@ type block struct {
 	changes []changeRow
 
 	columns [columns]cursor
+	shelf   *shelf   // of a pack; its columns are not among those
 	shown   []string // presentation form of names, made when first asked for
 
 	decided, observed [][]byte // reasons as fields of canonical rows, likewise
@@ -221,6 +222,9 @@ var details = [columns]bool{
 // number in what was read is then within its table, and the header's count, lost,
 // min and max are proven.
 func (b *block) decode(detailed bool) error {
+	if b.header.packed {
+		return b.decodePacked(detailed, nil)
+	}
 	var (
 		col      = &b.columns
 		names    = seen{size: uint32(len(b.names))}

@@ -216,12 +216,12 @@ func (b *block) whys(n uint32, made *[][]byte, tag int) []byte {
 	return (*made)[n-1]
 }
 
-// leaves returns the hashes of all rows.
-func (b *block) leaves() []hash {
-	all := make([]hash, len(b.rows))
+// leaves returns the hashes of n rows from one on.
+func (b *block) leaves(from, n int) []hash {
+	all := make([]hash, n)
 	var row []byte
-	for i := range b.rows {
-		row = b.appendRow(append(row[:0], leafPrefix), i)
+	for i := range all {
+		row = b.appendRow(append(row[:0], leafPrefix), from+i)
 		all[i] = sha256.Sum256(row)
 	}
 	return all

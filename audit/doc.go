@@ -48,9 +48,10 @@
 // their owner only. The folder index holds the runs of the index (index_run.go).
 //
 // Each is a bbolt file with two buckets. In "segments" a key is the sequence
-// number of the segment's first record, 8 octets; a value is one segment.
+// number of the segment's first record, 8 octets; a value is one segment, or a pack
+// of several (pack.go has its layout).
 // Segments are never changed after their commit, and only the newest file is written
-// to. "hits" is the roll-up; when a file begins it takes over that of the one before.
+// to. One that another has followed is made again, once, with its segments in packs. "hits" is the roll-up; when a file begins it takes over that of the one before.
 // A store of a former version, audit.db, is such a file too: a log renames it, a
 // reader takes it as it is.
 //

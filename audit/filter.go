@@ -186,6 +186,9 @@ func (f *filter) choose(p *page) {
 	if f.seqTo() < to {
 		to = f.seqTo()
 	}
+	if from = max(from, p.from); p.to != 0 {
+		to = min(to, p.to)
+	}
 	kinds := p.kinds()
 	for i := from - h.first; i <= to-h.first && i < uint64(len(kinds)); i++ {
 		if k := kinds[i]; (q.Kind == 0 || k == q.Kind) && (!f.queries || k == KindQuery) {

@@ -140,6 +140,12 @@ func (k *signingKey) signSegment(leaf hash) []byte {
 	return ed25519.Sign(k.private, segmentMessage(leaf))
 }
 
+// packMessage is what is signed of a pack, so that who is in a hurry need not prove its
+// records by the roots of their segments.
+func packMessage(body hash) []byte { return append([]byte("weir audit pack\n"), body[:]...) }
+
+func (k *signingKey) signPack(body hash) []byte { return ed25519.Sign(k.private, packMessage(body)) }
+
 // A PublicKey proves what a log has signed. Its text form is that of signed notes:
 // name, hash and key, with "+" between.
 type PublicKey struct {
@@ -172,4 +178,8 @@ func (k *PublicKey) Fingerprint() string {
 
 func (k *PublicKey) signed(leaf hash, signature []byte) bool {
 	return ed25519.Verify(k.key, segmentMessage(leaf), signature)
+}
+
+func (k *PublicKey) signedPack(body hash, signature []byte) bool {
+	return ed25519.Verify(k.key, packMessage(body), signature)
 }

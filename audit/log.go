@@ -69,6 +69,7 @@ type Log struct {
 	retain   chan struct{}      // holds one token when retention is to look at once
 
 	retention sync.Mutex // held while files are removed, and while holds change
+	packRows  uint32     // records in a pack, at most
 
 	status struct {
 		sync.Mutex
@@ -79,6 +80,7 @@ type Log struct {
 		oldest    uint64 // number of the store's oldest segment; 0 is none
 		begins    int64  // time of its earliest record
 		retention Retention
+		packed    uint64 // segments that are in packs
 		lastSeal  time.Duration
 		err       error
 		writing   time.Time // when the step that is under way began; zero: none is
@@ -141,6 +143,7 @@ func Open(cfg Config) (*Log, error) {
 		retain:    make(chan struct{}, 1),
 		reindex:   make(chan chan struct{}),
 		over:      make(chan struct{}),
+		packRows:  packRows,
 		reasonIDs: make(map[Reason]uint32),
 		labelIDs:  make(map[string]uint32),
 		index:     newIndex(cfg.Dir),

@@ -157,12 +157,22 @@ func (r *Reader) leavesFrom(first uint64) ([]numbered, error) {
 			return nil, err
 		}
 		h, err := readHeader(value)
-		if !ok || err != nil || h.number < first || len(leaves) > 0 && h.number+1 != leaves[len(leaves)-1].number {
+		if !ok || err != nil || h.lastNumber() < first || len(leaves) > 0 && h.lastNumber()+1 != leaves[len(leaves)-1].number {
 			break
 		}
-		t := readTail(&h, value)
-		leaves = append(leaves, numbered{h.number, leafHash(t.leaf(value))})
 		at = key
+		if !h.packed {
+			t := readTail(&h, value)
+			leaves = append(leaves, numbered{h.number, leafHash(t.leaf(value))})
+			continue
+		}
+		fronts, err := r.unpacker.fronts(&h, value)
+		if err != nil {
+			break
+		}
+		for i := len(fronts) - 1; i >= 0 && fronts[i].header.number >= first; i-- {
+			leaves = append(leaves, numbered{fronts[i].header.number, leafHash(fronts[i].leaf())})
+		}
 	}
 	slices.Reverse(leaves)
 	return leaves, nil

@@ -23,6 +23,7 @@ type page struct {
 	buf      []byte
 	marks    marks
 	chosen   []uint32 // rows that the filter wants, in order
+	from, to uint64   // the question has had rows beyond these, before they were packed; 0 is no limit
 	err      error
 	grouping grouping
 	prey     prey
@@ -71,15 +72,11 @@ func (p *page) open(u *unpacker) {
 	if p.view != nil {
 		segment = p.view.segment
 	}
-	h, _, payload, err := u.open(segment, p.buf)
-	if err != nil {
-		p.err = err
-		return
-	}
+	var payload []byte
+	payload, _, p.err = u.openBlock(&p.block, segment, p.buf)
 	if cap(payload) > cap(p.buf) { // else it is p.buf, with less room to be seen
 		p.buf = payload
 	}
-	p.err = p.dictionaries(h, payload)
 }
 
 // after returns the sequence number behind the segment with that key.
@@ -97,6 +94,15 @@ func (p *page) whole() {
 		p.err = p.decode(true)
 		p.columns = columns
 	}
+}
+
+// size returns how many records there are in what was fetched.
+func (p *page) size() int {
+	if p.view != nil {
+		return int(p.view.header.count)
+	}
+	h, _ := readHeader(p.value) // else it has none
+	return int(h.count)
 }
 
 func (p *page) fail(col int) {
@@ -128,6 +134,10 @@ func (p *page) kinds() []Kind {
 		return p.kind
 	}
 	p.kind = sized(p.kind, int(p.header.count))
+	if p.header.packed {
+		p.packedKinds()
+		return p.kind
+	}
 	b := p.columns[colKind].b
 	p.pure = true
 	for i := range p.kind {
@@ -153,6 +163,10 @@ func (p *page) times() []int64 {
 		return p.time
 	}
 	p.time = sized(p.time, int(p.header.count))
+	if p.header.packed {
+		p.packedTimes()
+		return p.time
+	}
 	b, at := p.columns[colTime].b, p.header.min
 	first, last := int64(math.MaxInt64), int64(math.MinInt64)
 	for i := range p.time {
@@ -203,6 +217,10 @@ func numbers[T uint8 | uint16 | uint32](p *page, values *[]T, col int, limit uin
 	kinds := p.kinds()
 	out := sized(*values, len(kinds))
 	*values = out
+	if p.header.packed {
+		packedNumbers(p, out, col, limit)
+		return out
+	}
 	b := p.columns[col].b
 	for i := range out {
 		if !p.pure && kinds[i] != KindQuery {
@@ -254,6 +272,10 @@ func (p *page) references(one *[]uint32, many *spread, colOne, colCount, colMany
 	kinds := p.kinds()
 	*one = sized(*one, len(kinds))
 	many.ends, many.refs = sized(many.ends, len(kinds)), many.refs[:0]
+	if p.header.packed {
+		p.packedReferences(*one, many, colOne == colName)
+		return
+	}
 	first, ends := *one, many.ends
 	a, counts, b := p.columns[colOne].b, p.columns[colCount].b, p.columns[colMany].b
 	next, limit := uint32(0), uint32(size)

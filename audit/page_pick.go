@@ -15,11 +15,22 @@ func (p *page) details() {
 	if p.err != nil || len(p.rows) != 0 {
 		return
 	}
+	if p.header.packed {
+		p.err = p.decodePacked(true, p.chosen)
+		return
+	}
 	if p.kinds(); !p.pure || p.header.version < 2 || len(p.chosen)*pickFew > int(p.header.count) {
 		p.whole()
 		return
 	}
 	p.pick()
+}
+
+// detailsOfSegment is details, but of a pack it reads nothing.
+func (p *page) detailsOfSegment() {
+	if !p.header.packed {
+		p.details()
+	}
 }
 
 // pick reads the chosen rows alone, of a page that has nothing but queries. That a

@@ -345,16 +345,22 @@ func signedAgain(t *testing.T, v []byte) []byte {
 	return v
 }
 
-// TestEveryMutationIsFound holds that whatever is done to a stopped log without its key is found, and where. With
-// WEIR_MUTATIONS it does so many.
-func TestEveryMutationIsFound(t *testing.T) {
-	n := 5 * len(mutations)
+// mutationsWanted is how many $WEIR_MUTATIONS says, or n.
+func mutationsWanted(t *testing.T, n int) int {
+	t.Helper()
 	if text := os.Getenv("WEIR_MUTATIONS"); text != "" {
 		var err error
 		if n, err = strconv.Atoi(text); err != nil {
 			t.Fatal(err)
 		}
 	}
+	return n
+}
+
+// TestEveryMutationIsFound holds that whatever is done to a stopped log without its key is found, and where. With
+// WEIR_MUTATIONS it does so many.
+func TestEveryMutationIsFound(t *testing.T) {
+	n := mutationsWanted(t, 5*len(mutations))
 	dir := proven(t, 12)
 	keys := keys(t, dir)
 	if report := verify(t, dir); len(report.Problems) > 0 {

@@ -77,14 +77,20 @@ func (r *Reader) Prove(ctx context.Context, q Query, out io.Writer) (proven int,
 			wanted = wanted[:min(len(wanted), q.Limit-proven)]
 		}
 		h := &p.header
+		if h.packed {
+			n, unsigned, err := r.provePack(lines, t, c, p, wanted)
+			proven, left = proven+n, left+unsigned
+			return q.Limit > 0 && proven >= q.Limit, err
+		}
 		if p.view != nil || !h.proven || h.number <= c.Before || h.number > c.last() {
 			left += len(wanted)
 			return false, nil
 		}
-		if err := proveSegment(lines, t, c, h, p.value); err != nil {
+		tail := readTail(h, p.value)
+		if err := proveSegment(lines, t, c, h.number, tail.leaf(p.value)); err != nil {
 			return true, err
 		}
-		rows := newRowPaths(p.leaves(), h.grouped)
+		rows := newRowPaths(p.leaves(0, len(p.rows)), h.grouped)
 		for _, i := range wanted {
 			if err := lines.Encode(bundleRow{p.appendRow(nil, int(i)), uint64(i), octets(rows.path(int(i)))}); err != nil {
 				return true, err
@@ -99,9 +105,45 @@ func (r *Reader) Prove(ctx context.Context, q Query, out io.Writer) (proven int,
 	return proven, err
 }
 
-func proveSegment(lines *json.Encoder, t *merkleTree, c *Checkpoint, h *header, segment []byte) error {
-	tail := readTail(h, segment)
-	number := h.number - c.Before - 1
+// provePack is what Prove does with the records of a pack.
+func (r *Reader) provePack(lines *json.Encoder, t *merkleTree, c *Checkpoint, p *page, wanted []uint32) (proven, left int, err error) {
+	fronts, err := r.unpacker.fronts(&p.header, p.value)
+	if err != nil {
+		p.failed(err)
+		return 0, 0, nil
+	}
+	from := uint32(0)
+	for i := range fronts {
+		h := &fronts[i].header
+		n := 0
+		for n < len(wanted) && wanted[n] < from+h.count {
+			n++
+		}
+		switch {
+		case n == 0:
+		case h.number <= c.Before || h.number > c.last():
+			left += n
+		default:
+			if err := proveSegment(lines, t, c, h.number, fronts[i].leaf()); err != nil {
+				return proven, left, err
+			}
+			rows := newRowPaths(p.leaves(int(from), int(h.count)), h.grouped)
+			for _, row := range wanted[:n] {
+				if err := lines.Encode(bundleRow{p.appendRow(nil, int(row)), uint64(row - from), octets(rows.path(int(row - from)))}); err != nil {
+					return proven, left, err
+				}
+				proven++
+			}
+		}
+		wanted = wanted[n:]
+		from += h.count
+	}
+	return proven, left, nil
+}
+
+// proveSegment writes a segment's leaf and its path.
+func proveSegment(lines *json.Encoder, t *merkleTree, c *Checkpoint, number uint64, leaf []byte) error {
+	number -= c.Before + 1
 	path, err := tlog.ProveRecord(int64(c.Segments), int64(number), t)
 	if err != nil {
 		return err
@@ -110,7 +152,7 @@ func proveSegment(lines *json.Encoder, t *merkleTree, c *Checkpoint, h *header, 
 	for i := range path {
 		hashes[i] = hash(path[i])
 	}
-	return lines.Encode(bundleSegment{tail.leaf(segment), number, octets(hashes)})
+	return lines.Encode(bundleSegment{leaf, number, octets(hashes)})
 }
 
 func octets(hashes []hash) [][]byte {

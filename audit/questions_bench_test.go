@@ -116,6 +116,9 @@ func generate(b *testing.B) generated {
 func BenchmarkQuestions(b *testing.B) {
 	g := generate(b)
 	n, ofClient, ofName, blocked, client, name := g.events, g.ofClient, g.ofName, g.blocked, generatedClient, generatedName
+	if os.Getenv("WEIR_AUDIT_PACKED") != "" {
+		inPacks(b, g.dir, func() int { return 1 << 20 })
+	}
 	if _, err := BuildIndex(b.Context(), g.dir, false, slog.Default()); err != nil {
 		b.Fatal(err)
 	}

@@ -134,7 +134,19 @@ func (r *Reader) following(st *store, from uint64, want func(*header) bool, p *p
 // beginning may or may not be found.
 func (r *Reader) Search(ctx context.Context, q Query, emit func(*Record) error) error {
 	f, n := newFilter(q), 0
-	return r.sweep(ctx, f, (*page).details, func(p *page) (done bool, err error) { return p.emit(f, &n, 0, emit) })
+	var rows []row // of one pack at a time, for they are most of what a page takes
+	return r.sweep(ctx, f, (*page).detailsOfSegment, func(p *page) (done bool, err error) {
+		if p.header.packed {
+			p.rows = rows[:0]
+			p.details()
+			rows = p.rows
+			defer func() { p.rows = nil }()
+		}
+		if p.err != nil {
+			return false, nil
+		}
+		return p.emit(f, &n, 0, emit)
+	})
 }
 
 // after returns the sequence number behind a segment, which may be damaged.
@@ -265,7 +277,7 @@ func (p *page) follow(u *unpacker, f *filter, n *int, from uint64, emit func(*Re
 	if f.choose(p); p.err != nil || len(p.chosen) == 0 {
 		return false, nil
 	}
-	if p.whole(); p.err != nil {
+	if p.details(); p.err != nil {
 		return false, nil
 	}
 	return p.emit(f, n, from, emit)

@@ -51,16 +51,15 @@ func (c *recount) step(st *store, u *unpacker) error {
 		c.left = 0
 		return nil
 	}
+	before := c.left
 	c.left = key
-	h, _, payload, err := u.open(c.value, c.buf)
+	c.buf, _, err = u.openBlock(&c.block, c.value, c.buf)
 	if err == nil {
-		if c.buf = payload; c.ends(&h) {
+		if c.ends(&c.block.header) {
 			c.left = 0
 			return nil
 		}
-		if err = c.block.dictionaries(h, payload); err == nil {
-			err = c.count()
-		}
+		err = c.count(before)
 	}
 	if err != nil {
 		c.damage = errors.Join(c.damage, damaged(st.path(key), segmentPlace(key), err))
@@ -68,8 +67,9 @@ func (c *recount) step(st *store, u *unpacker) error {
 	return nil
 }
 
-// count adds the block, whose dictionaries have been read.
-func (c *recount) count() error {
+// count adds the records of the block, whose dictionaries have been read, that come before a
+// sequence number: of a pack others may have been counted before they were packed.
+func (c *recount) count(before uint64) error {
 	b := &c.block
 	c.tally.forget()
 	named := false
@@ -85,7 +85,7 @@ func (c *recount) count() error {
 		return err
 	}
 	for i := range b.rows {
-		if r := &b.rows[i]; r.kind == KindQuery {
+		if r := &b.rows[i]; r.kind == KindQuery && b.header.first+uint64(i) < before {
 			c.tally.add(r.time, r.reason, r.observed)
 		}
 	}

@@ -234,6 +234,9 @@ func (s *boltFile) learn(k *facts) (found bool, err error) {
 		return false, err
 	}
 	h, digest, err := checkSegment(value)
+	if err == nil && h.packed {
+		h, digest, err = lastPacked(&h, value)
+	}
 	if err != nil {
 		return false, nil
 	}

@@ -48,14 +48,24 @@ type header struct {
 	proven  bool // it has a root of its rows and a signature
 	grouped bool // that root is over groups of rows
 	masked  bool // it has clients that are no addresses
+
+	packed   bool   // it is that of a pack, whose segments are all proven
+	segments uint32 // in the pack
 }
 
 // last returns the sequence number of the segment's last record.
 func (h *header) last() uint64 { return h.first + uint64(h.count) - 1 }
 
+// lastNumber returns the number of the segment, of a pack that of its last.
+func (h *header) lastNumber() uint64 { return h.number + uint64(max(h.segments, 1)) - 1 }
+
 func (h *header) append(b []byte) []byte {
 	be := binary.BigEndian
-	b = append(b, segmentMagic...)
+	magic := segmentMagic
+	if h.packed {
+		magic = packMagic
+	}
+	b = append(b, magic...)
 	b = be.AppendUint16(b, h.version)
 	b = be.AppendUint16(b, h.flags())
 	b = be.AppendUint64(b, h.number)
@@ -82,21 +92,25 @@ func (h *header) flags() (f uint16) {
 	return f
 }
 
-// readHeader reads the front of a segment. It does not look at the checksum.
+// readHeader reads the front of a segment or of a pack. It does not look at the checksum.
 func readHeader(b []byte) (h header, err error) {
 	if len(b) < headerSize+digestSize {
 		return h, fmt.Errorf("%d octets are too few for a segment", len(b))
 	}
-	if string(b[:4]) != segmentMagic {
+	known, knownFlags := uint16(segmentVersion), uint16(flagProven|flagGrouped|flagMasked)
+	packed := string(b[:4]) == packMagic
+	if packed {
+		known, knownFlags = packVersion, flagMasked
+	} else if string(b[:4]) != segmentMagic {
 		return h, errors.New("it does not begin like a segment")
 	}
 	be := binary.BigEndian
 	version := be.Uint16(b[4:])
-	if version == 0 || version > segmentVersion {
-		return h, fmt.Errorf("its format version is %d, this program reads those up to %d", version, segmentVersion)
+	if version == 0 || version > known {
+		return h, fmt.Errorf("its format version is %d, this program reads those up to %d", version, known)
 	}
 	flags := be.Uint16(b[6:])
-	if flags&^(flagProven|flagGrouped|flagMasked) != 0 || flags&(flagProven|flagGrouped) == flagGrouped {
+	if flags&^knownFlags != 0 || flags&(flagProven|flagGrouped) == flagGrouped {
 		return h, fmt.Errorf("it has unknown flags %#x", flags)
 	}
 	h = header{
@@ -113,6 +127,15 @@ func readHeader(b []byte) (h header, err error) {
 		proven:  flags&flagProven != 0,
 		grouped: flags&flagGrouped != 0,
 		masked:  flags&flagMasked != 0,
+		packed:  packed,
+	}
+	if packed {
+		if len(b) < packHeader+packTail {
+			return h, fmt.Errorf("%d octets are too few for a pack", len(b))
+		}
+		if h.segments = be.Uint32(b[headerSize:]); h.segments == 0 || h.segments > h.count || h.number+uint64(h.segments)-1 < h.number {
+			return h, fmt.Errorf("it claims %d segments", h.segments)
+		}
 	}
 	switch {
 	case h.proven && len(b) < headerSize+2*digestSize+signatureSize:
@@ -165,10 +188,14 @@ func (t *tail) leaf(b []byte) []byte {
 // leafHash returns the hash of a leaf (RFC 6962 §2.1).
 func leafHash(leaf []byte) hash { return sha256.Sum256(append([]byte{leafPrefix}, leaf...)) }
 
-// checkSegment reads the header and proves the checksum, which it returns.
+// checkSegment reads the header and proves the checksum, which it returns unless it is that
+// of a pack.
 func checkSegment(b []byte) (h header, digest [digestSize]byte, err error) {
 	if h, err = readHeader(b); err != nil {
 		return h, digest, err
+	}
+	if h.packed {
+		return h, digest, checkPack(b)
 	}
 	t := readTail(&h, b)
 	digest = sha256.Sum256(b[:t.begin+len(t.root)])

@@ -205,12 +205,8 @@ func openBlock(segment []byte) (*block, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, _, payload, err := u.open(segment, nil)
-	if err != nil {
-		return nil, err
-	}
 	b := new(block)
-	if err := b.dictionaries(h, payload); err != nil {
+	if _, _, err := u.openBlock(b, segment, nil); err != nil {
 		return nil, err
 	}
 	return b, b.decode(true)
@@ -420,7 +416,7 @@ func TestAnUnknownVersionIsRefused(t *testing.T) {
 	}
 }
 
-// What goes through slab, segment and decoder comes out as it went in.
+// What goes through slab, segment and decoder comes out as it went in, and from a pack as well.
 func TestRoundTrip(t *testing.T) {
 	name := rapid.SliceOfN(rapid.Byte(), 0, maxName)
 	addr := rapid.Custom(func(t *rapid.T) netip.Addr {
@@ -456,6 +452,8 @@ func TestRoundTrip(t *testing.T) {
 		}
 		return e
 	})
+	p, u := quickPacker(t)
+	key := testKey(t)
 	rapid.Check(t, func(t *rapid.T) {
 		events := rapid.SliceOfN(event, 1, 20).Draw(t, "events")
 		var slab []byte
@@ -483,6 +481,11 @@ func TestRoundTrip(t *testing.T) {
 		}
 		if len(b.rows) != len(events) {
 			t.Fatalf("%d rows of %d events", len(b.rows), len(events))
+		}
+		p.reset()
+		p.add(b, frontOf(&b.header, segments[0].bytes))
+		if err := provePacked(u, p.value(key), p.fronts, func() {}); err != nil {
+			t.Fatalf("in a pack: %v", err)
 		}
 	})
 }

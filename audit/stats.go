@@ -14,6 +14,7 @@ type Stats struct {
 	Changes   uint64        // of Recorded and Lost together, those that are no queries
 	Pending   uint64        // events taken that are not on disk yet
 	Segments  uint64        // segments in the store
+	Packed    uint64        // of them, those that are in packs; known a little after Run begins
 	LastSeq   uint64        // sequence number of the last record on disk
 	Bytes     int64         // size of the store's files
 	Files     int           // in the store
@@ -53,6 +54,7 @@ func (l *Log) Stats() Stats {
 	if l.status.oldest != 0 {
 		s.Segments = l.status.last.number - l.status.oldest + 1
 	}
+	s.Packed = l.status.packed
 	s.LastSeq = l.status.newest
 	if l.status.oldest != 0 {
 		s.Oldest = instant(l.status.begins)

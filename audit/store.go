@@ -50,6 +50,7 @@ type file struct {
 	opening sync.Mutex // held while it is being opened
 	bolt    *boltFile  // nil unless it is open; guarded by store.mu, as the rest
 	users   int        // reads that are under way
+	former  *boltFile  // what was open before it was packed, for those reads that are under way
 	writer  bool       // it is the newest, and stays open
 	gone    bool       // not in the store any more
 	facts   *facts     // for retention only
@@ -319,6 +320,12 @@ func (s *store) leave(f *file) {
 // idle takes those files out of recent that are to be closed. s.mu is held.
 func (s *store) idle() (idle []*boltFile) {
 	over := len(s.recent) - maxOpen
+	for _, f := range s.files {
+		if f.former != nil && f.users == 0 {
+			idle = append(idle, f.former)
+			f.former = nil
+		}
+	}
 	s.recent = slices.DeleteFunc(s.recent, func(f *file) bool {
 		if f.users > 0 || over <= 0 && !f.gone && !s.closed {
 			return false
@@ -329,6 +336,25 @@ func (s *store) idle() (idle []*boltFile) {
 		return true
 	})
 	return idle
+}
+
+// replace gives what was made of a file, under a name of its own, the file's name, unless
+// the file is not in the store any more. Reads that are under way go on in what was there.
+func (s *store) replace(f *file, made string) error {
+	s.mu.Lock()
+	if err := s.lost(f); err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	if err := os.Rename(made, f.path); err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	f.former, f.bolt = f.bolt, nil // a file is packed once, so that there is no other
+	s.recent = slices.DeleteFunc(s.recent, func(other *file) bool { return other == f })
+	idle := s.idle()
+	s.mu.Unlock()
+	return errors.Join(closeAll(idle), syncDir(s.dir))
 }
 
 func closeAll(files []*boltFile) (err error) {
@@ -512,7 +538,8 @@ func (s *store) following(from uint64, want func(*header) bool, value *[]byte) (
 type position struct {
 	file       *file
 	key, value []byte
-	over       bool // nothing is left in file
+	last       uint64 // sequence number of the last record that was handed out
+	over       bool   // nothing is left in file
 }
 
 // step copies to at what is behind it, whatever its key is. ok is false at the

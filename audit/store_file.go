@@ -235,11 +235,15 @@ func (s *boltFile) tail() (h header, digest [digestSize]byte, err error) {
 		}
 		place := segmentPlace(key)
 		got, sum, err := checkSegment(value)
+		first := got.first
+		if err == nil && got.packed {
+			got, sum, err = lastPacked(&got, value)
+		}
 		switch {
 		case err != nil:
 			return h, digest, damaged(s.path, place, err)
-		case got.first != key:
-			return h, digest, damaged(s.path, place, fmt.Sprintf("it holds the segment of key %d", got.first))
+		case first != key:
+			return h, digest, damaged(s.path, place, fmt.Sprintf("it holds the segment of key %d", first))
 		}
 		if i == 0 {
 			h, digest = got, sum
@@ -296,17 +300,39 @@ func (s *boltFile) step(at *position) (ok bool, err error) {
 	err = s.view(place, func(c *bbolt.Cursor) error {
 		k, v := c.First()
 		if len(at.key) > 0 {
-			if k, v = c.Seek(at.key); k != nil && string(k) == string(at.key) {
-				k, v = c.Next()
-			}
+			k, v = at.next(c)
 		}
 		if ok = k != nil; ok {
 			at.key = append(at.key[:0], k...)
 			at.value = append(at.value[:0], v[:min(len(v), maxSegment+1)]...)
+			if len(k) == 8 {
+				at.last = max(at.last, after(v, binary.BigEndian.Uint64(k))-1)
+			}
 		}
 		return nil
 	})
 	return ok, err
+}
+
+// next finds what is behind the position. What was there may have been packed with others
+// meanwhile, and then the rest of the pack is.
+func (at *position) next(c *bbolt.Cursor) (k, v []byte) {
+	k, v = c.Seek(at.key)
+	there := k != nil && string(k) == string(at.key)
+	switch {
+	case there:
+	case k == nil:
+		k, v = c.Last()
+	default:
+		k, v = c.Prev()
+	}
+	if h, err := readHeader(v); err == nil && h.packed && string(k) == string(segmentKey(h.first)) && h.first <= at.last && h.last() > at.last {
+		return k, v
+	}
+	if k, v = c.Seek(at.key); there {
+		return c.Next()
+	}
+	return k, v
 }
 
 func (s *boltFile) walk(at uint64, want func(*header) bool, value *[]byte,

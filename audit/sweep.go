@@ -12,6 +12,10 @@ import (
 // store's disk, and few enough that the query path keeps its cores.
 const unpackers = 2
 
+// maxInFlight is how many records are being unpacked when no more are fetched: those of
+// two packs or so; four segments are less.
+const maxInFlight = 2 * packRows
+
 // A sweep is one question's way over the segments. The goroutine that called
 // copies them out of the store, some others unpack them, and the caller gets them
 // in order. As many pages as are in flight are all the memory that it takes.
@@ -56,6 +60,7 @@ func (s *sweep) run(ctx context.Context, each func(*page) (bool, error)) error {
 		queue = make(chan *ticket, n+2)
 		line  []*ticket // being unpacked, in order
 		free  = make([]*ticket, 0, n+2)
+		rows  int   // of those in line
 		fault error // of the store; what was fetched before it is still handed out
 	)
 	defer wg.Wait()
@@ -77,7 +82,7 @@ func (s *sweep) run(ctx context.Context, each func(*page) (bool, error)) error {
 		free = append(free, &ticket{ready: make(chan struct{}, 1)})
 	}
 	for {
-		for len(free) > 0 && !s.done {
+		for len(free) > 0 && !s.done && rows < maxInFlight {
 			t := free[len(free)-1]
 			ok, err := s.fetch(&t.page, &t.key, &t.path)
 			if err != nil {
@@ -90,6 +95,8 @@ func (s *sweep) run(ctx context.Context, each func(*page) (bool, error)) error {
 			}
 			free = free[:len(free)-1]
 			line = append(line, t)
+			t.rows = t.page.size()
+			rows += t.rows
 			queue <- t
 		}
 		if len(line) == 0 {
@@ -97,6 +104,7 @@ func (s *sweep) run(ctx context.Context, each func(*page) (bool, error)) error {
 		}
 		t := line[0]
 		line = line[1:]
+		rows -= t.rows
 		select {
 		case <-t.ready:
 		case <-ctx.Done():
@@ -129,6 +137,7 @@ type ticket struct {
 	page  page
 	key   uint64
 	path  string
+	rows  int // in the page
 	ready chan struct{}
 }
 
@@ -149,8 +158,10 @@ func (s *sweep) fetch(p *page, key *uint64, path *string) (ok bool, err error) {
 		return false, err
 	}
 	next := s.reader.previous
+	p.from, p.to = 0, s.at-1
 	if oldest {
 		next = s.reader.following
+		p.from, p.to = s.at, 0
 	}
 	for {
 		*key, ok, err = next(st, s.at, f.wantsOrEnds, p)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"runtime"
 	"time"
@@ -156,7 +155,9 @@ type verifier struct {
 	before   header // of the segment before; its number is 0 when that was damaged or there was none
 	digest   [digestSize]byte
 	high     int64
-	again    bool // the store was looked at once more for what had been open
+	key      uint64 // that was looked at last
+	behind   uint64 // sequence number of the last record there
+	again    bool   // the store was looked at once more for what had been open
 }
 
 func (v *verifier) problem(format string, args ...any) {
@@ -171,6 +172,10 @@ func (v *verifier) problem(format string, args ...any) {
 // examine finds out what a segment says by itself. Several goroutines may call it, each
 // with a segment of its own.
 func (v *verifier) examine(x *exam) {
+	if x.pack = nil; isPack(x.value) {
+		v.examinePack(x)
+		return
+	}
 	x.header, x.digest, x.err = v.read(x)
 	x.astray, x.signed = nil, false
 	if x.err == nil {
@@ -189,6 +194,16 @@ func (v *verifier) follow(x *exam) {
 		v.problem("%s: it cannot be a segment's", place)
 		return
 	}
+	seen, first := v.behind, binary.BigEndian.Uint64(x.key)
+	v.behind = after(x.value, first) - 1
+	if first > v.key {
+		seen = 0 // it comes behind, as all do but what was packed meanwhile
+	}
+	v.key = first
+	if x.pack != nil {
+		v.followPack(x, place, seen)
+		return
+	}
 	before := v.before
 	v.before = header{}
 	if x.err != nil {
@@ -200,10 +215,15 @@ func (v *verifier) follow(x *exam) {
 	}
 	h, digest := x.header, x.digest
 	v.countUnsigned(&h, x.signed)
-	if h.first != binary.BigEndian.Uint64(x.key) {
+	if h.first != first {
 		v.problem("%s: it holds the segment of key %d", place, h.first)
 		return
 	}
+	v.link(place, before, h, digest)
+}
+
+// link checks that a segment follows the one before it, unless that is damaged, and counts it.
+func (v *verifier) link(place string, before, h header, digest [digestSize]byte) {
 	jumped := h.first != v.report.Last+1
 	if jumped {
 		if gone, ok := v.gone(v.report.Last+1, h.first); ok {
@@ -255,7 +275,7 @@ func (v *verifier) read(x *exam) (h header, digest [digestSize]byte, err error) 
 		rows.add(x.block.appendRow(rows.begin(), i))
 	}
 	if root := rows.root(); string(root[:]) != string(readTail(&h, x.value).root) {
-		err = errors.New("its records are not those that it was signed for")
+		err = errUnlike
 	}
 	return h, digest, err
 }

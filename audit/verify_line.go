@@ -13,6 +13,7 @@ type exam struct {
 	err    error // why it cannot be read or believed; the rest is empty then
 	astray error // its place in the log's tree is another's
 	signed bool
+	pack   *packExam // of a pack, in place of these
 
 	buf   []byte // room for its payload
 	block block

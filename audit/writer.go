@@ -38,6 +38,12 @@ func (l *Log) Run(ctx context.Context) error {
 		defer close(kept)
 		l.keepOn(keeping)
 	}()
+	packed := make(chan struct{})
+	packing, end := context.WithCancel(ctx)
+	go func() {
+		defer close(packed)
+		l.pack(packing)
+	}()
 	err := w.run(ctx)
 	stopIndexing()
 	stopKeeping()
@@ -45,6 +51,8 @@ func (l *Log) Run(ctx context.Context) error {
 	if err != nil {
 		w.abandon()
 	}
+	end()
+	<-packed
 	if _, ok := l.notary.due(time.Now()); ok {
 		l.notary.checkpoint(l.cfg.Now())
 	}

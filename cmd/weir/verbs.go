@@ -126,7 +126,7 @@ func printStatus(out io.Writer, st admin.Status) error {
 			rows = append(rows, []string{"upstream", u.Name + " " + serverState(&u.Servers[i], time.Now())})
 		}
 	}
-	rows = append(rows, []string{"audit", fmt.Sprintf("last record %d, %d taken, %d lost, %d waiting, %s, %d KiB", a.LastSeq, a.Recorded, a.Lost, a.Pending, plural(int(a.Segments), "segment"), a.Bytes>>10)})
+	rows = append(rows, []string{"audit", fmt.Sprintf("last record %d, %d taken, %d lost, %d waiting, %s (%d of them packed), %d KiB", a.LastSeq, a.Recorded, a.Lost, a.Pending, plural(int(a.Segments), "segment"), a.Packed, a.Bytes>>10)})
 	if x := a.Excluded; x.Sum() > 0 {
 		rows = append(rows, []string{"", fmt.Sprintf("not recorded: %s by exclude_domains, %d blocked; %d by exclude_clients, %d blocked",
 			count(int(x.Names), "query", "queries"), x.NamesBlocked, x.Clients, x.ClientsBlocked)})

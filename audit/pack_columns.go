@@ -1,0 +1,297 @@
+package audit
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/bits"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// The columns of a pack, in the order in which they are stored, which is part of the
+// format; see packMagic.
+const (
+	packLabels = iota
+	packOdd
+	packFresh
+	packEnd
+	packLabel
+	packClients
+	packAnswers
+	packShort
+	packLong
+	packTexts
+	packReasons
+	packClient
+	packTransport
+	packAskerBits
+	packUDPSize
+	packEDNSVersion
+	packName
+	packType
+	packClass
+	packFlags
+	packOn
+	packEntryOff
+	packEntryScope
+	packEntryAlias
+	packRcode
+	packEDE
+	packAnswerSize
+	packAnswerBits
+	packAliasCount
+	packAddrCount
+	packAlias
+	packAddr
+	packKind
+	packTime
+	packAsker
+	packQuestion
+	packReason
+	packObserved
+	packSource
+	packUpstream
+	packDuration
+	packRevision
+	packID
+	packPort
+	packQuerySize
+	packText
+	packAction
+	packActor
+	packLost
+	packFrom
+	packCause
+	packColumns
+)
+
+// A packWriter lays out columns.
+type packWriter struct {
+	z      *zstd.Encoder
+	out    []byte
+	size   int // octets before compression
+	plane  []byte
+	small  []byte
+	pause  func() // after each column
+	column int    // number of the next
+	costs  *[packColumns]int
+}
+
+// column appends the next column of values, the number of which it is said to have.
+func appendColumn[T ~uint8 | ~uint16 | ~uint32 | ~uint64](w *packWriter, column int, values []T) {
+	if column != w.column {
+		panic("audit: columns out of order") // the order is the format
+	}
+	w.column++
+	before := len(w.out)
+	var most T
+	for _, v := range values {
+		most |= v
+	}
+	width := (bits.Len64(uint64(most)) + 7) / 8
+	w.out = binary.AppendUvarint(w.out, uint64(len(values)))
+	w.out = append(w.out, byte(width))
+	for k := range width {
+		w.plane = w.plane[:0]
+		for _, v := range values {
+			w.plane = append(w.plane, byte(uint64(v)>>(8*k)))
+		}
+		w.size += len(w.plane)
+		w.small = w.z.EncodeAll(w.plane, w.small[:0])
+		kept, packed := w.plane, uint64(0)
+		if len(w.small) < len(w.plane) {
+			kept, packed = w.small, 1
+		}
+		w.out = binary.AppendUvarint(w.out, uint64(len(kept))<<1|packed)
+		w.out = append(w.out, kept...)
+	}
+	w.pause()
+	if w.costs != nil {
+		w.costs[column] += len(w.out) - before
+	}
+}
+
+// A shelf has the columns of a pack, each of which is unpacked when it is asked for. Its
+// memory is used again for the next pack.
+type shelf struct {
+	z       *zstd.Decoder
+	columns [packColumns]shelved
+	plane   []byte // room for one
+	numbers []uint32
+	octets  []byte
+	wide    []uint64
+	names   nameShelf
+
+	picked   []pickedRow
+	kinds    []uint8  // of each row
+	queries  int      // of them
+	loaded   [2]bool  // whether what follows is of this pack
+	asker    []uint32 // of each query
+	client   []uint32 // of each asker, among the block's addresses
+	question []uint32 // of each query
+	name     []uint32 // of each question
+	refs     []uint32 // of each question its aliases and then its addresses, as a block has them
+	spans    []refSpan
+}
+
+// A pickedRow is a query that is to be read: its place among the rows, and among the queries.
+type pickedRow struct{ row, query uint32 }
+
+// A refSpan says where in refs those of a question are.
+type refSpan struct {
+	from           uint32
+	aliases, addrs uint8
+}
+
+// A shelved column is as it is stored.
+type shelved struct {
+	values int
+	width  int
+	planes [8]plane
+}
+
+type plane struct {
+	b      []byte
+	packed bool
+}
+
+// lay finds the columns in b. size is the octets that they have in all when unpacked, which
+// is proven.
+func (s *shelf) lay(z *zstd.Decoder, b []byte, size uint32) error {
+	s.z = z
+	c := cursor{b: b}
+	var sum uint64
+	for i := range s.columns {
+		col := &s.columns[i]
+		values := c.upTo(maxPayload)
+		*col = shelved{values: int(values)}
+		if len(c.b) == 0 || c.failed {
+			return fmt.Errorf("its column %d is cut short", i)
+		}
+		if col.width = int(c.b[0]); col.width > 8 {
+			return fmt.Errorf("its column %d is %d octets wide", i, col.width)
+		}
+		c.b = c.b[1:]
+		if col.width == 0 && values > maxRows*MaxAnswers {
+			return fmt.Errorf("its column %d claims %d values", i, values)
+		}
+		for k := range col.width {
+			n := c.next()
+			col.planes[k] = plane{c.take(n >> 1), n&1 != 0}
+			if sum += values; sum > uint64(size) || c.failed || n&1 == 0 && n>>1 != values {
+				return fmt.Errorf("its column %d does not fit", i)
+			}
+		}
+	}
+	if len(c.b) != 0 || sum != uint64(size) {
+		return errors.New("its columns are cut short or overlong")
+	}
+	return nil
+}
+
+// values says how many values a column has; fit whether so many.
+func (s *shelf) values(column int) int { return s.columns[column].values }
+
+func (s *shelf) fit(n int, columns ...int) error {
+	for _, i := range columns {
+		if s.columns[i].values != n {
+			return fmt.Errorf("its column %d has %d values instead of %d", i, s.columns[i].values, n)
+		}
+	}
+	return nil
+}
+
+// unpackPlane unpacks one plane of n values, into s.plane unless it is stored as it is.
+func (s *shelf) unpackPlane(p *plane, n int) ([]byte, error) {
+	if !p.packed {
+		return p.b, nil
+	}
+	if cap(s.plane) < n {
+		s.plane = make([]byte, n)
+	}
+	b, err := s.z.DecodeAll(p.b, s.plane[:0:n])
+	if err != nil {
+		return nil, err
+	}
+	if len(b) != n {
+		return nil, fmt.Errorf("%d values instead of %d", len(b), n)
+	}
+	return b, nil
+}
+
+// readColumn unpacks a column into the memory of dst. No value is above limit, which fits T.
+func readColumn[T ~uint8 | ~uint16 | ~uint32 | ~uint64](s *shelf, column int, dst []T, limit uint64) ([]T, error) {
+	col := &s.columns[column]
+	if n := col.values; col.width > 0 && 8*(col.width-1) >= bits.Len64(limit) {
+		return sizedZero(dst, n), fmt.Errorf("its column %d is too wide", column)
+	}
+	dst = sized(dst, col.values)
+	if col.width == 0 {
+		clear(dst)
+		return dst, nil
+	}
+	var most T
+	for k := range col.width {
+		b, err := s.unpackPlane(&col.planes[k], col.values)
+		if err != nil {
+			clear(dst)
+			return dst, fmt.Errorf("its column %d: %w", column, err)
+		}
+		if k == 0 {
+			for i, v := range b[:len(dst)] {
+				dst[i] = T(v)
+				most = max(most, T(v))
+			}
+			continue
+		}
+		shift := 8 * k
+		for i, v := range b[:len(dst)] {
+			dst[i] |= T(uint64(v) << shift)
+			most = max(most, dst[i])
+		}
+	}
+	if uint64(most) > limit {
+		clear(dst)
+		return dst, fmt.Errorf("its column %d has a value of %d, at most %d can be", column, most, limit)
+	}
+	return dst, nil
+}
+
+// readRefs unpacks a column of references to entries, of which next have been used so far and
+// which are size in all, as numbers from 0.
+func readRefs(s *shelf, column int, dst []uint32, next *uint32, size int) ([]uint32, error) {
+	dst, err := readColumn(s, column, dst, uint64(size))
+	if err != nil {
+		return dst, err
+	}
+	n, limit := *next, uint32(size)
+	for i, v := range dst {
+		if v == 0 && n < limit {
+			n++
+			dst[i] = n - 1
+			continue
+		}
+		if v == 0 || v > n {
+			clear(dst)
+			return dst, fmt.Errorf("its column %d refers to what is not there", column)
+		}
+		dst[i] = v - 1
+	}
+	*next = n
+	return dst, nil
+}
+
+// used says that all entries have been used that are referred to by a column.
+func used(column int, next uint32, size int) error {
+	if int(next) != size {
+		return fmt.Errorf("its column %d refers to %d entries of %d", column, next, size)
+	}
+	return nil
+}
+
+func sizedZero[T any](s []T, n int) []T {
+	s = sized(s, n)
+	clear(s)
+	return s
+}

@@ -1,0 +1,162 @@
+package audit
+
+import (
+	"encoding/binary"
+	"errors"
+)
+
+// labelsOf returns where the labels of a wire name begin; ok is false for octets that are no
+// name of labels and a root.
+func labelsOf(name []byte, starts []int) (_ []int, ok bool) {
+	for at := 0; at < len(name); at += 1 + int(name[at]) {
+		if name[at] == 0 {
+			return starts, at == len(name)-1
+		}
+		if name[at] > 63 {
+			return starts, false
+		}
+		starts = append(starts, at)
+	}
+	return starts, false
+}
+
+// names appends the columns of names.
+func (w *packWriter) names(names *dict) {
+	var (
+		labels, ends = newDict(), newDict()
+		odd          []byte
+		fresh        []uint8
+		end, label   []uint32
+		starts       []int
+		ok           bool
+	)
+	for i := range names.ends {
+		name := names.entry(uint32(i))
+		if starts, ok = labelsOf(name, starts[:0]); !ok {
+			odd = append(binary.AppendUvarint(odd, uint64(len(name))), name...)
+			fresh, end = append(fresh, 0), append(end, 0)
+			continue
+		}
+		at := 0 // of the labels, the first that is in an end that was there before
+		was := uint32(1)
+		for ; at < len(starts); at++ {
+			if n, there := ends.find(name[starts[at]:]); there {
+				was = n + 2
+				break
+			}
+		}
+		fresh, end = append(fresh, uint8(at)), append(end, was)
+		for at--; at >= 0; at-- {
+			ends.number(name[starts[at]:])
+			label = append(label, uint32(labels.ref(name[starts[at]:][:1+name[starts[at]]])))
+		}
+	}
+	appendColumn(w, packLabels, labels.arena)
+	appendColumn(w, packOdd, odd)
+	appendColumn(w, packFresh, fresh)
+	appendColumn(w, packEnd, end)
+	appendColumn(w, packLabel, label)
+}
+
+// A nameShelf is the memory that reading the names of packs takes.
+type nameShelf struct {
+	text   []byte   // of labels
+	labels [][]byte // in text
+	odd    []byte
+	fresh  []byte
+	end    []uint32
+	label  []uint32
+	arena  []byte
+	ends   []octetSpan // in arena
+	begins []uint32    // of names in arena, and where the last one ends
+}
+
+// An octetSpan is octets of an arena.
+type octetSpan struct{ from, to uint32 }
+
+var rootName = []byte{0}
+
+// columns unpacks the columns of names.
+func (n *nameShelf) columns(s *shelf) (err error) {
+	if n.text, err = readColumn(s, packLabels, n.text, 0xff); err != nil {
+		return err
+	}
+	n.labels = n.labels[:0]
+	for rest := n.text; len(rest) > 0; {
+		size := 1 + int(rest[0])
+		if size == 1 || size > 64 || size > len(rest) {
+			return errors.New("its labels are none")
+		}
+		n.labels = append(n.labels, rest[:size])
+		rest = rest[size:]
+	}
+	if n.odd, err = readColumn(s, packOdd, n.odd, 0xff); err != nil {
+		return err
+	}
+	if n.fresh, err = readColumn(s, packFresh, n.fresh, maxName); err != nil {
+		return err
+	}
+	if n.end, err = readColumn(s, packEnd, n.end, uint64(s.values(packLabel))+1); err != nil {
+		return err
+	}
+	if err := s.fit(len(n.fresh), packEnd); err != nil {
+		return err
+	}
+	var next uint32
+	if n.label, err = readRefs(s, packLabel, n.label, &next, len(n.labels)); err != nil {
+		return err
+	}
+	return used(packLabel, next, len(n.labels))
+}
+
+// read returns the names of a pack, in the memory of names and its own.
+func (s *nameShelf) read(columns *shelf, names [][]byte) ([][]byte, error) {
+	if err := s.columns(columns); err != nil {
+		return names, err
+	}
+	// An end reaches from its label to the end of the name that first had it.
+	arena, span, begins := s.arena[:0], s.ends[:0], append(s.begins[:0], 0)
+	fresh, end := s.fresh, s.end
+	left, c := s.label, cursor{b: s.odd}
+	for i := range fresh {
+		n := int(fresh[i])
+		from := len(arena)
+		switch {
+		case n > len(left) || end[i] == 0 && n > 0 || end[i] > 1 && int(end[i]) >= len(span)+2:
+			return names, errors.New("its names do not fit its labels")
+		case end[i] == 0:
+			name := c.bytes()
+			if c.failed {
+				return names, errors.New("its odd names are cut short")
+			}
+			arena = append(arena, name...)
+		default:
+			for k := n - 1; k >= 0; k-- {
+				arena = append(arena, s.labels[left[k]]...)
+			}
+			rest := rootName
+			if e := end[i]; e > 1 {
+				rest = arena[span[e-2].from:span[e-2].to]
+			}
+			arena = append(arena, rest...)
+			to := len(arena)
+			for k, at := 0, to-len(rest); k < n; k++ {
+				at -= len(s.labels[left[k]])
+				span = append(span, octetSpan{uint32(at), uint32(to)})
+			}
+			left = left[n:]
+		}
+		if len(arena)-from > maxName || len(arena) > maxPayload {
+			return names, errors.New("its names are too long")
+		}
+		begins = append(begins, uint32(len(arena)))
+	}
+	s.arena, s.ends, s.begins = arena, span, begins
+	if len(left) != 0 || len(c.b) != 0 {
+		return names, errors.New("its names do not use all labels")
+	}
+	for i := range fresh {
+		names = append(names, arena[begins[i]:begins[i+1]:begins[i+1]])
+	}
+	return names, nil
+}

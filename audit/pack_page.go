@@ -1,0 +1,141 @@
+package audit
+
+import (
+	"errors"
+	"fmt"
+	"math"
+)
+
+// What a pack has as columns of askers, of questions or of queries, of the columns that a
+// page reads.
+var packedColumns = [columns]struct{ column, table int }{
+	colTransport: {packTransport, ofAsker},
+	colType:      {packType, ofQuestion},
+	colRcode:     {packRcode, ofQuestion},
+	colFlags:     {packFlags, ofQuestion},
+	colSource:    {packSource, ofQuery},
+	colReason:    {packReason, ofQuery},
+	colObserved:  {packObserved, ofQuery},
+	colUpstream:  {packUpstream, ofQuery},
+}
+
+const (
+	ofQuery = iota
+	ofAsker
+	ofQuestion
+)
+
+func (p *page) packedKinds() {
+	p.pure = p.shelf.queries == len(p.kind)
+	for i, k := range p.shelf.kinds {
+		p.kind[i] = Kind(k)
+	}
+}
+
+func (p *page) packedTimes() {
+	s := p.shelf
+	var err error
+	s.wide, err = readColumn(s, packTime, s.wide, math.MaxUint64)
+	at, first, last := p.header.min, int64(math.MaxInt64), int64(math.MinInt64)
+	for i, v := range s.wide {
+		at += unzigzag(v)
+		first, last = min(first, at), max(last, at)
+		p.time[i] = at
+	}
+	if err == nil && (first != p.header.min || last != p.header.max) {
+		err = fmt.Errorf("its column %d does not fit its records", packTime)
+	}
+	p.failed(err)
+}
+
+// failed keeps the first error.
+func (p *page) failed(err error) {
+	if p.err == nil {
+		p.err = err
+	}
+}
+
+// packedNumbers reads a column of queries.
+func packedNumbers[T uint8 | uint16 | uint32](p *page, out []T, col int, limit uint64) {
+	s, from := p.shelf, packedColumns[col]
+	var place []uint32
+	err := error(nil)
+	switch from.table {
+	case ofAsker:
+		err, place = p.askers(), s.asker
+	case ofQuestion:
+		err, place = p.questions(), s.question
+	default:
+		values, err := readColumn(s, from.column, out[:0], limit)
+		p.failed(err)
+		p.spread(len(values), func(i, q int) { out[i] = values[q] }, func(i int) { out[i] = 0 })
+		return
+	}
+	if err == nil {
+		s.numbers, err = readColumn(s, from.column, s.numbers, limit)
+	}
+	if err != nil {
+		p.failed(err)
+		clear(out)
+		return
+	}
+	if p.pure {
+		for i, n := range place {
+			out[i] = T(s.numbers[n])
+		}
+		return
+	}
+	p.spread(len(place), func(i, q int) { out[i] = T(s.numbers[place[q]]) }, func(i int) { out[i] = 0 })
+}
+
+// spread gives rows that are queries the value that comes with each, from the last one on, so
+// that the values may stand at the beginning of where they are put; and others none.
+func (p *page) spread(queries int, put func(i, q int), none func(i int)) {
+	if p.pure {
+		return
+	}
+	for i := len(p.kind) - 1; i >= 0; i-- {
+		if p.kind[i] != KindQuery {
+			none(i)
+			continue
+		}
+		queries--
+		put(i, queries)
+	}
+}
+
+// packedReferences reads names and aliases, or clients and answers.
+func (p *page) packedReferences(one []uint32, many *spread, names bool) {
+	s := p.shelf
+	err := p.questions()
+	if !names {
+		err = errors.Join(err, p.askers())
+	}
+	if err != nil {
+		p.failed(err)
+		clear(one)
+		clear(many.ends)
+		return
+	}
+	q := 0
+	for i := range one {
+		if !p.pure && p.kind[i] != KindQuery {
+			one[i] = 0
+			many.ends[i] = uint32(len(many.refs))
+			continue
+		}
+		n := s.question[q]
+		span := &s.spans[n]
+		refs := s.refs[span.from:][:int(span.aliases)+int(span.addrs)]
+		if names {
+			one[i] = s.name[n]
+			refs = refs[:span.aliases]
+		} else {
+			one[i] = s.client[s.asker[q]]
+			refs = refs[span.aliases:]
+		}
+		many.refs = append(many.refs, refs...)
+		many.ends[i] = uint32(len(many.refs))
+		q++
+	}
+}

@@ -1,0 +1,338 @@
+package audit
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+)
+
+// unpack reads all of a pack that stands before its rows, and finds its columns. The pack
+// must stay as it is while the block is in use.
+func (b *block) unpack(u *unpacker, h header, pack []byte) error {
+	b.header = h
+	b.names, b.addrs, b.strings, b.reasons = b.names[:0], b.addrs[:0], b.strings[:0], b.reasons[:0]
+	b.rows, b.refs, b.gaps, b.changes = b.rows[:0], b.refs[:0], b.gaps[:0], b.changes[:0]
+	b.decided, b.observed = b.decided[:0], b.observed[:0]
+	if b.shelf == nil {
+		b.shelf = new(shelf)
+	}
+	s := b.shelf
+	s.loaded = [2]bool{}
+	_, columns, err := packParts(pack)
+	if err != nil {
+		return err
+	}
+	if err := s.lay(u.z, columns, h.size); err != nil {
+		return err
+	}
+	if err := s.measure(int(h.count)); err != nil {
+		return err
+	}
+	if b.names, err = s.names.read(s, b.names); err != nil {
+		return err
+	}
+	b.shown = sizedZero(b.shown, len(b.names))
+	if err := b.packedAddresses(); err != nil {
+		return err
+	}
+	return b.packedTexts()
+}
+
+// measure reads the kinds of the rows, and checks that columns have as many values as those of their table.
+func (s *shelf) measure(rows int) (err error) {
+	if err := s.fit(rows, packKind, packTime); err != nil {
+		return err
+	}
+	if s.kinds, err = readColumn(s, packKind, s.kinds, uint64(KindGap)); err != nil {
+		return err
+	}
+	var of [KindGap + 1]int
+	for _, k := range s.kinds {
+		of[k]++
+	}
+	if of[0] > 0 {
+		return errors.New("it holds a record of unknown kind 0")
+	}
+	s.queries = of[KindQuery]
+	askers, questions := s.values(packClient), s.values(packName)
+	if askers > rows || questions > rows {
+		return fmt.Errorf("it claims %d askers and %d questions", askers, questions)
+	}
+	for _, table := range []struct{ from, to, values int }{
+		{packClient, packEDNSVersion, askers},
+		{packName, packAddrCount, questions},
+		{packAsker, packQuerySize, s.queries},
+		{packText, packActor, of[KindChange]},
+		{packLost, packCause, of[KindGap]},
+	} {
+		for i := table.from; i <= table.to; i++ {
+			if err := s.fit(table.values, i); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (b *block) packedAddresses() (err error) {
+	s := b.shelf
+	short, err := readColumn(s, packShort, s.numbers, math.MaxUint32)
+	if err != nil {
+		return err
+	}
+	s.numbers = short
+	long, err := readColumn(s, packLong, s.octets, 0xff)
+	if err != nil {
+		return err
+	}
+	s.octets = long
+	for _, column := range []int{packClients, packAnswers} {
+		var sizes []uint8
+		if sizes, err = readColumn(s, column, sizes, 16); err != nil {
+			return err
+		}
+		for _, size := range sizes {
+			var a netip.Addr
+			switch {
+			case size == 0:
+			case size == 4 && len(short) > 0:
+				var octets [4]byte
+				binary.BigEndian.PutUint32(octets[:], short[0])
+				a, short = netip.AddrFrom4(octets), short[1:]
+			case size == 16 && len(long) >= 16:
+				a, long = netip.AddrFrom16([16]byte(long)), long[16:]
+			default:
+				return fmt.Errorf("it holds an address of %d octets", size)
+			}
+			b.addrs = append(b.addrs, a)
+		}
+	}
+	if len(short)+len(long) > 0 {
+		return errors.New("it holds addresses that are nowhere")
+	}
+	return nil
+}
+
+func (b *block) packedTexts() (err error) {
+	s := b.shelf
+	if s.octets, err = readColumn(s, packTexts, s.octets, 0xff); err != nil {
+		return err
+	}
+	c := cursor{b: s.octets}
+	for len(c.b) > 0 {
+		b.strings = append(b.strings, printable(c.bytes()))
+	}
+	if c.failed {
+		return errors.New("its texts are cut short")
+	}
+	if s.numbers, err = readColumn(s, packReasons, s.numbers, uint64(len(b.strings))); err != nil {
+		return err
+	}
+	if len(s.numbers)%5 != 0 {
+		return errors.New("its reasons are cut short")
+	}
+	for n := s.numbers; len(n) > 0; n = n[5:] {
+		b.reasons = append(b.reasons, reason{n[0], n[1], n[2], n[3], n[4]})
+	}
+	return nil
+}
+
+// decodePacked is decode for a pack, of which it may read no rows but those of wanted, in order;
+// what the others are then says nothing.
+func (b *block) decodePacked(detailed bool, wanted []uint32) error {
+	s := b.shelf
+	if err := errors.Join(b.askers(), b.questions()); err != nil {
+		return err
+	}
+	b.rows = sized(b.rows, int(b.header.count))
+	b.refs = append(b.refs[:0], s.refs...)
+	if err := b.packedTimes(); err != nil {
+		return err
+	}
+	if err := errors.Join(b.packedChanges(), b.packedGaps()); err != nil {
+		return err
+	}
+	s.pick(wanted)
+	for _, at := range s.picked {
+		r := &b.rows[at.row]
+		question := s.question[at.query]
+		span := &s.spans[question]
+		r.client, r.name = s.client[s.asker[at.query]], s.name[question]
+		r.refs, r.aliasCount, r.addrCount = span.from, span.aliases, span.addrs
+	}
+	reasons, texts := uint64(len(b.reasons)), uint64(len(b.strings))
+	if err := errors.Join(
+		b.fill(packType, s.question, math.MaxUint16, func(r *row, v uint64) { r.typ = uint16(v) }),
+		b.fill(packFlags, s.question, flagsKnown, func(r *row, v uint64) { r.flags = uint8(v) }),
+		b.fill(packReason, nil, reasons, func(r *row, v uint64) { r.reason = uint32(v) }),
+		b.fill(packObserved, nil, reasons, func(r *row, v uint64) { r.observed = uint32(v) }),
+	); err != nil || !detailed {
+		return err
+	}
+	odd := false
+	err := errors.Join(
+		b.fill(packTransport, s.asker, math.MaxUint8, func(r *row, v uint64) { r.transport = Transport(v) }),
+		b.fill(packClass, s.question, math.MaxUint16, func(r *row, v uint64) { r.class = uint16(v) }),
+		b.fill(packOn, s.question, math.MaxUint8, func(r *row, v uint64) { r.on = uint8(v) }),
+		b.fill(packEntryOff, s.question, math.MaxUint8, func(r *row, v uint64) { r.off = uint8(v) }),
+		b.fill(packEntryScope, s.question, math.MaxUint8, func(r *row, v uint64) { r.scope = uint8(v) }),
+		b.fill(packEntryAlias, s.question, math.MaxUint8, func(r *row, v uint64) { r.alias = uint8(v) }),
+		b.fill(packRcode, s.question, math.MaxUint16, func(r *row, v uint64) { r.rcode = uint16(v) }),
+		b.fill(packEDE, s.question, math.MaxInt32+1, func(r *row, v uint64) { r.ede = int32(int64(v) - 1) }),
+		b.fill(packSource, nil, math.MaxUint8, func(r *row, v uint64) { r.source = Source(v) }),
+		b.fill(packUpstream, nil, texts, func(r *row, v uint64) { r.upstream = uint32(v) }),
+		b.fill(packDuration, nil, math.MaxUint64, func(r *row, v uint64) { r.duration = v }),
+		b.revisions(),
+		b.fill(packID, nil, math.MaxUint16, func(r *row, v uint64) { r.id = uint16(v) }),
+		b.fill(packPort, nil, math.MaxUint16, func(r *row, v uint64) { r.port = uint16(v) }),
+		b.fill(packAskerBits, s.asker, bitsKnown, func(r *row, v uint64) {
+			odd = odd || Bits(v)&answerBits != 0
+			r.bits = Bits(v)
+		}),
+		b.fill(packAnswerBits, s.question, bitsKnown, func(r *row, v uint64) {
+			odd = odd || Bits(v)&^answerBits != 0
+			r.bits |= Bits(v)
+		}),
+		b.fill(packUDPSize, s.asker, math.MaxUint16, func(r *row, v uint64) { r.udpSize = uint16(v) }),
+		b.fill(packEDNSVersion, s.asker, math.MaxUint8, func(r *row, v uint64) { r.version = uint8(v) }),
+		b.fill(packAnswerSize, s.question, math.MaxUint16, func(r *row, v uint64) {
+			if r.answerSize = uint16(v); r.bits&QueryEDNS != 0 {
+				r.answerSize += 11
+			} else {
+				odd = odd || r.udpSize != 0 || r.version != 0
+			}
+		}),
+		b.fill(packQuerySize, nil, math.MaxUint64, func(r *row, v uint64) {
+			size := unzigzag(v) + plainSize(len(b.names[r.name]), r.bits)
+			odd = odd || size < 0 || size > math.MaxUint16
+			r.querySize = uint16(size)
+		}),
+	)
+	if err == nil && odd {
+		err = errors.New("its packets contradict themselves")
+	}
+	return err
+}
+
+// fill reads a column of queries, or of what place says of each of them, and sets it in the rows.
+func (b *block) fill(column int, place []uint32, limit uint64, set func(r *row, v uint64)) (err error) {
+	s := b.shelf
+	if s.wide, err = readColumn(s, column, s.wide, limit); err != nil {
+		return err
+	}
+	for _, at := range s.picked {
+		from := at.query
+		if place != nil {
+			from = place[from]
+		}
+		set(&b.rows[at.row], s.wide[from])
+	}
+	return nil
+}
+
+func (b *block) revisions() (err error) {
+	s := b.shelf
+	if s.wide, err = readColumn(s, packRevision, s.wide, math.MaxUint64); err != nil {
+		return err
+	}
+	var revision uint64
+	for i, v := range s.wide {
+		revision += uint64(unzigzag(v))
+		s.wide[i] = revision
+	}
+	for _, at := range s.picked {
+		b.rows[at.row].revision = s.wide[at.query]
+	}
+	return nil
+}
+
+// pick notes which queries are to be read: all, or those among the rows that are wanted.
+func (s *shelf) pick(wanted []uint32) {
+	if s.picked = s.picked[:0]; wanted != nil && len(wanted) == 0 {
+		return
+	}
+	q := uint32(0)
+	for i, k := range s.kinds {
+		if Kind(k) != KindQuery {
+			continue
+		}
+		for len(wanted) > 0 && wanted[0] < uint32(i) {
+			wanted = wanted[1:]
+			if len(wanted) == 0 {
+				return
+			}
+		}
+		if wanted == nil || wanted[0] == uint32(i) {
+			s.picked = append(s.picked, pickedRow{uint32(i), q})
+		}
+		q++
+	}
+}
+
+// packedTimes begins the rows.
+func (b *block) packedTimes() (err error) {
+	s := b.shelf
+	if s.wide, err = readColumn(s, packTime, s.wide, math.MaxUint64); err != nil {
+		return err
+	}
+	at, first, last := b.header.min, int64(math.MaxInt64), int64(math.MinInt64)
+	for i, v := range s.wide {
+		at += unzigzag(v)
+		first, last = min(first, at), max(last, at)
+		b.rows[i] = row{kind: Kind(s.kinds[i]), time: at}
+	}
+	if first != b.header.min || last != b.header.max {
+		return errors.New("its header does not fit its records")
+	}
+	return nil
+}
+
+func (b *block) packedChanges() (err error) {
+	var columns [3][]uint32
+	for i := range columns {
+		if columns[i], err = readColumn(b.shelf, packText+i, columns[i], uint64(len(b.strings))); err != nil {
+			return err
+		}
+	}
+	for i := range b.rows {
+		if r := &b.rows[i]; r.kind == KindChange {
+			n := len(b.changes)
+			r.extra = uint32(n)
+			b.changes = append(b.changes, changeRow{columns[0][n], columns[1][n], columns[2][n]})
+		}
+	}
+	return nil
+}
+
+func (b *block) packedGaps() (err error) {
+	var columns [3][]uint64
+	for i, limit := range []uint64{math.MaxUint64, math.MaxUint64, math.MaxUint8} {
+		if columns[i], err = readColumn(b.shelf, packLost+i, columns[i], limit); err != nil {
+			return err
+		}
+	}
+	var lost uint64
+	for i := range b.rows {
+		if r := &b.rows[i]; r.kind == KindGap {
+			n := len(b.gaps)
+			r.extra = uint32(n)
+			b.gaps = append(b.gaps, gap{Cause(columns[2][n]), columns[0][n], r.time - unzigzag(columns[1][n]), r.time})
+			lost += columns[0][n]
+		}
+	}
+	if lost != b.header.lost {
+		return errors.New("its header does not fit its records")
+	}
+	return nil
+}
+
+// root returns the root of the rows of one segment of a pack, which begins with row from.
+func (b *block) root(h *header, from int) hash {
+	rows := rowTree{single: !h.grouped}
+	for i := from; i < from+int(h.count); i++ {
+		rows.add(b.appendRow(rows.begin(), i))
+	}
+	return rows.root()
+}
