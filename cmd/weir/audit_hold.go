@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strconv"
 	"time"
 
@@ -43,7 +44,12 @@ func (g *global) holding(cmd *cobra.Command) (holding, error) {
 	if err != nil {
 		return nil, err
 	}
-	log, err := audit.Open(audit.Config{Dir: cfg.Resolve(cfg.Audit.Path), Period: period(cfg), OnError: audit.Fail})
+	settings, err := auditConfig(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, &exitError{exitConfig, err}
+	}
+	settings.OnError = audit.Fail
+	log, err := audit.Open(settings)
 	if err != nil {
 		return nil, &exitError{exitBusy, openHint(err)}
 	}
