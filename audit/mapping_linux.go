@@ -95,7 +95,7 @@ func (m *mapping) close() error {
 // never waits for a disk.
 func memoryFolder(dir string) bool {
 	var s unix.Statfs_t
-	return unix.Statfs(dir, &s) == nil && (s.Type == unix.TMPFS_MAGIC || s.Type == unix.RAMFS_MAGIC)
+	return unix.Statfs(dir, &s) == nil && (uint32(s.Type) == unix.TMPFS_MAGIC || uint32(s.Type) == unix.RAMFS_MAGIC)
 }
 
 // readOwn reads a file, which may be behind a link, if it belongs to the one that its

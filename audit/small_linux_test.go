@@ -195,9 +195,8 @@ func TestALeftoverOnAFullDisk(t *testing.T) {
 			}
 			defer first.Close()
 			w := &writer{log: first, seen: time.Now()}
-			e := incompressible(0)
 			for i := range before {
-				e = incompressible(i)
+				e := incompressible(i)
 				e.Reason = first.Intern(Reason{Policy: fmt.Sprint("policy-", i%3)})
 				first.Record(e)
 				if i == before/2 {

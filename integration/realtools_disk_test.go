@@ -144,14 +144,12 @@ block = "500ms"
 socket = "s"
 `
 
-// A disk's trouble is what a weir with one has been asked so far.
+// A troubled is a weir with a disk that fails, and what it has been asked so far.
 type troubled struct {
 	*weir
-	disk                 *disk
-	commit, onFull       string
-	asked, failed, tardy int
-	slowest              time.Duration
-	queries              []*query
+	commit        string
+	asked, failed int
+	queries       []*query
 }
 
 // load asks while f runs, and returns how many got SERVFAIL and the slowest
@@ -229,7 +227,7 @@ func testDisks(t *testing.T, commit, onFull string) {
 	refuse, answers := onFull == "refuse", commit == "before-answer"
 
 	d.remount(t, "ro")
-	w := &troubled{weir: startWeir(t, t.TempDir(), fmt.Sprintf(diskConfig, d.dir, memory, commit, onFull)), disk: d, commit: commit, onFull: onFull}
+	w := &troubled{weir: startWeir(t, t.TempDir(), fmt.Sprintf(diskConfig, d.dir, memory, commit, onFull)), commit: commit}
 	for i := range 500 {
 		w.queries = append(w.queries, newQuery(fmt.Sprintf("%x.n%d.block.example", i*7919, i), true, true))
 	}
