@@ -481,3 +481,48 @@ func TestReversedNames(t *testing.T) {
 		}
 	})
 }
+
+// Networks and pseudonyms that stand for clients are found by who may be behind them.
+func TestIndexFindsWhatStandsForClients(t *testing.T) {
+	s, err := newSealer(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := newUnpacker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	someone, another := pseudonym{650, [8]byte{1}}.kept(), pseudonym{651, [8]byte{2}}.kept()
+	clients := []netip.Addr{
+		netip.MustParseAddr("10.0.4.17"), keptNetwork(netip.MustParsePrefix("10.0.4.0/24")), keptNetwork(netip.MustParsePrefix("10.9.0.0/16")),
+		keptNetwork(netip.MustParsePrefix("2001:db8::/48")), netip.MustParseAddr("2001:db8::1"), someone, another, {},
+	}
+	var b batch
+	for i, c := range clients {
+		e := query(i, "192.0.2.1", "a.example")
+		e.Client = c
+		b.slabs = append(b.slabs, inMemory(appendEvent(make([]byte, 0, maxEvent), e))...)
+	}
+	runs, _ := runsOf(t, t.TempDir(), s.seal(b, nil, nil), runSizes{step: 1, records: 100, segments: 9, width: 9, most: 9}, u)
+	found := 0
+	for _, text := range []string{"10.0.4.17/32", "10.0.4.18/32", "10.0.0.0/8", "0.0.0.0/0", "2001:db8::7/128", "2001:db8::/32", "::/0", "192.0.2.0/24"} {
+		f := queriesOf(Query{Client: netip.MustParsePrefix(text)})
+		f.pseudonyms = map[netip.Addr]bool{someone: text == "10.0.4.18/32"}
+		w := &where{runs: runs, filter: f, unpacker: u, sets: make(map[*run]stepSet)}
+		set, err := w.find(runs[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, c := range clients {
+			got := set[0]>>(uint(runs[0].first)+uint(i)-uint(runs[0].base()))&1 != 0
+			if want := f.asks(c); got != want {
+				t.Errorf("%s: client %v is found: %v, want %v", text, Client{c}, got, want)
+			} else if got {
+				found++
+			}
+		}
+	}
+	if found < 10 {
+		t.Errorf("%d found show little", found)
+	}
+}
