@@ -164,7 +164,8 @@
 //	offset size
 //	     0    4  "WEIR"
 //	     4    2  version of the format, 2; segments of version 1 are read too
-//	     6    2  flags: 1 it is proven, 2 its rows are grouped, 4 clients in it are no addresses; a reader refuses what it does not know
+//	     6    2  flags: 1 it is proven, 2 its rows are grouped, 4 clients in it are no addresses, 8 its payload is an S2 block;
+//	              a reader refuses what it does not know
 //	     8    8  number of the segment in its chain, from 1
 //	    16    8  sequence number of the first record, from 1
 //	    24    4  records, 1 to 65536
@@ -174,7 +175,7 @@
 //	    48    8  time of the latest record
 //	    56    8  time of the latest record here or in any segment before
 //	    64   32  SHA-256 of the segment before (its digest)
-//	    96    n  payload, one zstd frame (RFC 8878)
+//	    96    n  payload, one zstd frame (RFC 8878), or with flag 4 one S2 block (klauspost/compress/s2)
 //	  96+n   32  root of the tree of its rows, if it is proven
 //	     …   32  SHA-256 of all octets before
 //	     …   64  Ed25519 signature of "weir audit segment", a line feed and the hash of its leaf (header, root, digest), if it is proven

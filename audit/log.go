@@ -161,6 +161,7 @@ func Open(cfg Config) (*Log, error) {
 	if l.sealer, err = newSealer(nil); err != nil {
 		return nil, err
 	}
+	l.sealer.appender.light = cfg.Period == Day
 	if err = l.open(); !passes(err) {
 		return nil, errors.Join(err, l.end(false))
 	}

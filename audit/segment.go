@@ -1,12 +1,14 @@
 package audit
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
 
+	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -31,6 +33,7 @@ const (
 	flagProven  = 1 << iota // the root of its rows' tree and a signature
 	flagGrouped             // the rows in that tree are grouped; those that are written since
 	flagMasked              // clients that stand for networks, or are pseudonyms; see Client
+	flagLight               // the payload is an S2 block and not a zstd frame: it is soon to be packed
 )
 
 // A header is the fixed front of a segment; doc.go has its layout.
@@ -48,6 +51,7 @@ type header struct {
 	proven  bool // it has a root of its rows and a signature
 	grouped bool // that root is over groups of rows
 	masked  bool // it has clients that are no addresses
+	light   bool // its payload is an S2 block
 
 	packed   bool   // it is that of a pack, whose segments are all proven
 	segments uint32 // in the pack
@@ -89,6 +93,9 @@ func (h *header) flags() (f uint16) {
 	if h.masked {
 		f |= flagMasked
 	}
+	if h.light {
+		f |= flagLight
+	}
 	return f
 }
 
@@ -97,7 +104,7 @@ func readHeader(b []byte) (h header, err error) {
 	if len(b) < headerSize+digestSize {
 		return h, fmt.Errorf("%d octets are too few for a segment", len(b))
 	}
-	known, knownFlags := uint16(segmentVersion), uint16(flagProven|flagGrouped|flagMasked)
+	known, knownFlags := uint16(segmentVersion), uint16(flagProven|flagGrouped|flagMasked|flagLight)
 	packed := string(b[:4]) == packMagic
 	if packed {
 		known, knownFlags = packVersion, flagMasked
@@ -127,6 +134,7 @@ func readHeader(b []byte) (h header, err error) {
 		proven:  flags&flagProven != 0,
 		grouped: flags&flagGrouped != 0,
 		masked:  flags&flagMasked != 0,
+		light:   flags&flagLight != 0,
 		packed:  packed,
 	}
 	if packed {
@@ -206,7 +214,11 @@ func checkSegment(b []byte) (h header, digest [digestSize]byte, err error) {
 }
 
 // An appender turns payloads into segments. It is not safe for concurrent use.
-type appender struct{ z *zstd.Encoder }
+type appender struct {
+	z     *zstd.Encoder
+	light bool // segments are soon to be packed
+	block []byte
+}
 
 func newAppender() (*appender, error) {
 	// The segment's own digest covers the payload, so zstd's checksum would be a second one.
@@ -215,16 +227,21 @@ func newAppender() (*appender, error) {
 	if err != nil {
 		return nil, fmt.Errorf("zstd: %w", err)
 	}
-	return &appender{z}, nil
+	return &appender{z: z}, nil
 }
 
 // append returns a new segment, its digest and the hash of its leaf in the log's tree.
 // root is that of the tree of its rows; without a key, as for who only reads, the
 // segment has neither that nor a signature.
 func (a *appender) append(h *header, payload []byte, root hash, key *signingKey) (segment []byte, digest [digestSize]byte, leaf hash) {
-	h.size, h.proven, h.grouped = uint32(len(payload)), key != nil, key != nil
+	h.size, h.proven, h.grouped, h.light = uint32(len(payload)), key != nil, key != nil, a.light
 	segment = h.append(make([]byte, 0, headerSize+2*digestSize+signatureSize+len(payload)/2+64))
-	segment = a.z.EncodeAll(payload, segment)
+	if h.light {
+		a.block = s2.Encode(a.block[:cap(a.block)], payload)
+		segment = append(segment, a.block...)
+	} else {
+		segment = a.z.EncodeAll(payload, segment)
+	}
 	t := tail{}
 	if h.proven {
 		segment = append(segment, root[:]...)
@@ -262,7 +279,12 @@ func (u *unpacker) open(segment, buf []byte) (h header, digest [digestSize]byte,
 		buf = make([]byte, 0, h.size)
 	}
 	t := readTail(&h, segment)
-	payload, err = u.z.DecodeAll(segment[headerSize:t.begin], buf[:0:h.size])
+	stored := segment[headerSize:t.begin]
+	if h.light {
+		payload, err = unpackLight(stored, buf[:h.size])
+	} else {
+		payload, err = u.z.DecodeAll(stored, buf[:0:h.size])
+	}
 	if err != nil {
 		return h, digest, nil, fmt.Errorf("its payload: %w", err)
 	}
@@ -270,4 +292,13 @@ func (u *unpacker) open(segment, buf []byte) (h header, digest [digestSize]byte,
 		return h, digest, nil, fmt.Errorf("its payload has %d octets instead of %d", len(payload), h.size)
 	}
 	return h, digest, payload, nil
+}
+
+// unpackLight unpacks an S2 block into the memory of dst, which is as long as it has to become.
+func unpackLight(block, dst []byte) ([]byte, error) {
+	n, err := s2.DecodedLen(block)
+	if err != nil || n > len(dst) {
+		return nil, cmp.Or(err, s2.ErrTooLarge)
+	}
+	return s2.Decode(dst, block)
 }

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/s2"
 	"pgregory.net/rapid"
 )
 
@@ -177,12 +178,15 @@ func maskedSample() batch {
 
 func sealSample(t testing.TB) sealed { return sealBatch(t, sample()) }
 
-func sealBatch(t testing.TB, b batch) sealed {
+func sealBatch(t testing.TB, b batch) sealed { return sealAs(t, b, false) }
+
+func sealAs(t testing.TB, b batch, light bool) sealed {
 	t.Helper()
 	s, err := newSealer(testKey(t))
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.appender.light = light
 	s.follow(header{}, [digestSize]byte{1, 2, 3}, head{seq: 41, number: 4, digest: [digestSize]byte{4, 5, 6}})
 	segments := s.seal(b, sampleReasons, sampleLabels)
 	if len(segments) != 1 {
@@ -227,10 +231,11 @@ func TestGoldenSegment(t *testing.T) {
 	goldenRecords(t, "segment-v2.hex", "sample")
 	goldenRecords(t, "segment-v2-later.hex", "sample-later")
 	goldenRecords(t, "segment-v2-packets.hex", "sample-packets")
-	goldenSegment(t, sample(), "segment-v2-grouped.hex", "sample")
-	goldenSegment(t, laterSample(), "segment-v2-grouped-later.hex", "sample-later")
-	goldenSegment(t, packetSample(), "segment-v2-grouped-packets.hex", "sample-packets")
-	goldenSegment(t, maskedSample(), "segment-v2-grouped-masked.hex", "sample-masked")
+	goldenSegment(t, sealBatch(t, sample()), "segment-v2-grouped.hex", "sample")
+	goldenSegment(t, sealBatch(t, laterSample()), "segment-v2-grouped-later.hex", "sample-later")
+	goldenSegment(t, sealBatch(t, packetSample()), "segment-v2-grouped-packets.hex", "sample-packets")
+	goldenSegment(t, sealBatch(t, maskedSample()), "segment-v2-grouped-masked.hex", "sample-masked")
+	goldenSegment(t, sealAs(t, packetSample(), true), "segment-v2-light-packets.hex", "sample-packets")
 }
 
 // TestGoldenSegmentsAreProven holds that the rows of segments, with and without groups, are still those that they were
@@ -240,11 +245,11 @@ func TestGoldenSegmentsAreProven(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range []string{"", "-later", "-packets", "-grouped", "-grouped-later", "-grouped-packets", "-grouped-masked"} {
+	for _, file := range []string{"", "-later", "-packets", "-grouped", "-grouped-later", "-grouped-packets", "-grouped-masked", "-light-packets"} {
 		segment := readDump(t, filepath.Join("testdata", "segment-v2"+file+".hex"))
 		v, x := verifier{unpacker: u}, exam{value: segment}
 		h, _, err := v.read(&x)
-		if err != nil || !h.proven || h.grouped != strings.HasPrefix(file, "-grouped") {
+		if err != nil || !h.proven || h.grouped != (h.light || strings.HasPrefix(file, "-grouped")) || h.light != (file == "-light-packets") {
 			t.Errorf("segment-v2%s: %+v, %v", file, h, err)
 		}
 		root := readTail(&h, segment).root // of which the digest knows
@@ -257,10 +262,9 @@ func TestGoldenSegmentsAreProven(t *testing.T) {
 	}
 }
 
-// goldenSegment holds the segment of a batch, and its records in each encoding, against files.
-func goldenSegment(t *testing.T, batch batch, file, records string) {
+// goldenSegment holds a segment, and its records in each encoding, against files.
+func goldenSegment(t *testing.T, segment sealed, file, records string) {
 	t.Helper()
-	segment := sealBatch(t, batch)
 	if *update {
 		golden(t, file, []byte(hex.Dump(segment.bytes)))
 	}
@@ -270,7 +274,7 @@ func goldenSegment(t *testing.T, batch batch, file, records string) {
 		t.Errorf("a second round differs:\n%s", d)
 	}
 	goldenRecords(t, file, records)
-	// The layout (all but zstd's choice of encoding) must still be what it was.
+	// The layout (all but the choice of encoding in compressing) must still be what it was.
 	stored := readDump(t, filepath.Join("testdata", file))
 	was, err := openPayload(stored)
 	if err != nil {
@@ -573,6 +577,7 @@ func TestLargeBatchesAreSplit(t *testing.T) {
 
 func FuzzSegment(f *testing.F) {
 	f.Add(sealSample(f).bytes)
+	f.Add(sealAs(f, sample(), true).bytes)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if h, err := readHeader(data); err == nil && !bytes.Equal(h.append(nil), data[:headerSize]) {
 			t.Fatalf("header %+v does not come back", h)
@@ -581,6 +586,31 @@ func FuzzSegment(f *testing.F) {
 			b.records()
 		}
 	})
+}
+
+// TestALightPayloadIsBounded holds that what an S2 block claims, or is, is held against the header.
+func TestALightPayloadIsBounded(t *testing.T) {
+	segment := sealAs(t, sample(), true)
+	payload, err := openPayload(segment.bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, block := range map[string][]byte{
+		"a larger one":      s2.Encode(nil, append(payload, 0)),
+		"a smaller one":     s2.Encode(nil, payload[1:]),
+		"a claim of 4 GiB":  {0xff, 0xff, 0xff, 0xff, 0x0f, 0},
+		"nothing":           {},
+		"an unending claim": bytes.Repeat([]byte{0xff}, 20),
+		"zstd":              {0x28, 0xb5, 0x2f, 0xfd, 0, 0, 1, 0, 0},
+	} {
+		b := append(segment.header.append(nil), block...)
+		b = append(b, make([]byte, digestSize)...)
+		digest := sha256Of(b)
+		b = append(append(b, digest[:]...), make([]byte, signatureSize)...)
+		if _, err := openPayload(b); err == nil || !strings.HasPrefix(err.Error(), "its payload") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
 }
 
 // FuzzPayload feeds the decoder behind the checksum: it must never panic, and
