@@ -495,7 +495,8 @@ func TestIndexFindsWhatStandsForClients(t *testing.T) {
 	someone, another := pseudonym{650, [8]byte{1}}.kept(), pseudonym{651, [8]byte{2}}.kept()
 	clients := []netip.Addr{
 		netip.MustParseAddr("10.0.4.17"), keptNetwork(netip.MustParsePrefix("10.0.4.0/24")), keptNetwork(netip.MustParsePrefix("10.9.0.0/16")),
-		keptNetwork(netip.MustParsePrefix("2001:db8::/48")), netip.MustParseAddr("2001:db8::1"), someone, another, {},
+		keptNetwork(netip.MustParsePrefix("2001:db8::/48")), netip.MustParseAddr("2001:db8::1"), someone, another,
+		{},
 	}
 	var b batch
 	for i, c := range clients {

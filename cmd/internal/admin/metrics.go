@@ -205,6 +205,7 @@ var metrics = []metric{
 	one("audit_pending", "Records that are not on disk yet.", gauge, func(s *Status) float64 { return float64(s.Audit.Pending) }),
 	one("audit_last_sequence", "Number of the last record on disk.", gauge, func(s *Status) float64 { return float64(s.Audit.LastSeq) }),
 	one("audit_segments", "Segments in the store.", gauge, func(s *Status) float64 { return float64(s.Audit.Segments) }),
+	one("audit_packed_segments", "Segments of the store that are packed with others.", gauge, func(s *Status) float64 { return float64(s.Audit.Packed) }),
 	one("audit_bytes", "Size of the store's files.", gauge, func(s *Status) float64 { return float64(s.Audit.Bytes) }),
 	one("audit_files", "Files of the store.", gauge, func(s *Status) float64 { return float64(s.Audit.Files) }),
 	one("audit_oldest_timestamp_seconds", "Time of the oldest record; 0 if there is none.", gauge, func(s *Status) float64 { return epochSeconds(s.Audit.Oldest) }),
