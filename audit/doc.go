@@ -13,10 +13,9 @@
 // committed to a bbolt file when it is large enough or has been open long enough:
 // small segments would take several times the room. When the disk fails, what was
 // taken is tried again and the slabs fill; when they are full, events are counted
-// as lost, and a gap record says so as soon as the disk works again. begin.go says how
-// a log begins on a disk that does not work. So every call
-// of Record ends up in the store or in a recorded gap, and sequence numbers have
-// no holes.
+// as lost, and a gap record says so as soon as the disk works again. So every call of
+// Record ends up in the store or in a recorded gap, and sequence numbers have no holes.
+// begin.go says how a log begins on a disk that does not work.
 //
 // Where an answer must not leave before its record is on disk, the caller of Record
 // waits in [Log.Settle]; those who wait meanwhile share the next frame.
@@ -25,35 +24,44 @@
 // That is the price of one order of things at any load: a frame before anything
 // else, a segment only of what is in frames.
 //
-// What is old is removed a file at a time (retain.go); [Log.Backup] copies the rest.
-//
-// What is old is removed a file at a time (retain.go); [Log.Backup] copies the rest.
+// The store is one file for each day. When a day is over its file is made again with the
+// segments in packs (pack_run.go); what is old is removed a file at a time (retain.go);
+// [Log.Backup] copies the rest. An index beside the store says where to look
+// (index_keeper.go).
 //
 // A [Reader] searches, counts and verifies a store, beside the writer or after it;
 // [Log.Follow] hands out records as they are written; [NewEncoder] writes them
-// in a format for others, of which docs/exports.md says what goes where. [Log.Hits] tells how many queries each list decided,
-// from a roll-up by the hour that the writer keeps beside the segments.
+// in a format for others, of which docs/exports.md says what goes where. [Log.Hits]
+// tells how many queries each list decided, from a roll-up by the hour that the writer
+// keeps beside the segments.
 //
 // # Files
 //
-// Where clients are not kept by address, [Client] says what stands in their place in
-// all of them, and audit.clients has the keys of pseudonyms (clients_key.go).
+// All are readable by their owner only.
 //
-// The folder holds audit-NUMBER-DATE.db, a file of the store for each day, hour or
-// month (period.go says how they are called, store.go how they are one store);
-// audit.lock, empty, which is locked while somebody has the store open; audit.head, what
-// was committed last; audit.wal, audit.texts and audit.slabs while a log is running;
-// audit.removed, what retention has taken away (removal.go); audit.holds, what it must
-// not take (hold.go); and NAME.damaged-TIME, a file that was found damaged and moved aside. They are readable by
-// their owner only. The folder index holds the runs of the index (index_run.go).
+//	audit-NUMBER-DATE.db  the store, a file for each day, hour or month (period.go, store.go)
+//	audit.lock            empty; locked while somebody has the store open (lock.go)
+//	audit.head            what was committed last, see below
+//	audit.wal             frames that are not in the store yet; while a log is running
+//	audit.texts           what numbers in them stand for; while a log is running
+//	audit.slabs           events that are not in frames yet; while a log is running
+//	audit.key, audit.pub  what signs, and what proves that (key.go)
+//	audit.tree            the hashes of the tree over all segments (merkle.go)
+//	audit.checkpoints     what was signed of it (checkpoint_file.go)
+//	audit.clients         the keys of pseudonyms (clients_key.go)
+//	audit.removed         what retention has taken away (removal.go)
+//	audit.holds           what it must not take (hold.go)
+//	index                 a folder of the index's runs (index_run.go)
+//	NAME.damaged-TIME     a file that was found damaged and moved aside
 //
-// Each is a bbolt file with two buckets. In "segments" a key is the sequence
-// number of the segment's first record, 8 octets; a value is one segment, or a pack
-// of several (pack.go has its layout).
-// Segments are never changed after their commit, and only the newest file is written
-// to. One that another has followed is made again, once, with its segments in packs. "hits" is the roll-up; when a file begins it takes over that of the one before.
-// A store of a former version, audit.db, is such a file too: a log renames it, a
-// reader takes it as it is.
+// A file of the store is a bbolt file with two buckets. In "segments" a key is the
+// sequence number of the segment's first record, 8 octets; a value is one segment, or a
+// pack of several (pack.go has its layout). Segments are never changed after their
+// commit, and only the newest file is written to. One that another has followed is made
+// again, once, with its segments in packs. "hits" is the roll-up; when a file begins it
+// takes over that of the one before. A store of a former version, audit.db, is such a
+// file too: a log renames it, a reader takes it as it is. Where clients are not kept by
+// address, [Client] says what stands in their place in all of them.
 //
 // # Write-ahead file
 //
