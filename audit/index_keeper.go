@@ -26,6 +26,7 @@ type keeper struct {
 	rest   time.Duration // turns of rest after each
 	began  time.Time     // of the turn
 
+	patient  bool // begins no run before there are records enough for one, so that nothing is held meanwhile
 	gatherer *gatherer
 	page     page
 	passed   []interval // damaged segments, which questions are to come upon
@@ -41,6 +42,7 @@ func newKeeper(r *Reader, logger *slog.Logger, rest time.Duration) *keeper {
 // keepIndex keeps the running log's index until ctx ends.
 func (l *Log) keepIndex(ctx context.Context) {
 	k := newKeeper(l.Reader(), l.cfg.Logger, keeperRest)
+	k.patient = true
 	said := ""
 	for begun := false; ctx.Err() == nil; {
 		l.follow.Lock()
@@ -280,6 +282,10 @@ func (k *keeper) gather() (idle bool, err error) {
 		return false, err
 	}
 	key, ok, err := k.reader.following(st, h.first, nil, p)
+	if err == nil && ok && k.patient && g.records == 0 && h.last == newest-1 && !k.enough(st, p) {
+		k.page = page{}
+		return true, nil
+	}
 	if err != nil {
 		at, on := st.beyond(err, true)
 		if !on || at <= h.first {
@@ -331,6 +337,25 @@ func (k *keeper) gather() (idle bool, err error) {
 	return false, nil
 }
 
+// enough says whether there is a run's worth in the store from the page p on. Damage is
+// for gather to find.
+func (k *keeper) enough(st *store, p *page) bool {
+	if p.view != nil {
+		return false
+	}
+	first, err := readHeader(p.value)
+	if err != nil {
+		return true
+	}
+	var value []byte
+	if _, ok, err := st.previous(newest, nil, &value); !ok || err != nil {
+		return true
+	}
+	last, err := readHeader(value)
+	sizes := &k.gatherer.sizes
+	return err != nil || last.last()-first.first+1 >= uint64(sizes.records) || last.number-first.number+1 >= uint64(sizes.segments)
+}
+
 // pass leaves records out of the index.
 func (k *keeper) pass(i interval) {
 	if n := len(k.passed); n > 0 && k.passed[n-1].last+1 == i.first {
@@ -342,7 +367,7 @@ func (k *keeper) pass(i interval) {
 
 // write makes a run of what was gathered. If that fails, it is gathered again.
 func (k *keeper) write() error {
-	defer k.gatherer.reset()
+	defer func() { k.gatherer, k.page = newGatherer(k.gatherer.sizes), page{} }()
 	if err := os.MkdirAll(k.index.dir, filesPrivate); err != nil {
 		return err
 	}

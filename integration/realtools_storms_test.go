@@ -122,6 +122,7 @@ func TestRealStorms(t *testing.T) {
 		before = h
 		return !less
 	})
+	t.Logf("before the storms it holds %+v", before)
 	for _, storm := range storms {
 		t.Run(storm.name, func(t *testing.T) {
 			storm.run(t)
