@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -58,28 +59,17 @@ func (r *Resolver) listenOn(ctx context.Context, addr netip.AddrPort) error {
 	if addr.Addr().Is6() {
 		family = "6" // and only that: an IPv4 wildcard can stand beside it
 	}
-	var plain net.ListenConfig
-	first := plain
-	if r.cfg.ReusePort {
-		first.Control = controlled(sharePort)
+	t, err := r.claim(ctx, family, addr)
+	for tries := 1; err != nil && addr.Port() == 0 && tries < anyPortTries && errors.Is(err, syscall.EADDRINUSE); tries++ {
+		t, err = r.claim(ctx, family, addr)
 	}
-	t, err := first.Listen(ctx, "tcp"+family, addr.String())
 	if err != nil {
-		return &BindError{"tcp", addr, err}
+		return err
 	}
 	// The port, where it was 0. A listener's own address lacks the zone.
 	addr = netip.AddrPortFrom(addr.Addr(), t.Addr().(*net.TCPAddr).AddrPort().Port())
 	r.tcp = append(r.tcp, &tcpListener{r: r, listener: t, addr: addr, conns: map[*tcpConn]struct{}{}, stop: make(chan struct{})})
 
-	// Sockets that share a port also share it with a stranger who allows the
-	// same; one that does not share finds the stranger.
-	if !r.cfg.ReusePort {
-		probe, err := plain.ListenPacket(ctx, "udp"+family, addr.String())
-		if err != nil {
-			return &BindError{"udp", addr, err}
-		}
-		_ = probe.Close()
-	}
 	n := r.cfg.UDPSockets
 	if n == 0 {
 		if n = runtime.GOMAXPROCS(0); r.log.Settles() {
@@ -99,6 +89,35 @@ func (r *Resolver) listenOn(ctx context.Context, addr netip.AddrPort) error {
 		r.udp = append(r.udp, &udpListener{r: r, conn: c.(*net.UDPConn), wild: wild})
 	}
 	return nil
+}
+
+// anyPortTries is how many ports are tried where the system chooses: one that is free for
+// TCP need not be for UDP.
+const anyPortTries = 10
+
+// claim opens the TCP socket of an address, and makes sure that its UDP port is free:
+// sockets that share a port also share it with a stranger who allows the same; one that
+// does not share finds the stranger.
+func (r *Resolver) claim(ctx context.Context, family string, addr netip.AddrPort) (net.Listener, error) {
+	var plain, tcp net.ListenConfig
+	if r.cfg.ReusePort {
+		tcp.Control = controlled(sharePort)
+	}
+	t, err := tcp.Listen(ctx, "tcp"+family, addr.String())
+	if err != nil {
+		return nil, &BindError{"tcp", addr, err}
+	}
+	if r.cfg.ReusePort {
+		return t, nil
+	}
+	addr = netip.AddrPortFrom(addr.Addr(), t.Addr().(*net.TCPAddr).AddrPort().Port())
+	probe, err := plain.ListenPacket(ctx, "udp"+family, addr.String())
+	if err != nil {
+		_ = t.Close()
+		return nil, &BindError{"udp", addr, err}
+	}
+	_ = probe.Close()
+	return t, nil
 }
 
 // controlled has set called on a socket before it is bound.
