@@ -267,6 +267,9 @@ func TestPackedFilesAreKeptAsLong(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.start(Config{})
+	if err := d.log.Sign(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	before := d.files()
 	d.log.cfg.Keep = 2*aDay + 12*time.Hour // it is noon of the fifth day
 	if err := d.log.removeDue(t.Context()); err != nil {

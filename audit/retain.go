@@ -36,9 +36,6 @@ type Retention struct {
 
 // keepOn removes what is due until ctx ends.
 func (l *Log) keepOn(ctx context.Context) {
-	if l.cfg.Keep <= 0 && l.cfg.KeepSize <= 0 {
-		return
-	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

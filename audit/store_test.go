@@ -420,8 +420,13 @@ func TestStoreAgreesWithAList(t *testing.T) {
 			}
 		}
 		equalNames(t, "damaged files", found, slices.Sorted(maps.Keys(lost))...)
-		if report, err := d.log.Reader().Verify(context.Background(), Verification{}, nil); err != nil || len(lost) == 0 && report.Problems != nil || removed != (report.Removed != nil) {
-			t.Fatalf("removed %v: %v %+v", removed, err, report)
+		report, err := d.log.Reader().Verify(context.Background(), Verification{}, nil)
+		switch {
+		case err != nil, len(lost) == 0 && report.Problems != nil:
+			t.Fatalf("%v %+v", err, report)
+		case len(lost) > 0: // where the file behind a removed one is lost, nothing has the link that would prove the removal
+		case removed != (report.Removed != nil):
+			t.Fatalf("removed %v: %+v", removed, report)
 		}
 	})
 }

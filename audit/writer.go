@@ -34,10 +34,14 @@ func (l *Log) Run(ctx context.Context) error {
 	}()
 	keeping, stopKeeping := context.WithCancel(ctx)
 	kept := make(chan struct{})
-	go func() {
-		defer close(kept)
-		l.keepOn(keeping)
-	}()
+	if l.cfg.Keep > 0 || l.cfg.KeepSize > 0 {
+		go func() {
+			defer close(kept)
+			l.keepOn(keeping)
+		}()
+	} else {
+		close(kept)
+	}
 	packed := make(chan struct{})
 	packing, end := context.WithCancel(ctx)
 	go func() {
