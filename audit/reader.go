@@ -229,9 +229,6 @@ func (l *Log) Tail(ctx context.Context, q Query, from uint64, emit func(*Record)
 		if ended {
 			return ErrClosed
 		}
-		if err := f.know(r.clientKeys()); err != nil {
-			return err
-		}
 		if last := l.newest(); lag.Most > 0 && last > from && last-from > lag.Most {
 			if err := lag.Skipped(last - from); err != nil {
 				return err
@@ -245,6 +242,10 @@ func (l *Log) Tail(ctx context.Context, q Query, from uint64, emit func(*Record)
 				ok  bool
 			)
 			if key, ok, err = r.following(st, from, nil, p); err == nil && ok {
+				// Who is in a segment has had its key for longer than it is sealed.
+				if err := f.know(r.clientKeys()); err != nil {
+					return err
+				}
 				done, err := p.follow(r.unpacker, f, &n, from, emit)
 				if p.err != nil {
 					return damaged(st.path(key), segmentPlace(key), p.err)
