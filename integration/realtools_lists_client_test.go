@@ -124,6 +124,10 @@ func startPacedThat(t *testing.T, addr netip.AddrPort, rate int, queries []*quer
 	if err != nil {
 		t.Fatal(err)
 	}
+	// What the client has no room for counts as an answer that the server did not give.
+	if err := conn.SetReadBuffer(4 << 20); err != nil {
+		t.Fatal(err)
+	}
 	c := &pacedClient{conn: conn, mayFail: mayFail, stop: make(chan struct{}), sent: make(chan error, 1), done: make(chan error, 1)}
 	c.news.L = &c.mu
 	go func() { c.sent <- c.send(rate, queries) }()
