@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"weir/audit"
-	"weir/cmd/internal/admin"
 )
 
 // records is where the audit verbs read: a running server, or a stopped store.
@@ -41,17 +40,13 @@ func (g *global) records(cmd *cobra.Command) (records, error) {
 		}
 		return r, nil
 	}
-	cl, err := g.dial(cmd)
-	if err == nil {
-		cl.Verb = cmd.Name()
-		return cl, nil
-	}
-	if !errors.Is(err, admin.ErrNoServer) || g.socket != "" {
-		return nil, err
-	}
-	cfg, err := g.load(cmd.ErrOrStderr())
+	cl, cfg, err := g.reach(cmd)
 	if err != nil {
 		return nil, err
+	}
+	if cl != nil {
+		cl.Verb = cmd.Name()
+		return cl, nil
 	}
 	r, err := audit.OpenReader(cfg.Resolve(cfg.Audit.Path))
 	if err != nil {

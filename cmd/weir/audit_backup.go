@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/user"
 	"path/filepath"
 	"time"
 
@@ -115,12 +114,4 @@ func (p *progress) octets(done, total int64) {
 		line += fmt.Sprintf(", %d %%", 100*min(done, total)/total)
 	}
 	p.show(line)
-}
-
-// userID is who runs this program, as a record has it.
-func userID() string {
-	if u, err := user.Current(); err == nil {
-		return "uid " + u.Uid
-	}
-	return ""
 }

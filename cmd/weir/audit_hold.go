@@ -1,12 +1,10 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"strconv"
 	"time"
 
@@ -23,49 +21,6 @@ func holdCommand(g *global) *cobra.Command {
 	}
 	c.AddCommand(holdAddCommand(g), holdListCommand(g), holdRemoveCommand(g))
 	return c
-}
-
-// holding is what keeps holds: the running server, or the store that it has left.
-type holding interface {
-	AddHold(context.Context, audit.Hold) (audit.Hold, error)
-	RemoveHold(context.Context, admin.HoldEnd) (audit.Hold, error)
-	Close() error
-}
-
-func (g *global) holding(cmd *cobra.Command) (holding, error) {
-	cl, err := g.dial(cmd)
-	if err == nil {
-		return cl, nil
-	}
-	if !errors.Is(err, admin.ErrNoServer) || g.socket != "" {
-		return nil, err
-	}
-	cfg, err := g.load(cmd.ErrOrStderr())
-	if err != nil {
-		return nil, err
-	}
-	settings, err := auditConfig(cfg, slog.New(slog.DiscardHandler))
-	if err != nil {
-		return nil, &exitError{exitConfig, err}
-	}
-	settings.OnError = audit.Fail
-	log, err := audit.Open(settings)
-	if err != nil {
-		return nil, &exitError{exitBusy, openHint(err)}
-	}
-	return stoppedHolder{log}, nil
-}
-
-// stoppedHolder records in the store of a stopped server what is done to its holds.
-type stoppedHolder struct{ *audit.Log }
-
-func (s stoppedHolder) AddHold(_ context.Context, h audit.Hold) (audit.Hold, error) {
-	h.Actor = userID()
-	return s.Log.AddHold(h)
-}
-
-func (s stoppedHolder) RemoveHold(_ context.Context, end admin.HoldEnd) (audit.Hold, error) {
-	return s.Log.RemoveHold(end.ID, end.By, end.Reason, userID())
 }
 
 func holdAddCommand(g *global) *cobra.Command {
@@ -102,7 +57,7 @@ func holdAddCommand(g *global) *cobra.Command {
 					return usage("--%s: %w", t.flag, err)
 				}
 			}
-			return g.holdAction(cmd, asJSON, func(to holding) (audit.Hold, error) { return to.AddHold(cmd.Context(), h) })
+			return g.holdAction(cmd, asJSON, func(to keeping) (audit.Hold, error) { return to.AddHold(cmd.Context(), h) })
 		},
 	}
 	c.Flags().StringVar(&from, "from", "", "`TIME` of the first record: a span back from now like 90m or 7d, a date, or RFC 3339")
@@ -129,7 +84,7 @@ func holdRemoveCommand(g *global) *cobra.Command {
 				return err
 			}
 			end := admin.HoldEnd{ID: id, By: who.by, Reason: who.reason}
-			return g.holdAction(cmd, asJSON, func(to holding) (audit.Hold, error) { return to.RemoveHold(cmd.Context(), end) })
+			return g.holdAction(cmd, asJSON, func(to keeping) (audit.Hold, error) { return to.RemoveHold(cmd.Context(), end) })
 		},
 	}
 	who.flags(c)
@@ -137,8 +92,8 @@ func holdRemoveCommand(g *global) *cobra.Command {
 	return c
 }
 
-func (g *global) holdAction(cmd *cobra.Command, asJSON bool, act func(holding) (audit.Hold, error)) error {
-	to, err := g.holding(cmd)
+func (g *global) holdAction(cmd *cobra.Command, asJSON bool, act func(keeping) (audit.Hold, error)) error {
+	to, err := g.keeping(cmd, hasStore)
 	if err != nil {
 		return err
 	}

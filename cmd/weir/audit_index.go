@@ -2,14 +2,12 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 
 	"github.com/spf13/cobra"
 
 	"weir/audit"
-	"weir/cmd/internal/admin"
 )
 
 func indexCommand(g *global) *cobra.Command {
@@ -55,20 +53,16 @@ func (g *global) indexStats(cmd *cobra.Command, again bool) (stats audit.IndexSt
 	defer stop()
 	dir := g.store
 	if dir == "" {
-		cl, err := g.dial(cmd)
-		if err == nil {
+		cl, cfg, err := g.reach(cmd)
+		if err != nil {
+			return stats, err
+		}
+		if cl != nil {
 			defer cl.Close()
 			if again {
 				return cl.Reindex(ctx)
 			}
 			return cl.Index(ctx)
-		}
-		if !errors.Is(err, admin.ErrNoServer) || g.socket != "" {
-			return stats, err
-		}
-		cfg, err := g.load(cmd.ErrOrStderr())
-		if err != nil {
-			return stats, err
 		}
 		dir = cfg.Resolve(cfg.Audit.Path)
 	}

@@ -6,81 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"log/slog"
 	"net/netip"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"weir/audit"
-	"weir/cmd/internal/admin"
 )
 
-// keyring is where whose pseudonyms are whose is known: a running server, or the log
-// of a stopped one, which is opened to record that it was asked.
-type keyring interface {
-	Reveal(ctx context.Context, pseudonyms []audit.Client) ([]audit.Revealed, error)
-	Forget(ctx context.Context, of netip.Prefix, month, before string) (audit.Forgotten, error)
-	Close() error
-}
-
-// keyring opens the running server's keys, or those beside the store when no server runs.
-func (g *global) keyring(cmd *cobra.Command) (keyring, error) {
-	cl, err := g.dial(cmd)
-	if err == nil {
-		return cl, nil
-	}
-	if !errors.Is(err, admin.ErrNoServer) || g.socket != "" {
-		return nil, err
-	}
-	cfg, err := g.load(cmd.ErrOrStderr())
-	if err != nil {
-		return nil, err
-	}
-	if _, err := os.Stat(cfg.clientKeys()); errors.Is(err, fs.ErrNotExist) {
-		return nil, audit.ErrNotKeyed // and no store is made only to say so
-	}
-	how, err := auditConfig(cfg, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn})))
-	if err != nil {
-		return nil, err
-	}
-	log, err := audit.Open(how)
-	if err != nil {
-		return nil, &exitError{exitBusy, openHint(err)}
-	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(cmd.Context()))
-	k := &stoppedKeys{log: log, stop: stop, done: make(chan error, 1)}
-	go func() { k.done <- log.Run(ctx) }()
-	return k, nil
-}
-
-// stoppedKeys is a log without a server.
-type stoppedKeys struct {
-	log  *audit.Log
-	stop context.CancelFunc
-	done chan error
-}
-
-func (k *stoppedKeys) actor() string { return fmt.Sprintf("uid %d", os.Getuid()) }
-
-func (k *stoppedKeys) Reveal(ctx context.Context, pseudonyms []audit.Client) ([]audit.Revealed, error) {
-	return k.log.Reveal(ctx, k.actor(), pseudonyms)
-}
-
-func (k *stoppedKeys) Forget(ctx context.Context, of netip.Prefix, month, before string) (audit.Forgotten, error) {
-	return k.log.Forget(ctx, k.actor(), of, month, before)
-}
-
-func (k *stoppedKeys) Close() error {
-	k.stop()
-	return <-k.done
-}
-
 // withKeys does one thing with the keys, prints what came of it, and lets them go.
-func withKeys[T any](g *global, cmd *cobra.Command, asJSON bool, do func(context.Context, keyring) (T, error), print func(io.Writer, T) error) error {
-	k, err := g.keyring(cmd)
+func withKeys[T any](g *global, cmd *cobra.Command, asJSON bool, do func(context.Context, keeping) (T, error), print func(io.Writer, T) error) error {
+	k, err := g.keeping(cmd, hasKeys)
 	if err != nil {
 		return keysHint(err)
 	}
@@ -123,7 +59,7 @@ func revealCommand(g *global) *cobra.Command {
 				}
 				wanted = append(wanted, c)
 			}
-			return withKeys(g, cmd, asJSON, func(ctx context.Context, k keyring) ([]audit.Revealed, error) {
+			return withKeys(g, cmd, asJSON, func(ctx context.Context, k keeping) ([]audit.Revealed, error) {
 				return k.Reveal(ctx, wanted)
 			}, func(out io.Writer, found []audit.Revealed) error {
 				rows := [][]string{{"PSEUDONYM", "MONTH", "CLIENT"}}
@@ -166,7 +102,7 @@ func forgetCommand(g *global) *cobra.Command {
 			case month == "" && before == "":
 				return &exitError{exitUsage, errors.New("forget whom? name a client, or with --before or --month everybody of some months")}
 			}
-			return withKeys(g, cmd, asJSON, func(ctx context.Context, k keyring) (audit.Forgotten, error) {
+			return withKeys(g, cmd, asJSON, func(ctx context.Context, k keeping) (audit.Forgotten, error) {
 				return k.Forget(ctx, of, month, before)
 			}, func(out io.Writer, done audit.Forgotten) error {
 				if len(done.Pseudonyms) == 0 {

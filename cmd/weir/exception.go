@@ -206,17 +206,13 @@ func exceptionListCommand(g *global) *cobra.Command {
 
 // listExceptions asks the server, or reads the file that a stopped one has left.
 func (g *global) listExceptions(cmd *cobra.Command) ([]admin.Exception, error) {
-	cl, err := g.dial(cmd)
-	if err == nil {
-		defer cl.Close()
-		return cl.Exceptions(cmd.Context())
-	}
-	if !errors.Is(err, admin.ErrNoServer) || g.socket != "" {
-		return nil, err
-	}
-	cfg, err := g.load(cmd.ErrOrStderr())
+	cl, cfg, err := g.reach(cmd)
 	if err != nil {
 		return nil, err
+	}
+	if cl != nil {
+		defer cl.Close()
+		return cl.Exceptions(cmd.Context())
 	}
 	store, err := exceptions.OpenReadOnly(exceptionsFile(cfg), exceptions.Config{})
 	if errors.Is(err, os.ErrNotExist) {

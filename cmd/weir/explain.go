@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -83,17 +82,13 @@ func explainCommand(g *global) *cobra.Command {
 // configuration itself when there is none.
 func explainAnywhere(cmd *cobra.Command, g *global, q admin.Question) (admin.Explanation, error) {
 	ctx := cmd.Context()
-	cl, err := g.dial(cmd)
-	if err == nil {
-		defer cl.Close()
-		return cl.Explain(ctx, q)
-	}
-	if !errors.Is(err, admin.ErrNoServer) || g.socket != "" {
-		return admin.Explanation{}, err
-	}
-	cfg, err := g.load(cmd.ErrOrStderr())
+	cl, cfg, err := g.reach(cmd)
 	if err != nil {
 		return admin.Explanation{}, err
+	}
+	if cl != nil {
+		defer cl.Close()
+		return cl.Explain(ctx, q)
 	}
 	quiet := slog.New(slog.DiscardHandler)
 	b, err := build(ctx, cfg, site{self: cfg.Server.Listen, logger: quiet})

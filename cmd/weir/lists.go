@@ -255,17 +255,13 @@ func listsFindCommand(g *global) *cobra.Command {
 // findAnywhere asks the running server, or reads the lists itself when there is
 // none.
 func findAnywhere(cmd *cobra.Command, g *global, name string) ([]admin.Holding, error) {
-	cl, err := g.dial(cmd)
-	if err == nil {
-		defer cl.Close()
-		return cl.Find(cmd.Context(), name)
-	}
-	if !errors.Is(err, admin.ErrNoServer) || g.socket != "" {
-		return nil, err
-	}
-	cfg, err := g.load(cmd.ErrOrStderr())
+	cl, cfg, err := g.reach(cmd)
 	if err != nil {
 		return nil, err
+	}
+	if cl != nil {
+		defer cl.Close()
+		return cl.Find(cmd.Context(), name)
 	}
 	b, err := build(cmd.Context(), cfg, site{self: cfg.Server.Listen, logger: slog.New(slog.DiscardHandler)})
 	if err != nil {

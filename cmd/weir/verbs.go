@@ -37,6 +37,17 @@ func (g *global) dial(cmd *cobra.Command) (*admin.Client, error) {
 	return c, nil
 }
 
+// reach connects to the running server, or returns the configuration of one that does not
+// run, unless --socket has named it.
+func (g *global) reach(cmd *cobra.Command) (*admin.Client, *Config, error) {
+	cl, err := g.dial(cmd)
+	if err == nil || !errors.Is(err, admin.ErrNoServer) || g.socket != "" {
+		return cl, nil, err
+	}
+	cfg, err := g.load(cmd.ErrOrStderr())
+	return nil, cfg, err
+}
+
 // askCommand is a verb that asks the running server one thing and prints it.
 func askCommand[T any](g *global, use, short string, ask func(*admin.Client, context.Context) (T, error), print func(io.Writer, T) error) *cobra.Command {
 	var asJSON bool
