@@ -62,20 +62,29 @@ func (c *Checkpoint) sign(key *signingKey) ([]byte, error) {
 
 // OpenCheckpoint returns what a signed note states, if one of keys has signed it.
 func OpenCheckpoint(signed []byte, keys ...*PublicKey) (*Checkpoint, error) {
+	text, err := openNote(signed, keys)
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint: %w", err)
+	}
+	return parseCheckpoint(text)
+}
+
+// openNote returns the text of a signed note, if one of keys has signed it.
+func openNote(signed []byte, keys []*PublicKey) (string, error) {
 	var verifiers []note.Verifier
 	for _, key := range keys {
 		verifiers = append(verifiers, key.verifier)
 	}
 	n, err := note.Open(signed, note.VerifierList(verifiers...))
 	if err != nil {
-		return nil, errors.New("checkpoint: no key of this log has signed it")
+		return "", errors.New("no key of this log has signed it")
 	}
 	for _, s := range n.Sigs { // bits that mean nothing are to be as they were written too
 		if b, err := base64.StdEncoding.DecodeString(s.Base64); err != nil || base64.StdEncoding.EncodeToString(b) != s.Base64 {
-			return nil, errors.New("checkpoint: its signature was changed")
+			return "", errors.New("its signature was changed")
 		}
 	}
-	return parseCheckpoint(n.Text)
+	return n.Text, nil
 }
 
 func parseCheckpoint(text string) (*Checkpoint, error) {

@@ -66,20 +66,11 @@ func (r *Removal) text(log string) string {
 
 // openRemoval returns what a signed note says, if one of keys has signed it.
 func openRemoval(signed []byte, keys []*PublicKey) (r Removal, err error) {
-	var verifiers []note.Verifier
-	for _, key := range keys {
-		verifiers = append(verifiers, key.verifier)
-	}
-	n, err := note.Open(signed, note.VerifierList(verifiers...))
+	text, err := openNote(signed, keys)
 	if err != nil {
-		return r, errors.New("no key of this log has signed it")
+		return r, err
 	}
-	for _, s := range n.Sigs { // bits that mean nothing are to be as they were written too
-		if b, err := base64.StdEncoding.DecodeString(s.Base64); err != nil || base64.StdEncoding.EncodeToString(b) != s.Base64 {
-			return r, errors.New("its signature was changed")
-		}
-	}
-	return parseRemoval(n.Text)
+	return parseRemoval(text)
 }
 
 func parseRemoval(text string) (r Removal, err error) {
