@@ -338,47 +338,35 @@ func (l *Log) Intern(r Reason) uint32 {
 	for _, s := range [...]*string{&r.Group, &r.Policy, &r.Rule, &r.Category, &r.List} {
 		*s = until(*s, maxLabel)
 	}
-	l.tables.RLock()
-	n, ok := l.reasonIDs[r]
-	l.tables.RUnlock()
-	if ok {
-		return n
-	}
-	l.interning.Lock()
-	defer l.interning.Unlock()
-	if n, ok = l.reasonIDs[r]; ok {
-		return n
-	}
-	reasons := append(l.reasons, r)
-	_ = l.texts.write(reasons, l.labels) // else the writer tries again, and says so
-	l.tables.Lock()
-	defer l.tables.Unlock()
-	n = uint32(len(reasons))
-	l.reasons, l.reasonIDs[r] = reasons, n
-	return n
+	return intern(l, r, l.reasonIDs, &l.reasons, func(longer []Reason) error { return l.texts.write(longer, l.labels) })
 }
 
 // Label returns the number of name for Event.Upstream and Event.Group, as Intern does.
 // Only for one that is new it may have to wait for the disk.
 func (l *Log) Label(name string) uint32 {
-	name = until(name, maxLabel)
+	return intern(l, until(name, maxLabel), l.labelIDs, &l.labels, func(longer []string) error { return l.texts.write(l.reasons, longer) })
+}
+
+// intern returns the number of what stands in one of the log's tables, or from now on
+// does: write brings the longer table to the file before.
+func intern[T comparable](l *Log, what T, ids map[T]uint32, table *[]T, write func([]T) error) uint32 {
 	l.tables.RLock()
-	n, ok := l.labelIDs[name]
+	n, ok := ids[what]
 	l.tables.RUnlock()
 	if ok {
 		return n
 	}
 	l.interning.Lock()
 	defer l.interning.Unlock()
-	if n, ok = l.labelIDs[name]; ok {
+	if n, ok = ids[what]; ok {
 		return n
 	}
-	labels := append(l.labels, name)
-	_ = l.texts.write(l.reasons, labels)
+	longer := append(*table, what)
+	_ = write(longer) // else the writer tries again, and says so
 	l.tables.Lock()
 	defer l.tables.Unlock()
-	n = uint32(len(labels))
-	l.labels, l.labelIDs[name] = labels, n
+	n = uint32(len(longer))
+	*table, ids[what] = longer, n
 	return n
 }
 
