@@ -100,30 +100,18 @@ func (c *Client) Exceptions(ctx context.Context) (list []Exception, err error) {
 }
 
 // AddException asks for an exception.
-func (c *Client) AddException(ctx context.Context, q ExceptionRequest) (Exception, error) {
-	return c.exception(ctx, "add", q)
+func (c *Client) AddException(ctx context.Context, q ExceptionRequest) (e Exception, err error) {
+	return e, c.post(ctx, "/v1/exceptions/add", q, &e)
 }
 
 // ExtendException makes one last longer.
-func (c *Client) ExtendException(ctx context.Context, q ExceptionRequest) (Exception, error) {
-	return c.exception(ctx, "extend", q)
+func (c *Client) ExtendException(ctx context.Context, q ExceptionRequest) (e Exception, err error) {
+	return e, c.post(ctx, "/v1/exceptions/extend", q, &e)
 }
 
 // RemoveException ends one.
-func (c *Client) RemoveException(ctx context.Context, q ExceptionRequest) (Exception, error) {
-	return c.exception(ctx, "remove", q)
-}
-
-func (c *Client) exception(ctx context.Context, action string, q ExceptionRequest) (e Exception, err error) {
-	body, err := json.Marshal(q)
-	if err != nil {
-		return e, err
-	}
-	res, err := c.do(ctx, http.MethodPost, "/v1/exceptions/"+action, nil, body)
-	if err != nil {
-		return e, err
-	}
-	return e, c.decode(res, &e)
+func (c *Client) RemoveException(ctx context.Context, q ExceptionRequest) (e Exception, err error) {
+	return e, c.post(ctx, "/v1/exceptions/remove", q, &e)
 }
 
 // FlushCache makes the cache forget a name, or everything; see Backend.
@@ -154,15 +142,7 @@ func (c *Client) Reload(ctx context.Context) (r Reload, err error) {
 
 // Verify proves the audit store; see audit.Reader.
 func (c *Client) Verify(ctx context.Context, how audit.Verification, _ func(audit.Report)) (r audit.Report, err error) {
-	body, err := json.Marshal(encodeVerification(how))
-	if err != nil {
-		return r, err
-	}
-	res, err := c.do(ctx, http.MethodPost, "/v1/audit/verify", nil, body)
-	if err != nil {
-		return r, err
-	}
-	return r, c.decode(res, &r)
+	return r, c.post(ctx, "/v1/audit/verify", encodeVerification(how), &r)
 }
 
 // Prove writes a bundle of proofs; see audit.Reader.
@@ -215,6 +195,19 @@ func (c *Client) Tail(ctx context.Context, q audit.Query, from uint64, emit func
 
 func (c *Client) call(ctx context.Context, method, path string, v url.Values, into any) error {
 	res, err := c.do(ctx, method, path, v, nil)
+	if err != nil {
+		return err
+	}
+	return c.decode(res, into)
+}
+
+// post sends what was said as JSON.
+func (c *Client) post(ctx context.Context, path string, what, into any) error {
+	body, err := json.Marshal(what)
+	if err != nil {
+		return err
+	}
+	res, err := c.do(ctx, http.MethodPost, path, nil, body)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -24,48 +23,26 @@ type HoldEnd struct {
 
 func (s *Server) holds(w http.ResponseWriter, _ *http.Request) {
 	holds, err := s.Backend.Audit().Holds()
-	if err != nil {
-		s.refuse(w, http.StatusInternalServerError, err)
-		return
-	}
-	s.reply(w, holds)
+	s.answer(w, http.StatusInternalServerError, holds, err)
 }
 
 func (s *Server) addHold(w http.ResponseWriter, r *http.Request) {
 	var h audit.Hold
-	if !s.body(w, r, &h) {
+	if !s.body(w, r, "hold", maxRequest, &h) {
 		return
 	}
 	h.Actor = actor(r)
 	h, err := s.Backend.Audit().AddHold(h)
-	s.held(w, h, err)
+	s.answer(w, http.StatusConflict, h, err)
 }
 
 func (s *Server) removeHold(w http.ResponseWriter, r *http.Request) {
 	var end HoldEnd
-	if !s.body(w, r, &end) {
+	if !s.body(w, r, "hold", maxRequest, &end) {
 		return
 	}
 	h, err := s.Backend.Audit().RemoveHold(end.ID, end.By, end.Reason, actor(r))
-	s.held(w, h, err)
-}
-
-func (s *Server) held(w http.ResponseWriter, h audit.Hold, err error) {
-	if err != nil {
-		s.refuse(w, http.StatusConflict, err)
-		return
-	}
-	s.reply(w, h)
-}
-
-func (s *Server) body(w http.ResponseWriter, r *http.Request, into any) bool {
-	in := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10))
-	in.DisallowUnknownFields()
-	if err := in.Decode(into); err != nil {
-		s.refuse(w, http.StatusBadRequest, fmt.Errorf("hold: %w", err))
-		return false
-	}
-	return true
+	s.answer(w, http.StatusConflict, h, err)
 }
 
 // backup sends a backup as it is made. One that fails is cut off, as a tar file it is not
@@ -110,25 +87,13 @@ func (c *Client) Holds(ctx context.Context) (holds []audit.Hold, err error) {
 }
 
 // AddHold puts a hold in force.
-func (c *Client) AddHold(ctx context.Context, h audit.Hold) (audit.Hold, error) {
-	return c.hold(ctx, "add", h)
+func (c *Client) AddHold(ctx context.Context, h audit.Hold) (held audit.Hold, err error) {
+	return held, c.post(ctx, "/v1/audit/holds/add", h, &held)
 }
 
 // RemoveHold ends one.
-func (c *Client) RemoveHold(ctx context.Context, end HoldEnd) (audit.Hold, error) {
-	return c.hold(ctx, "remove", end)
-}
-
-func (c *Client) hold(ctx context.Context, action string, q any) (h audit.Hold, err error) {
-	body, err := json.Marshal(q)
-	if err != nil {
-		return h, err
-	}
-	res, err := c.do(ctx, http.MethodPost, "/v1/audit/holds/"+action, nil, body)
-	if err != nil {
-		return h, err
-	}
-	return h, c.decode(res, &h)
+func (c *Client) RemoveHold(ctx context.Context, end HoldEnd) (held audit.Hold, err error) {
+	return held, c.post(ctx, "/v1/audit/holds/remove", end, &held)
 }
 
 // Backup writes a backup of the audit store; see audit.Log. progress is told how much has

@@ -2,9 +2,7 @@ package admin
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/netip"
 
@@ -46,32 +44,20 @@ func (s *Server) queryText(q audit.Query) string {
 
 func (s *Server) reveal(w http.ResponseWriter, r *http.Request) {
 	var pseudonyms []audit.Client
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxReveal)).Decode(&pseudonyms); err != nil {
-		s.refuse(w, http.StatusBadRequest, fmt.Errorf("reveal: %w", err))
+	if !s.body(w, r, "reveal", maxReveal, &pseudonyms) {
 		return
 	}
 	found, err := s.Backend.Audit().Reveal(r.Context(), actor(r), pseudonyms)
-	if err != nil {
-		s.refuse(w, http.StatusConflict, err)
-		return
-	}
-	s.reply(w, found)
+	s.answer(w, http.StatusConflict, found, err)
 }
 
 func (s *Server) forget(w http.ResponseWriter, r *http.Request) {
 	var f forgetting
-	in := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxReveal))
-	in.DisallowUnknownFields()
-	if err := in.Decode(&f); err != nil {
-		s.refuse(w, http.StatusBadRequest, fmt.Errorf("forget: %w", err))
+	if !s.body(w, r, "forget", maxReveal, &f) {
 		return
 	}
 	done, err := s.Backend.Audit().Forget(r.Context(), actor(r), f.Client, f.Month, f.Before)
-	if err != nil {
-		s.refuse(w, http.StatusConflict, err)
-		return
-	}
-	s.reply(w, done)
+	s.answer(w, http.StatusConflict, done, err)
 }
 
 // Reveal asks whose pseudonyms these are.
@@ -82,16 +68,4 @@ func (c *Client) Reveal(ctx context.Context, pseudonyms []audit.Client) (found [
 // Forget asks to destroy keys; see audit.Log.Forget.
 func (c *Client) Forget(ctx context.Context, of netip.Prefix, month, before string) (done audit.Forgotten, err error) {
 	return done, c.post(ctx, "/v1/audit/forget", forgetting{of, month, before}, &done)
-}
-
-func (c *Client) post(ctx context.Context, path string, what, into any) error {
-	body, err := json.Marshal(what)
-	if err != nil {
-		return err
-	}
-	res, err := c.do(ctx, http.MethodPost, path, nil, body)
-	if err != nil {
-		return err
-	}
-	return c.decode(res, into)
 }

@@ -133,6 +133,29 @@ func (s *Server) refuse(w http.ResponseWriter, code int, err error) {
 	_ = json.NewEncoder(w).Encode(trailer{Error: err.Error()})
 }
 
+// answer sends what came of a request, or refuses it with code.
+func (s *Server) answer(w http.ResponseWriter, code int, v any, err error) {
+	if err != nil {
+		s.refuse(w, code, err)
+		return
+	}
+	s.reply(w, v)
+}
+
+// maxRequest is how many octets most requests may have.
+const maxRequest = 64 << 10
+
+// body reads what is asked for, most octets of it, and refuses what cannot be read.
+func (s *Server) body(w http.ResponseWriter, r *http.Request, what string, most int64, into any) bool {
+	in := json.NewDecoder(http.MaxBytesReader(w, r.Body, most))
+	in.DisallowUnknownFields()
+	if err := in.Decode(into); err != nil {
+		s.refuse(w, http.StatusBadRequest, fmt.Errorf("%s: %w", what, err))
+		return false
+	}
+	return true
+}
+
 func (s *Server) explain(w http.ResponseWriter, r *http.Request) {
 	q, err := decodeQuestion(r.URL.Query())
 	if err != nil {
@@ -143,20 +166,12 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) {
 		s.read(r, audit.ActionExplain, fmt.Sprintf("explain: record %d", q.Seq))
 	}
 	e, err := s.Backend.Explain(q)
-	if err != nil {
-		s.refuse(w, http.StatusBadRequest, err)
-		return
-	}
-	s.reply(w, e)
+	s.answer(w, http.StatusBadRequest, e, err)
 }
 
 func (s *Server) find(w http.ResponseWriter, r *http.Request) {
 	found, err := s.Backend.Find(r.URL.Query().Get("name"))
-	if err != nil {
-		s.refuse(w, http.StatusBadRequest, err)
-		return
-	}
-	s.reply(w, found)
+	s.answer(w, http.StatusBadRequest, found, err)
 }
 
 func (s *Server) listAction(w http.ResponseWriter, r *http.Request) {
@@ -170,30 +185,19 @@ func (s *Server) listAction(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	done, err := s.Backend.ListAction(r.Context(), actor(r), action, name)
-	if err != nil {
-		s.refuse(w, http.StatusConflict, err)
-		return
-	}
-	s.reply(w, Done{done})
+	s.answer(w, http.StatusConflict, Done{done}, err)
 }
 
 // exception does one thing to an exception, with the request in the body.
 func (s *Server) exception(do func(ExceptionRequest) (Exception, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var q ExceptionRequest
-		in := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10))
-		in.DisallowUnknownFields()
-		if err := in.Decode(&q); err != nil {
-			s.refuse(w, http.StatusBadRequest, fmt.Errorf("exception: %w", err))
+		if !s.body(w, r, "exception", maxRequest, &q) {
 			return
 		}
 		q.Actor = actor(r)
 		e, err := do(q)
-		if err != nil {
-			s.refuse(w, http.StatusConflict, err)
-			return
-		}
-		s.reply(w, e)
+		s.answer(w, http.StatusConflict, e, err)
 	}
 }
 
@@ -207,20 +211,12 @@ func (s *Server) flushCache(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	done, err := s.Backend.FlushCache(actor(r), name)
-	if err != nil {
-		s.refuse(w, http.StatusBadRequest, err)
-		return
-	}
-	s.reply(w, Done{done})
+	s.answer(w, http.StatusBadRequest, Done{done}, err)
 }
 
 func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
 	done, err := s.Backend.Reload(r.Context(), actor(r))
-	if err != nil {
-		s.refuse(w, http.StatusConflict, err)
-		return
-	}
-	s.reply(w, done)
+	s.answer(w, http.StatusConflict, done, err)
 }
 
 func (s *Server) search(w http.ResponseWriter, r *http.Request) {
@@ -323,20 +319,12 @@ func (s *Server) verify(w http.ResponseWriter, r *http.Request) {
 	s.flush(r)
 	s.read(r, audit.ActionVerify, "verify: everything")
 	rep, err := s.Backend.Audit().Reader().Verify(r.Context(), how, nil)
-	if err != nil {
-		s.refuse(w, http.StatusInternalServerError, err)
-		return
-	}
-	s.reply(w, rep)
+	s.answer(w, http.StatusInternalServerError, rep, err)
 }
 
 func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 	stats, err := s.Backend.Audit().Reader().Index()
-	if err != nil {
-		s.refuse(w, http.StatusInternalServerError, err)
-		return
-	}
-	s.reply(w, stats)
+	s.answer(w, http.StatusInternalServerError, stats, err)
 }
 
 func (s *Server) reindex(w http.ResponseWriter, r *http.Request) {
