@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -21,7 +20,7 @@ import (
 // mounted, and returns true in that process alone.
 func inOwnMounts(t *testing.T) bool {
 	t.Helper()
-	if os.Getenv(networked) != "" {
+	if os.Getenv(apart) != "" {
 		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 			t.Fatal(err)
 		}
@@ -30,19 +29,7 @@ func inOwnMounts(t *testing.T) bool {
 	if os.Getuid() != 0 {
 		t.Skip("to mount a file as a disk takes root")
 	}
-	run := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=2m")
-	run.Env = append(os.Environ(), networked+"="+binary)
-	run.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
-	out, err := run.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
-		t.Fatalf("in a mount namespace: %v\n%s", err, out)
-	}
-	for line := range strings.Lines(string(out)) {
-		if _, said, ok := strings.Cut(line, "_test.go:"); ok { // a figure
-			_, said, _ = strings.Cut(said, ": ")
-			t.Log(strings.TrimSpace(said))
-		}
-	}
+	runAgain(t, "in a mount namespace", &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS})
 	return false
 }
 

@@ -15,29 +15,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// networked says in the environment that a test runs in a network of its own,
-// and where the binary is.
-const networked = "WEIR_TEST_NETWORK"
-
 // inOwnNetwork runs the test once more in a network namespace of its own, as a
 // process that is root there, and returns true in that process alone.
 func inOwnNetwork(t *testing.T) bool {
 	t.Helper()
-	if os.Getenv(networked) != "" {
+	if os.Getenv(apart) != "" {
 		command(t, "ip", "link", "set", "lo", "up")
 		return true
 	}
-	run := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=2m")
-	run.Env = append(os.Environ(), networked+"="+binary)
-	run.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
+	how := &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
 	if os.Getuid() != 0 {
-		run.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
-		run.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
-		run.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
+		how.Cloneflags |= unix.CLONE_NEWUSER
+		how.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
+		how.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
 	}
+	runAgain(t, "in a network namespace, which takes root or the right to make user namespaces", how)
+	return false
+}
+
+// runAgain runs the test once more in a process of its own, which is to pass, and logs what
+// that has logged.
+func runAgain(t *testing.T, where string, how *syscall.SysProcAttr) {
+	t.Helper()
+	run := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=2m")
+	run.Env = append(os.Environ(), apart+"="+binary)
+	run.SysProcAttr = how
 	out, err := run.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
-		t.Fatalf("in a network namespace, which takes root or the right to make user namespaces: %v\n%s", err, out)
+		t.Fatalf("%s: %v\n%s", where, err, out)
 	}
 	for line := range strings.Lines(string(out)) {
 		if _, said, ok := strings.Cut(line, "_test.go:"); ok { // a figure
@@ -45,7 +50,6 @@ func inOwnNetwork(t *testing.T) bool {
 			t.Log(strings.TrimSpace(said))
 		}
 	}
-	return false
 }
 
 // command runs a program that has to succeed.

@@ -37,11 +37,15 @@ func touchSources() {
 	}
 }
 
+// apart says in the environment that a test runs in a network of its own, or with mounts
+// of its own, and where the binary is.
+const apart = "WEIR_TEST_APART"
+
 func TestMain(m *testing.M) {
 	flag.Parse()
 	os.Exit(func() int {
-		if binary = os.Getenv("WEIR_TEST_NETWORK"); binary != "" {
-			return m.Run() // of a test that has made itself a network; it knows the binary
+		if binary = os.Getenv(apart); binary != "" {
+			return m.Run() // of one test
 		}
 		dir, err := os.MkdirTemp("", "weir-integration-")
 		if err != nil {

@@ -219,13 +219,21 @@ func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
 	s.answer(w, http.StatusConflict, done, err)
 }
 
-func (s *Server) search(w http.ResponseWriter, r *http.Request) {
+// query reads which records are asked for, and refuses what cannot be asked.
+func (s *Server) query(w http.ResponseWriter, r *http.Request) (q audit.Query, ok bool) {
 	q, err := decodeQuery(r.URL.Query())
 	if err == nil {
 		err = s.asks(r, &q)
 	}
 	if err != nil {
 		s.refuse(w, http.StatusBadRequest, err)
+	}
+	return q, err == nil
+}
+
+func (s *Server) search(w http.ResponseWriter, r *http.Request) {
+	q, ok := s.query(w, r)
+	if !ok {
 		return
 	}
 	verb := r.URL.Query().Get("verb")
@@ -239,12 +247,8 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) tail(w http.ResponseWriter, r *http.Request) {
-	q, err := decodeQuery(r.URL.Query())
-	if err == nil {
-		err = s.asks(r, &q)
-	}
-	if err != nil {
-		s.refuse(w, http.StatusBadRequest, err)
+	q, ok := s.query(w, r)
+	if !ok {
 		return
 	}
 	from, err := strconv.ParseUint(r.URL.Query().Get("from"), 10, 64)
@@ -338,12 +342,8 @@ func (s *Server) reindex(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) prove(w http.ResponseWriter, r *http.Request) {
-	q, err := decodeQuery(r.URL.Query())
-	if err == nil {
-		err = s.asks(r, &q)
-	}
-	if err != nil {
-		s.refuse(w, http.StatusBadRequest, err)
+	q, ok := s.query(w, r)
+	if !ok {
 		return
 	}
 	s.flush(r)
