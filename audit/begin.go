@@ -121,8 +121,7 @@ func (l *Log) takeOver() error {
 	if err := left.secure(l.cfg.Dir); err != nil {
 		return fmt.Errorf("write what a run that did not end has left: %w", err)
 	}
-	s := l.store.Load()
-	if err := s.append(s.behind(left.segments), nil); err != nil { // their hits are counted from them
+	if err := (&writer{log: l}).commitTo(l.store.Load(), left.segments); err != nil {
 		return fmt.Errorf("records of a run that did not end are still to be written: %w", err)
 	}
 	l.status.Lock()

@@ -1,8 +1,10 @@
 package audit
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -74,6 +76,48 @@ func takenOver(t *testing.T, cfg Config) (events, reasons int, lost uint64, says
 		}
 	}
 	return events, reasons, lost, says
+}
+
+// What a run has left that was killed is counted as it is taken over: the hits of lists
+// are whole then, and nothing is said of damage.
+func TestALeftoverIsCounted(t *testing.T) {
+	dir, said := t.TempDir(), new(bytes.Buffer)
+	cfg := Config{Dir: dir, Block: time.Hour, Logger: slog.New(slog.NewTextHandler(said, nil)), Now: func() time.Time { return epoch }}
+	for range 3 {
+		said.Reset()
+		l, err := Open(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := l.Hits(epoch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, "taken over", got, naiveHits(t, l.Reader(), epoch))
+		if got := said.String(); strings.Contains(got, "hits") {
+			t.Error(got)
+		}
+		w := &writer{log: l, seen: epoch}
+		for i := range 100 {
+			e := query(i, "192.0.2.7", fmt.Sprintf("name-%d.example", i))
+			e.Reason = l.Intern(Reason{Policy: "all", Category: "ads", List: fmt.Sprint("list-", i%3)})
+			if !l.Record(e) {
+				t.Fatal("slabs are full")
+			}
+			if i == 50 {
+				if err := w.step(false); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		cfg.Dir = left(t, l.cfg.Dir, t.TempDir())
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if kept, want := stoppedHits(t, dir, epoch); kept[ListRef{"ads", "list-0"}].Decided == 0 {
+		t.Fatalf("%v of %v", kept, want)
+	}
 }
 
 // What is beside the store may have suffered too. Whatever is whole of it is taken over,
