@@ -34,7 +34,7 @@ func (n *notary) keep(signed []byte) error {
 	if _, err := n.file.WriteAt(append(signed[:len(signed):len(signed)], '\n'), n.size); err != nil {
 		return err
 	}
-	if err := n.file.Sync(); err != nil {
+	if err := syncData(n.file); err != nil {
 		return err
 	}
 	n.size += int64(len(signed)) + 1

@@ -191,3 +191,44 @@ func startOnAFullDisk(t *testing.T) {
 	}
 	proveComplete(t, all(t, cfg.Dir), 4, 0)
 }
+
+// TestASyncOfAReadOnlyDisk: it fails, where the system's own may say that all is well.
+func TestASyncOfAReadOnlyDisk(t *testing.T) {
+	if !ownMounts(t) {
+		return
+	}
+	dir := smallDisk(t, "1m")
+	path := filepath.Join(dir, "file")
+	if err := os.WriteFile(path, []byte("text"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open := func() *os.File {
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		return f
+	}
+	s := &store{dir: dir, files: []*file{{bolt: &boltFile{file: open()}}}}
+	if err := errors.Join(syncData(open()), s.settle(), s.unsettle()); err != nil {
+		t.Fatal(err)
+	}
+	remount := func(flags uintptr) {
+		if err := unix.Mount("none", dir, "tmpfs", unix.MS_REMOUNT|flags, "size=1m"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	remount(unix.MS_RDONLY)
+	for i, err := range []error{syncData(open()), s.settle(), s.unsettle()} {
+		if !errors.Is(err, unix.EROFS) {
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+	if remount(0); !s.unsettled {
+		t.Error("the commit passes for one that is on disk")
+	}
+	if err := s.settle(); err != nil || s.unsettled {
+		t.Errorf("%v, unsettled %v", err, s.unsettled)
+	}
+}

@@ -192,7 +192,11 @@ func (w *writer) roll(s *store) *rollup {
 
 // commitTo commits segments, maybe none, with their hits, or without if these
 // stand in the way.
-func (w *writer) commitTo(s *store, segments []sealed) error {
+func (w *writer) commitTo(s *store, segments []sealed) (err error) {
+	if err := s.settle(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.unsettle()) }()
 	segments = s.behind(segments)
 	for {
 		run, begins := s.run(segments)

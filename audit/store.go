@@ -35,9 +35,10 @@ type store struct {
 	closed bool
 
 	// For the writer only.
-	turn    bool   // the next commit begins a file
-	current int64  // period of the newest segment in the newest file; 0 if it has none
-	end     uint64 // sequence number of the last record in the store
+	turn      bool   // the next commit begins a file
+	unsettled bool   // what was committed may be in the system's memory only
+	current   int64  // period of the newest segment in the newest file; 0 if it has none
+	end       uint64 // sequence number of the last record in the store
 }
 
 // A file is one of a store's.
@@ -252,6 +253,30 @@ func (s *store) append(segments []sealed, hits *hitsUpdate) error {
 			s.end, s.current = run[n-1].header.last(), s.period.number(run[n-1].header.max)
 		}
 		segments, hits = segments[len(run):], nil
+	}
+	return nil
+}
+
+// settle makes sure that a commit can come to disk, and that those before it have: the syncs of
+// a file system that has become read-only do nothing and succeed.
+func (s *store) settle() error {
+	if err := writableDir(s.dir); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	if b := s.newest(); b != nil && s.unsettled {
+		if err := syncData(b.file); err != nil {
+			return fmt.Errorf("commit: %w", err)
+		}
+	}
+	s.unsettled = false
+	return nil
+}
+
+// unsettle finds out after a commit whether it could come to disk.
+func (s *store) unsettle() error {
+	if err := writableDir(s.dir); err != nil {
+		s.unsettled = true
+		return fmt.Errorf("commit: %w", err)
 	}
 	return nil
 }
