@@ -134,18 +134,29 @@ socket = "s"
 // A troubled is a weir with a disk that fails, and what it has been asked so far.
 type troubled struct {
 	*weir
-	commit        string
-	asked, failed int
-	queries       []*query
+	commit, onFull string
+	rate           int           // of queries a second; with before-answer less
+	limit          time.Duration // of an answer while the disk fails
+	asked, failed  int
+	queries        []*query
+}
+
+// newTroubled is a weir that is asked for names which the store has to keep as they are.
+func newTroubled(w *weir, commit, onFull string) *troubled {
+	out := &troubled{weir: w, commit: commit, onFull: onFull, rate: 1000, limit: time.Second}
+	for i := range 500 {
+		out.queries = append(out.queries, newQuery(fmt.Sprintf("%x.n%d.block.example", i*7919, i), true, true))
+	}
+	return out
 }
 
 // load asks while f runs, and returns how many got SERVFAIL and the slowest
 // answer. Every query has an answer.
 func (w *troubled) load(t *testing.T, f func(c *pacedClient)) (failed int, slowest time.Duration) {
 	t.Helper()
-	rate := 1000
+	rate := w.rate
 	if w.commit == "before-answer" { // while a socket waits for the disk its buffer has room for this
-		rate = 150
+		rate = min(rate, 150)
 	}
 	c := startPacedThat(t, w.addrs[0], rate, w.queries, true)
 	f(c)
@@ -214,10 +225,7 @@ func testDisks(t *testing.T, commit, onFull string) {
 	refuse, answers := onFull == "refuse", commit == "before-answer"
 
 	d.remount(t, "ro")
-	w := &troubled{weir: startWeir(t, t.TempDir(), fmt.Sprintf(diskConfig, d.dir, memory, commit, onFull)), commit: commit}
-	for i := range 500 {
-		w.queries = append(w.queries, newQuery(fmt.Sprintf("%x.n%d.block.example", i*7919, i), true, true))
-	}
+	w := newTroubled(startWeir(t, t.TempDir(), fmt.Sprintf(diskConfig, d.dir, memory, commit, onFull)), commit, onFull)
 	failed, _ := w.load(t, func(c *pacedClient) { c.more(t, 50) })
 	if (failed > 0) != refuse || refuse && failed < 50 {
 		t.Errorf("read-only: %d answers are SERVFAIL", failed)
@@ -248,26 +256,42 @@ func testDisks(t *testing.T, commit, onFull string) {
 	t.Logf("%s, %s: frozen for 2 s, %d answers are SERVFAIL, the slowest took %v", commit, onFull, failed, slowest.Round(time.Millisecond))
 	w.works(t)
 
+	var clear func()
+	w.through(t, "no space left on device", func() { clear = d.fill(t) }, func() { clear() })
+	w.adds(t, 14)
+}
+
+// through has nothing come to the disk from begin to end: the load is answered as is configured,
+// the status says why, and all is in order afterwards.
+func (w *troubled) through(t *testing.T, says string, begin, end func()) {
+	t.Helper()
+	refuse, answers := w.onFull == "refuse", w.commit == "before-answer"
 	lost := w.status(t).Audit.Lost
-	clear := d.fill(t)
-	failed, slowest = w.load(t, func(c *pacedClient) {
-		w.until(t, "full", func(st weirStatus) bool {
+	begin()
+	failed, slowest := w.load(t, func(c *pacedClient) {
+		w.until(t, says, func(st weirStatus) bool {
 			return st.Audit.LastError != "" && (answers || st.Audit.Lost > lost+50)
 		})
 		c.more(t, 50)
 	})
-	if (failed > 0) != refuse || slowest > time.Second {
-		t.Errorf("full: %d answers are SERVFAIL, the slowest took %v", failed, slowest)
+	if (failed > 0) != refuse || slowest > w.limit {
+		t.Errorf("%s: %d answers are SERVFAIL, the slowest took %v", says, failed, slowest)
 	}
-	w.says(t, `(?m)^ +cannot write: .*no space left on device$`, `(?m)^weir_audit_failing 1$`)
-	clear()
+	w.says(t, `(?m)^ +cannot write: .*`+says+`$`, `(?m)^weir_audit_failing 1$`)
+	end()
 	w.works(t)
+}
 
+// adds ends weir, and holds that what was asked is what was recorded and what was lost, that
+// the log is whole, and that it has told of its trouble in so many lines at most.
+func (w *troubled) adds(t *testing.T, lines int) {
+	t.Helper()
 	st := w.settled(t)
 	a := st.Audit
 	if n := a.Recorded + a.Lost - a.Changes; n != uint64(w.asked) || st.Resolver.Received != uint64(w.asked) {
 		t.Errorf("%d asked, %d received; %+v", w.asked, st.Resolver.Received, a)
 	}
+	refuse := w.onFull == "refuse"
 	if refuse && uint64(w.failed) != a.Withheld+a.Lost || !refuse && w.failed+int(a.Withheld) > 0 {
 		t.Errorf("%d answers are SERVFAIL; %+v", w.failed, a)
 	}
@@ -275,14 +299,14 @@ func testDisks(t *testing.T, commit, onFull string) {
 		t.Errorf("exit code %d", code)
 	}
 	said := w.said.String()
-	if n := strings.Count(said, "level=ERROR") + strings.Count(said, "level=WARN"); n > 14 {
+	if n := strings.Count(said, "level=ERROR") + strings.Count(said, "level=WARN"); n > lines {
 		t.Errorf("%d lines of trouble:\n%s", n, said)
 	}
 	rep := w.report(t)
 	if len(rep.Problems) > 0 || rep.Lost != a.Lost || rep.Records != rep.Last-rep.First+1 {
 		t.Errorf("the log is not whole: %+v, %+v", rep, a)
 	}
-	t.Logf("%s, %s: %d asked = %d recorded + %d lost, and %d changes; %d SERVFAIL, of them %d with a record", commit, onFull,
+	t.Logf("%s, %s: %d asked = %d recorded + %d lost, and %d changes; %d SERVFAIL, of them %d with a record", w.commit, w.onFull,
 		w.asked, a.Recorded-a.Changes, a.Lost, a.Changes, w.failed, a.Withheld)
 }
 
