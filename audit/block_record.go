@@ -6,9 +6,10 @@ import (
 )
 
 // record returns row i as a Record of its own.
-func (b *block) record(i int) *Record {
-	r := &b.rows[i]
-	out := &Record{Seq: b.header.first + uint64(i), Kind: r.kind.String(), Time: instant(r.time)}
+func (b *block) record(i int) *Record { return b.describe(&b.rows[i], b.header.first+uint64(i)) }
+
+func (b *block) describe(r *row, seq uint64) *Record {
+	out := &Record{Seq: seq, Kind: r.kind.String(), Time: instant(r.time)}
 	switch r.kind {
 	case KindChange:
 		c := b.changes[r.extra]

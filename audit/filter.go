@@ -118,6 +118,12 @@ func (f *filter) wantsOrEnds(h *header) bool { return f.wants(h) || f.ends(h) }
 type marks struct {
 	names, aliases, clients, answers, reasons []bool
 	upstream                                  uint32 // counted from one; 0 is any
+	prey                                      *prey  // a row has something of it; a segment's rows are left to who hunts
+}
+
+// any says that there is a mark in a dictionary that questions or askers refer to.
+func (m *marks) any() bool {
+	return m.names != nil || m.aliases != nil || m.clients != nil || m.answers != nil || m.prey != nil
 }
 
 // mark looks up what f asks for in the page's dictionaries and says whether any of
@@ -126,6 +132,10 @@ func (f *filter) mark(p *page) bool {
 	q, m := &f.query, &p.marks
 	*m = marks{}
 	if !f.wants(&p.header) {
+		return false
+	}
+	if (f.name != nil || f.glob != nil || f.alias != nil) && !p.need(p.loadNames) ||
+		(q.Client.IsValid() || q.Answer.IsValid()) && !p.need(p.loadAddrs) || (q.wantsReason() || q.Upstream != "") && !p.need(p.loadTexts) {
 		return false
 	}
 	found := true
@@ -190,9 +200,14 @@ func (f *filter) choose(p *page) {
 		to = min(to, p.to)
 	}
 	kinds := p.kinds()
-	for i := from - h.first; i <= to-h.first && i < uint64(len(kinds)); i++ {
-		if k := kinds[i]; (q.Kind == 0 || k == q.Kind) && (!f.queries || k == KindQuery) {
-			p.chosen = append(p.chosen, uint32(i))
+	if h.packed && f.queries && q.Kind != KindChange && q.Kind != KindGap && m.any() {
+		p.chooseByTables(int(from-h.first), int(min(to-h.first+1, uint64(len(kinds)))))
+		m.names, m.clients, m.aliases, m.answers = nil, nil, nil, nil
+	} else {
+		for i := from - h.first; i <= to-h.first && i < uint64(len(kinds)); i++ {
+			if k := kinds[i]; (q.Kind == 0 || k == q.Kind) && (!f.queries || k == KindQuery) {
+				p.chosen = append(p.chosen, uint32(i))
+			}
 		}
 	}
 	if m.names != nil {

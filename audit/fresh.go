@@ -86,6 +86,9 @@ func (r *Reader) fresh(ctx context.Context, q Query, limit, most int) (Names, er
 		f := queriesOf(before)
 		s := &sweep{reader: r, filter: f, where: r.where(f, nil)}
 		s.probe = func(p *page) bool { // marks those of its names that may be new
+			if !p.need(p.loadNames) {
+				return false
+			}
 			p.local = sized(p.local, len(p.names))
 			found := false
 			for i, name := range p.names {

@@ -117,7 +117,9 @@ type preyKey struct {
 func (h *hunter) probe(p *page) bool { return p.prey.probe(p, h.covering, h.holding) }
 
 func (y *prey) probe(p *page, covering func(dst []uint32, name []byte) []uint32, holding func(dst []uint32, a netip.Addr) []uint32) bool {
-	*y = prey{}
+	if *y = (prey{}); !p.need(p.loadNames, p.loadAddrs) {
+		return false
+	}
 	var found []uint32
 	for i, name := range p.names {
 		if found = covering(found[:0], name); len(found) > 0 {

@@ -124,9 +124,12 @@ type shelf struct {
 	names   nameShelf
 
 	picked   []pickedRow
-	kinds    []uint8  // of each row
-	queries  int      // of them
-	loaded   [2]bool  // whether what follows is of this pack
+	few      bool      // they are all that there is a row for
+	wanted   [2][]bool // room for which questions and which askers are
+	flags    []uint8   // likewise for those of questions
+	kinds    []uint8   // of each row
+	queries  int       // of them
+	loaded   [allParts]bool
 	asker    []uint32 // of each query
 	client   []uint32 // of each asker, among the block's addresses
 	question []uint32 // of each query
@@ -135,7 +138,7 @@ type shelf struct {
 	spans    []refSpan
 }
 
-// A pickedRow is a query that is to be read: its place among the rows, and among the queries.
+// A pickedRow is a query that is to be read: its place among the rows that there are, and among the queries.
 type pickedRow struct{ row, query uint32 }
 
 // A refSpan says where in refs those of a question are.
@@ -223,8 +226,8 @@ func (s *shelf) unpackPlane(p *plane, n int) ([]byte, error) {
 // readColumn unpacks a column into the memory of dst. No value is above limit, which fits T.
 func readColumn[T ~uint8 | ~uint16 | ~uint32 | ~uint64](s *shelf, column int, dst []T, limit uint64) ([]T, error) {
 	col := &s.columns[column]
-	if n := col.values; col.width > 0 && 8*(col.width-1) >= bits.Len64(limit) {
-		return sizedZero(dst, n), fmt.Errorf("its column %d is too wide", column)
+	if err := col.fits(column, limit); err != nil {
+		return sizedZero(dst, col.values), err
 	}
 	dst = sized(dst, col.values)
 	if col.width == 0 {
@@ -253,9 +256,21 @@ func readColumn[T ~uint8 | ~uint16 | ~uint32 | ~uint64](s *shelf, column int, ds
 	}
 	if uint64(most) > limit {
 		clear(dst)
-		return dst, fmt.Errorf("its column %d has a value of %d, at most %d can be", column, most, limit)
+		return dst, tooLarge(column, uint64(most), limit)
 	}
 	return dst, nil
+}
+
+// fits says why a column with values up to limit cannot be as wide.
+func (c *shelved) fits(column int, limit uint64) error {
+	if c.width > 0 && 8*(c.width-1) >= bits.Len64(limit) {
+		return fmt.Errorf("its column %d is too wide", column)
+	}
+	return nil
+}
+
+func tooLarge(column int, value, limit uint64) error {
+	return fmt.Errorf("its column %d has a value of %d, at most %d can be", column, value, limit)
 }
 
 // readRefs unpacks a column of references to entries, of which next have been used so far and

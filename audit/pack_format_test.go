@@ -148,7 +148,7 @@ func quickPacker(t testing.TB) (*packer, *unpacker) {
 }
 
 // FuzzPack feeds what stands behind the checksum: it must never panic; what is accepted must be the
-// same in columns as in rows, and come back as the same rows from a packer.
+// same in columns as in rows, and in rows read alone, and come back as the same rows from a packer.
 func FuzzPack(f *testing.F) {
 	pack := samplePack(f)
 	f.Add(pack)
@@ -195,6 +195,18 @@ func FuzzPack(f *testing.F) {
 			r := &whole.rows[i]
 			if !slices.Equal(pg.alias.of(uint32(i)), whole.aliases(r)) || !slices.Equal(pg.addr.of(uint32(i)), whole.answers(r)) {
 				t.Fatalf("row %d: other answers", i)
+			}
+			if r.kind != KindQuery {
+				continue
+			}
+			if pg.chosen = []uint32{uint32(i)}; !pg.isFew() && len(whole.rows) >= pickFew {
+				t.Fatalf("row %d is many", i)
+			}
+			if pg.pickPacked(); pg.err != nil {
+				t.Fatalf("row %d: decode takes what picking does not: %v", i, pg.err)
+			}
+			if got, want := pg.recordOf(0), whole.record(i); !reflect.DeepEqual(got, want) {
+				t.Fatalf("row %d alone: %+v, want %+v", i, got, want)
 			}
 		}
 		p.reset()

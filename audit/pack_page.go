@@ -48,13 +48,6 @@ func (p *page) packedTimes() {
 	p.failed(err)
 }
 
-// failed keeps the first error.
-func (p *page) failed(err error) {
-	if p.err == nil {
-		p.err = err
-	}
-}
-
 // packedNumbers reads a column of queries.
 func packedNumbers[T uint8 | uint16 | uint32](p *page, out []T, col int, limit uint64) {
 	s, from := p.shelf, packedColumns[col]

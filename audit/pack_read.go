@@ -8,8 +8,9 @@ import (
 	"net/netip"
 )
 
-// unpack reads all of a pack that stands before its rows, and finds its columns. The pack
-// must stay as it is while the block is in use.
+// unpack finds the columns of a pack and reads the kinds of its rows. Its names, addresses and
+// texts are read when they are loaded, which decode does. The pack must stay as it is while the
+// block is in use.
 func (b *block) unpack(u *unpacker, h header, pack []byte) error {
 	b.header = h
 	b.names, b.addrs, b.strings, b.reasons = b.names[:0], b.addrs[:0], b.strings[:0], b.reasons[:0]
@@ -19,7 +20,7 @@ func (b *block) unpack(u *unpacker, h header, pack []byte) error {
 		b.shelf = new(shelf)
 	}
 	s := b.shelf
-	s.loaded = [2]bool{}
+	s.loaded = [allParts]bool{}
 	_, columns, err := packParts(pack)
 	if err != nil {
 		return err
@@ -27,17 +28,7 @@ func (b *block) unpack(u *unpacker, h header, pack []byte) error {
 	if err := s.lay(u.z, columns, h.size); err != nil {
 		return err
 	}
-	if err := s.measure(int(h.count)); err != nil {
-		return err
-	}
-	if b.names, err = s.names.read(s, b.names); err != nil {
-		return err
-	}
-	b.shown = sizedZero(b.shown, len(b.names))
-	if err := b.packedAddresses(); err != nil {
-		return err
-	}
-	return b.packedTexts()
+	return s.measure(int(h.count))
 }
 
 // measure reads the kinds of the rows, and checks that columns have as many values as those of their table.
@@ -78,6 +69,7 @@ func (s *shelf) measure(rows int) (err error) {
 
 func (b *block) packedAddresses() (err error) {
 	s := b.shelf
+	b.addrs = b.addrs[:0]
 	short, err := readColumn(s, packShort, s.numbers, math.MaxUint32)
 	if err != nil {
 		return err
@@ -117,6 +109,7 @@ func (b *block) packedAddresses() (err error) {
 
 func (b *block) packedTexts() (err error) {
 	s := b.shelf
+	b.strings, b.reasons = b.strings[:0], b.reasons[:0]
 	if s.octets, err = readColumn(s, packTexts, s.octets, 0xff); err != nil {
 		return err
 	}
@@ -143,6 +136,9 @@ func (b *block) packedTexts() (err error) {
 // what the others are then says nothing.
 func (b *block) decodePacked(detailed bool, wanted []uint32) error {
 	s := b.shelf
+	if err := b.loadAll(); err != nil {
+		return err
+	}
 	if err := errors.Join(b.askers(), b.questions()); err != nil {
 		return err
 	}
@@ -162,6 +158,12 @@ func (b *block) decodePacked(detailed bool, wanted []uint32) error {
 		r.client, r.name = s.client[s.asker[at.query]], s.name[question]
 		r.refs, r.aliasCount, r.addrCount = span.from, span.aliases, span.addrs
 	}
+	return b.packedQueries(detailed)
+}
+
+// packedQueries reads what the picked queries have besides time, client, name and answers.
+func (b *block) packedQueries(detailed bool) error {
+	s := b.shelf
 	reasons, texts := uint64(len(b.reasons)), uint64(len(b.strings))
 	if err := errors.Join(
 		b.fill(packType, s.question, math.MaxUint16, func(r *row, v uint64) { r.typ = uint16(v) }),
@@ -219,6 +221,15 @@ func (b *block) decodePacked(detailed bool, wanted []uint32) error {
 // fill reads a column of queries, or of what place says of each of them, and sets it in the rows.
 func (b *block) fill(column int, place []uint32, limit uint64, set func(r *row, v uint64)) (err error) {
 	s := b.shelf
+	if s.few {
+		if err := s.readFew(column, place, limit); err != nil {
+			return err
+		}
+		for i, at := range s.picked {
+			set(&b.rows[at.row], s.wide[i])
+		}
+		return nil
+	}
 	if s.wide, err = readColumn(s, column, s.wide, limit); err != nil {
 		return err
 	}
@@ -234,10 +245,26 @@ func (b *block) fill(column int, place []uint32, limit uint64, set func(r *row, 
 
 func (b *block) revisions() (err error) {
 	s := b.shelf
+	var revision uint64
+	if col := &s.columns[packRevision]; s.few && col.width <= 1 { // it hardly ever changes
+		var plane []byte
+		if col.width == 1 {
+			if plane, err = s.unpackPlane(&col.planes[0], col.values); err != nil {
+				return fmt.Errorf("its column %d: %w", packRevision, err)
+			}
+		}
+		from := uint32(0)
+		for _, at := range s.picked {
+			for ; from <= at.query && len(plane) > 0; from++ {
+				revision += uint64(unzigzag(uint64(plane[from])))
+			}
+			b.rows[at.row].revision = revision
+		}
+		return nil
+	}
 	if s.wide, err = readColumn(s, packRevision, s.wide, math.MaxUint64); err != nil {
 		return err
 	}
-	var revision uint64
 	for i, v := range s.wide {
 		revision += uint64(unzigzag(v))
 		s.wide[i] = revision
@@ -252,6 +279,14 @@ func (b *block) revisions() (err error) {
 func (s *shelf) pick(wanted []uint32) {
 	if s.picked = s.picked[:0]; wanted != nil && len(wanted) == 0 {
 		return
+	}
+	if s.queries == len(s.kinds) {
+		for _, i := range wanted {
+			s.picked = append(s.picked, pickedRow{i, i})
+		}
+		if wanted != nil {
+			return
+		}
 	}
 	q := uint32(0)
 	for i, k := range s.kinds {

@@ -1,13 +1,65 @@
 package audit
 
-import "errors"
+import (
+	"cmp"
+	"errors"
+)
 
-// askers reads which asker each query has, and which client each asker.
-func (b *block) askers() (err error) {
-	s := b.shelf
-	if s.loaded[0] {
+// What of a pack is read when it is first asked for.
+const (
+	namesPart = iota
+	addrsPart
+	textsPart
+	askersPart
+	questionsPart
+	allParts
+)
+
+// once reads a part of a pack unless it was read before.
+func (s *shelf) once(part int, read func() error) error {
+	if s.loaded[part] {
 		return nil
 	}
+	err := read()
+	s.loaded[part] = err == nil
+	return err
+}
+
+// loadNames makes the block's names those of the pack; so loadAddrs its addresses, and
+// loadTexts its texts and reasons. Those of a segment are there.
+func (b *block) loadNames() error {
+	if !b.header.packed {
+		return nil
+	}
+	return b.shelf.once(namesPart, func() (err error) {
+		if b.names, err = b.shelf.names.read(b.shelf, b.names[:0]); err == nil {
+			b.shown = sizedZero(b.shown, len(b.names))
+		}
+		return err
+	})
+}
+
+func (b *block) loadAddrs() error {
+	if !b.header.packed {
+		return nil
+	}
+	return b.shelf.once(addrsPart, b.packedAddresses)
+}
+
+func (b *block) loadTexts() error {
+	if !b.header.packed {
+		return nil
+	}
+	return b.shelf.once(textsPart, b.packedTexts)
+}
+
+// loadAll loads all of that.
+func (b *block) loadAll() error { return cmp.Or(b.loadNames(), b.loadAddrs(), b.loadTexts()) }
+
+// askers reads which asker each query has, and which client each asker.
+func (b *block) askers() error { return b.shelf.once(askersPart, b.shelf.readAskers) }
+
+func (s *shelf) readAskers() (err error) {
 	var next, clients uint32
 	n := s.values(packClient)
 	if s.asker, err = readRefs(s, packAsker, s.asker, &next, n); err != nil {
@@ -17,19 +69,13 @@ func (b *block) askers() (err error) {
 	if s.client, err = readRefs(s, packClient, s.client, &clients, size); err != nil {
 		return err
 	}
-	if err = errors.Join(used(packAsker, next, n), used(packClient, clients, size)); err != nil {
-		return err
-	}
-	s.loaded[0] = true
-	return nil
+	return errors.Join(used(packAsker, next, n), used(packClient, clients, size))
 }
 
 // questions reads which question each query has, and the names and answers of each question.
-func (b *block) questions() (err error) {
-	s := b.shelf
-	if s.loaded[1] {
-		return nil
-	}
+func (b *block) questions() error { return b.shelf.once(questionsPart, b.shelf.readQuestions) }
+
+func (s *shelf) readQuestions() (err error) {
 	var next uint32
 	n := s.values(packName)
 	if s.question, err = readRefs(s, packQuestion, s.question, &next, n); err != nil {
@@ -41,7 +87,7 @@ func (b *block) questions() (err error) {
 	if s.spans, err = s.measureRefs(n); err != nil {
 		return err
 	}
-	names := len(b.names)
+	names := s.values(packFresh)
 	if s.name, err = readColumn(s, packName, s.name, uint64(names)); err != nil {
 		return err
 	}
@@ -83,7 +129,6 @@ func (b *block) questions() (err error) {
 	if failed || seen.next != seen.size || int(answers) != size {
 		return errors.New("its dictionaries do not fit its questions")
 	}
-	s.loaded[1] = true
 	return nil
 }
 

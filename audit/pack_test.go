@@ -23,7 +23,18 @@ import (
 // which are left as they are if that is less than two.
 func inPacks(t testing.TB, dir string, most func() int) {
 	t.Helper()
-	db, err := bbolt.Open(storePath(t, dir), 0o600, nil)
+	s := &store{dir: dir, readOnly: true}
+	if err := s.list(); err != nil || len(s.files) == 0 {
+		t.Fatal("the store has no file", err)
+	}
+	for _, f := range s.files {
+		fileInPacks(t, dir, f.path, most)
+	}
+}
+
+func fileInPacks(t testing.TB, dir, path string, most func() int) {
+	t.Helper()
+	db, err := bbolt.Open(path, 0o600, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

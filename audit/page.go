@@ -23,6 +23,7 @@ type page struct {
 	buf      []byte
 	marks    marks
 	chosen   []uint32 // rows that the filter wants, in order
+	few      bool     // there are no rows but those
 	from, to uint64   // the question has had rows beyond these, before they were packed; 0 is no limit
 	err      error
 	grouping grouping
@@ -63,7 +64,7 @@ func (s spread) of(row uint32) []uint32 {
 
 // open reads the dictionaries of the segment in p.value.
 func (p *page) open(u *unpacker) {
-	p.read, p.err, p.chosen, p.pure = [columns]bool{}, nil, p.chosen[:0], false
+	p.read, p.err, p.chosen, p.pure, p.few = [columns]bool{}, nil, p.chosen[:0], false, false
 	if p.view != nil && p.view.segment == nil {
 		p.err = p.dictionaries(p.view.header, p.view.payload)
 		return
@@ -103,6 +104,30 @@ func (p *page) size() int {
 	}
 	h, _ := readHeader(p.value) // else it has none
 	return int(h.count)
+}
+
+// recordOf returns the chosen row with that place among them as a Record of its own.
+func (p *page) recordOf(k int) *Record {
+	i := p.chosen[k]
+	if p.few {
+		return p.describe(&p.rows[k], p.header.first+uint64(i))
+	}
+	return p.record(int(i))
+}
+
+// need reads parts of a pack, and says that they, and all else so far, could be read.
+func (p *page) need(parts ...func() error) bool {
+	for _, read := range parts {
+		p.failed(read())
+	}
+	return p.err == nil
+}
+
+// failed keeps the first error.
+func (p *page) failed(err error) {
+	if p.err == nil {
+		p.err = err
+	}
 }
 
 func (p *page) fail(col int) {
@@ -200,12 +225,18 @@ func (p *page) sources() []uint8 { return numbers(p, &p.source, colSource, math.
 func (p *page) transports() []uint8 {
 	return numbers(p, &p.carrier, colTransport, math.MaxUint8)
 }
-func (p *page) whys() []uint32 { return numbers(p, &p.why, colReason, uint64(len(p.reasons))) }
+func (p *page) whys() []uint32 {
+	p.need(p.loadTexts)
+	return numbers(p, &p.why, colReason, uint64(len(p.reasons)))
+}
+
 func (p *page) observations() []uint32 {
+	p.need(p.loadTexts)
 	return numbers(p, &p.observe, colObserved, uint64(len(p.reasons)))
 }
 
 func (p *page) upstreams() []uint32 {
+	p.need(p.loadTexts)
 	return numbers(p, &p.server, colUpstream, uint64(len(p.strings)))
 }
 
@@ -243,6 +274,7 @@ func numbers[T uint8 | uint16 | uint32](p *page, values *[]T, col int, limit uin
 
 // asked are the names asked for; aliases those in the answers.
 func (p *page) asked() []uint32 {
+	p.need(p.loadNames)
 	p.references(&p.name, &p.alias, colName, colAliasCount, colAlias, len(p.names))
 	return p.name
 }
@@ -254,6 +286,7 @@ func (p *page) aliases() spread {
 
 // clients are those who asked; answers the addresses that they got.
 func (p *page) clients() []uint32 {
+	p.need(p.loadAddrs)
 	p.references(&p.client, &p.addr, colClient, colAddrCount, colAddr, len(p.addrs))
 	return p.client
 }

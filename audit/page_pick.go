@@ -16,7 +16,11 @@ func (p *page) details() {
 		return
 	}
 	if p.header.packed {
-		p.err = p.decodePacked(true, p.chosen)
+		if p.isFew() {
+			p.pickPacked()
+		} else if p.err == nil {
+			p.err = p.decodePacked(true, p.chosen)
+		}
 		return
 	}
 	if p.kinds(); !p.pure || p.header.version < 2 || len(p.chosen)*pickFew > int(p.header.count) {
@@ -26,10 +30,20 @@ func (p *page) details() {
 	p.pick()
 }
 
-// detailsOfSegment is details, but of a pack it reads nothing.
-func (p *page) detailsOfSegment() {
-	if !p.header.packed {
+// detailsOfFew is details, but of a pack with many chosen rows it reads nothing.
+func (p *page) detailsOfFew() {
+	if !p.header.packed || p.isFew() {
 		p.details()
+	}
+}
+
+// upTo leaves no more of the chosen rows than q is to find.
+func (p *page) upTo(q *Query) {
+	if n := len(p.chosen) - q.Limit; q.Limit > 0 && n > 0 {
+		if !q.Oldest {
+			copy(p.chosen, p.chosen[n:])
+		}
+		p.chosen = p.chosen[:q.Limit]
 	}
 }
 

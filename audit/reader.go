@@ -135,8 +135,11 @@ func (r *Reader) following(st *store, from uint64, want func(*header) bool, p *p
 func (r *Reader) Search(ctx context.Context, q Query, emit func(*Record) error) error {
 	f, n := newFilter(q), 0
 	var rows []row // of one pack at a time, for they are most of what a page takes
-	return r.sweep(ctx, f, (*page).detailsOfSegment, func(p *page) (done bool, err error) {
-		if p.header.packed {
+	return r.sweep(ctx, f, func(p *page) {
+		p.upTo(&f.query)
+		p.detailsOfFew()
+	}, func(p *page) (done bool, err error) {
+		if p.header.packed && !p.few {
 			p.rows = rows[:0]
 			p.details()
 			rows = p.rows
@@ -178,7 +181,7 @@ func (p *page) emit(f *filter, n *int, from uint64, emit func(*Record) error) (d
 		if k&(politeRecords-1) == 0 {
 			runtime.Gosched()
 		}
-		if err := emit(p.record(int(i))); err != nil {
+		if err := emit(p.recordOf(k)); err != nil {
 			return true, err
 		}
 		if *n++; f.query.Limit > 0 && *n >= f.query.Limit {

@@ -71,6 +71,9 @@ func (c *recount) step(st *store, u *unpacker) error {
 // sequence number: of a pack others may have been counted before they were packed.
 func (c *recount) count(before uint64) error {
 	b := &c.block
+	if err := b.loadTexts(); err != nil {
+		return err
+	}
 	c.tally.forget()
 	named := false
 	for i := range b.reasons {

@@ -1,0 +1,132 @@
+package audit
+
+import "fmt"
+
+// chooseByTables chooses of the rows from first on, and before end, the queries that have what
+// the marks of names, aliases, answers and clients want, and what is hunted for: each question and
+// each asker of the pack is looked at once.
+func (p *page) chooseByTables(first, end int) {
+	m, s := &p.marks, p.shelf
+	byQuestion := m.names != nil || m.aliases != nil || m.answers != nil || m.prey != nil
+	if byQuestion && !p.need(p.questions) || m.clients != nil && !p.need(p.askers) {
+		return
+	}
+	var questions, askers []bool
+	if byQuestion {
+		s.wanted[0] = sized(s.wanted[0], len(s.name))
+		questions = s.wanted[0]
+		for i, n := range s.name {
+			span := &s.spans[i]
+			refs := s.refs[span.from:][:int(span.aliases)+int(span.addrs)]
+			aliases, answers := refs[:span.aliases], refs[span.aliases:]
+			questions[i] = (m.names == nil || m.names[n]) &&
+				(m.aliases == nil || anyOf(aliases, m.aliases)) &&
+				(m.answers == nil || anyOf(answers, m.answers)) &&
+				(m.prey == nil || m.prey.isName != nil && (m.prey.isName[n] || anyOf(aliases, m.prey.isName)) ||
+					m.prey.isAddr != nil && anyOf(answers, m.prey.isAddr))
+		}
+	}
+	if m.clients != nil {
+		s.wanted[1] = sized(s.wanted[1], len(s.client))
+		askers = s.wanted[1]
+		for i, n := range s.client {
+			askers[i] = m.clients[n]
+		}
+	}
+	q := first
+	if !p.pure {
+		q = 0
+		for _, k := range p.kind[:first] {
+			if k == KindQuery {
+				q++
+			}
+		}
+	}
+	for i := first; i < end; i++ {
+		if !p.pure && p.kind[i] != KindQuery {
+			continue
+		}
+		if (questions == nil || questions[s.question[q]]) && (askers == nil || askers[s.asker[q]]) {
+			p.chosen = append(p.chosen, uint32(i))
+		}
+		q++
+	}
+}
+
+// anyOf says whether any of the numbers is marked.
+func anyOf(numbers []uint32, marked []bool) bool {
+	for _, n := range numbers {
+		if marked[n] {
+			return true
+		}
+	}
+	return false
+}
+
+// isFew says that the chosen rows of a pack are queries, and so few that each is better looked
+// up in the columns than all of these read.
+func (p *page) isFew() bool {
+	if len(p.chosen)*pickFew > int(p.header.count) {
+		return false
+	}
+	kinds := p.kinds()
+	for _, i := range p.chosen {
+		if kinds[i] != KindQuery {
+			return false
+		}
+	}
+	return true
+}
+
+// pickPacked reads the chosen rows of a pack, which isFew, and no others: p.rows has a row for
+// each of them. That the values of others are within their tables is then not known.
+func (p *page) pickPacked() {
+	s, times := p.shelf, p.times()
+	if !p.need(p.loadAll, p.askers, p.questions) {
+		return
+	}
+	s.pick(p.chosen)
+	p.rows, p.refs = sized(p.rows, len(p.chosen)), p.refs[:0]
+	for k := range s.picked {
+		at := &s.picked[k]
+		question := s.question[at.query]
+		span := &s.spans[question]
+		p.rows[k] = row{
+			kind: KindQuery, time: times[at.row], client: s.client[s.asker[at.query]], name: s.name[question],
+			refs: uint32(len(p.refs)), aliasCount: span.aliases, addrCount: span.addrs,
+		}
+		p.refs = append(p.refs, s.refs[span.from:][:int(span.aliases)+int(span.addrs)]...)
+		at.row = uint32(k)
+	}
+	s.few, p.few = true, true
+	p.failed(p.packedQueries(true))
+	s.few = false
+}
+
+// readFew puts into s.wide what a column says of the picked queries, or of what place says of each.
+func (s *shelf) readFew(column int, place []uint32, limit uint64) error {
+	col := &s.columns[column]
+	if err := col.fits(column, limit); err != nil {
+		return err
+	}
+	s.wide = sizedZero(s.wide, len(s.picked))
+	for k := range col.width {
+		b, err := s.unpackPlane(&col.planes[k], col.values)
+		if err != nil {
+			return fmt.Errorf("its column %d: %w", column, err)
+		}
+		for i, at := range s.picked {
+			from := at.query
+			if place != nil {
+				from = place[from]
+			}
+			s.wide[i] |= uint64(b[from]) << (8 * k)
+		}
+	}
+	for _, v := range s.wide {
+		if v > limit {
+			return tooLarge(column, v, limit)
+		}
+	}
+	return nil
+}
