@@ -43,28 +43,51 @@ type HuntRow struct {
 // dropped as by Top. It reads as Search does, damage included, and what holds
 // none of the indicators costs no more than its dictionaries.
 func (r *Reader) Hunt(ctx context.Context, q Query, indicators []Indicator, limit int) (Hunt, error) {
-	out := Hunt{Indicators: len(indicators), Rows: []HuntRow{}}
 	h, err := newHunter(indicators)
 	if err != nil {
-		return out, err
+		return Hunt{Indicators: len(indicators), Rows: []HuntRow{}}, err
 	}
-	census := newCensus(topKeys, topOctets)
-	t := &trail{hunter: h, names: make(map[string][]uint32), addrs: make(map[netip.Addr][]uint32)}
-	s := &sweep{reader: r, filter: queriesOf(q), probe: t.probe, work: h.gather}
+	return r.hunt(ctx, q, h, limit, topKeys, true)
+}
+
+// hunt keeps up to most rows. tell says that the index may tell what is in them.
+func (r *Reader) hunt(ctx context.Context, q Query, h *hunter, limit, most int, tell bool) (Hunt, error) {
+	out := Hunt{Indicators: len(h.scope), Rows: []HuntRow{}}
+	census := newCensus(most, topOctets)
+	t := newTrail(h)
+	s := &sweep{reader: r, filter: queriesOf(q), probe: t.probe, work: t.gather}
 	if s.where = r.where(s.filter, t.steps); s.filter.err == nil {
 		if err := s.filter.know(r.clientKeys()); err != nil {
 			return out, err
 		}
+		if tell && q.plain() {
+			f := s.filter
+			sum, err := r.summary(ctx, f, func(run *run) bool { return run.min >= f.since && run.max < f.until })
+			if err != nil {
+				return out, err
+			}
+			t.tellOf(sum.runs)
+		}
 		s.where.all(ctx)
 	}
-	err = s.run(ctx, func(p *page) (bool, error) {
+	for _, told := range t.told {
+		out.Queries += told.queries
+		for i, key := range told.keys {
+			census.add(key, told.spans[i])
+		}
+	}
+	census.trim()
+	err := s.run(ctx, func(p *page) (bool, error) {
 		out.Queries += p.prey.queries
-		for k, s := range p.prey.spans {
-			census.add(k.append(nil, &p.block), s.span)
+		for _, s := range p.prey.found {
+			census.add(s.key.append(nil, &p.block), s.span)
 		}
 		census.trim()
 		return false, nil
 	})
+	if census.dropped > 0 && len(t.told) > 0 && ctx.Err() == nil {
+		return r.hunt(ctx, q, h, limit, most, false) // what is dropped depends on the order
+	}
 	out.Dropped = census.dropped
 	found := make([]uint32, len(census.spans))
 	for i := range found {
@@ -98,11 +121,14 @@ type prey struct {
 	names, addrs map[uint32][]uint32 // by number in the dictionary: indicators
 	isName       []bool              // by number: names has it
 	isAddr       []bool
+	told         []*account // of runs with records of the page
 	spans        map[preyKey]*preySpan
+	found        []*preySpan // those, in the order of their first rows
 	queries      uint64
 }
 
 type preySpan struct {
+	key preyKey
 	span
 	row uint32 // the last one counted
 }
@@ -137,72 +163,126 @@ func (y *prey) probe(p *page, covering func(dst []uint32, name []byte) []uint32,
 			y.addrs[uint32(i)], y.isAddr[i] = slices.Clone(found), true
 		}
 	}
-	return y.names != nil || y.addrs != nil
+	if y.names == nil && y.addrs == nil {
+		return false
+	}
+	p.marks.prey = y
+	return true
 }
 
-// gather counts the rows that have something of it.
-func (h *hunter) gather(p *page) {
-	y := &p.prey
-	y.spans = map[preyKey]*preySpan{}
-	times, flags, clients, names := p.times(), p.flags(), p.clients(), p.asked()
+// gather counts the rows that have something of it, but for the names of which it was told.
+func (y *prey) gather(p *page) {
+	y.spans, y.found = map[preyKey]*preySpan{}, nil
+	sightOf := p.sights()
 	if p.err != nil {
 		return
 	}
 	kept := p.chosen[:0]
-	for _, i := range p.chosen {
-		any := false
+	for at, i := range p.chosen {
+		in := sightOf(at)
+		any, counted := false, false
 		see := func(indicators []uint32, on uint8, what uint32) {
 			any = true
 			for _, n := range indicators {
-				k := preyKey{n, clients[i], on, what}
+				k := preyKey{n, in.client, on, what}
 				s := y.spans[k]
 				if s == nil {
-					s = &preySpan{span: span{first: times[i], last: times[i]}}
-					y.spans[k] = s
+					s = &preySpan{key: k, span: span{first: in.time, last: in.time}}
+					y.spans[k], y.found = s, append(y.found, s)
 				} else if s.row == i {
 					continue // the same in one answer
 				}
 				s.count, s.row = s.count+1, i
-				s.first, s.last = min(s.first, times[i]), max(s.last, times[i])
-				if flags[i]&flagBlocked != 0 {
+				s.first, s.last = min(s.first, in.time), max(s.last, in.time)
+				if in.blocked {
 					s.blocked++
 				}
 			}
 		}
 		if y.isName != nil {
-			if n := names[i]; y.isName[n] {
-				see(y.names[n], OnName, n)
+			if n := in.name; y.isName[n] {
+				if counted = y.wasTold(p.header.first+uint64(i), p.names[n]); !counted {
+					see(y.names[n], OnName, n)
+				}
 			}
-			for _, n := range p.alias.of(i) {
+			for _, n := range in.aliases {
 				if y.isName[n] {
 					see(y.names[n], OnAlias, n)
 				}
 			}
 		}
 		if y.isAddr != nil {
-			for _, n := range p.addr.of(i) {
+			for _, n := range in.answers {
 				if y.isAddr[n] {
 					see(y.addrs[n], OnAddress, n)
 				}
 			}
 		}
 		if any {
-			y.queries++
 			kept = append(kept, i)
+			if !counted {
+				y.queries++
+			}
 		}
 	}
 	p.chosen = kept
 }
 
+// A sight is who came upon what in a query.
+type sight struct {
+	time             int64
+	blocked          bool
+	client, name     uint32
+	aliases, answers []uint32
+}
+
+// sights returns what tells the sight of a chosen row, by its place among them.
+func (p *page) sights() func(at int) sight {
+	times := p.times()
+	if p.header.packed {
+		return p.packedSights(times)
+	}
+	flags, clients, names := p.flags(), p.clients(), p.asked()
+	return func(at int) sight {
+		i := p.chosen[at]
+		return sight{times[i], flags[i]&flagBlocked != 0, clients[i], names[i], p.alias.of(i), p.addr.of(i)}
+	}
+}
+
+// packedSights is sights, of a pack.
+func (p *page) packedSights(times []int64) func(at int) sight {
+	s := p.shelf
+	if !p.need(p.askers, p.questions) {
+		return nil
+	}
+	var err error
+	s.flags, err = readColumn(s, packFlags, s.flags, flagsKnown)
+	p.failed(err)
+	s.pick(p.chosen)
+	return func(at int) sight {
+		row, query := s.picked[at].row, s.picked[at].query
+		question := s.question[query]
+		span := &s.spans[question]
+		refs := s.refs[span.from:][:int(span.aliases)+int(span.addrs)]
+		return sight{
+			times[row], s.flags[question]&flagBlocked != 0, s.client[s.asker[query]], s.name[question],
+			refs[:span.aliases], refs[span.aliases:],
+		}
+	}
+}
+
 // append lays out a key of the census: indicator, on, client, what.
 func (k preyKey) append(dst []byte, b *block) []byte {
-	dst = binary.BigEndian.AppendUint32(dst, k.indicator)
-	dst = append(dst, k.on)
+	dst = preyFront(dst, k.indicator, k.on)
 	dst = appendAddr(dst, b.addrs[k.client])
 	if k.on == OnAddress {
 		return append(dst, b.addrs[k.what].AsSlice()...)
 	}
 	return append(dst, b.names[k.what]...)
+}
+
+func preyFront(dst []byte, indicator uint32, on uint8) []byte {
+	return append(binary.BigEndian.AppendUint32(dst, indicator), on)
 }
 
 // preyRow is the reverse of append.

@@ -14,19 +14,46 @@ const maxKnown = 1 << 20
 type trail struct {
 	hunter *hunter
 
+	tells map[*run]bool // whose queries are all asked for
+
 	mu      sync.Mutex
 	names   map[string][]uint32
 	addrs   map[netip.Addr][]uint32
 	covered []interval
+	told    []*account
+	rows    int // in told
+}
+
+// An account is what a run says of names under an indicator that one client asked for: all that a
+// hunt is to tell. Those that several asked for have to be looked for in the segments.
+type account struct {
+	run     *run
+	names   map[string]bool
+	keys    [][]byte // of the census
+	spans   []span
+	queries uint64
+}
+
+func newTrail(h *hunter) *trail {
+	return &trail{hunter: h, names: make(map[string][]uint32), addrs: make(map[netip.Addr][]uint32), tells: make(map[*run]bool)}
+}
+
+// tellOf lets runs tell. The hunt is about all their queries.
+func (t *trail) tellOf(runs []*run) {
+	for _, r := range runs {
+		t.tells[r] = true
+	}
 }
 
 // steps adds the steps of a run in which an indicator may be.
 func (t *trail) steps(r *runReader, set stepSet) error {
 	var (
-		h     = t.hunter
-		k     runValue
-		name  []byte
-		found []uint32
+		h       = t.hunter
+		k       runValue
+		name    []byte
+		found   []uint32
+		clients [][]byte
+		told    = &account{run: r.run, names: make(map[string]bool)}
 	)
 	for _, section := range []uint8{byAsked, byAlias, byAddress} {
 		if section == byAddress && len(h.addrs) == 0 || section != byAddress && len(h.names) == 0 {
@@ -45,8 +72,21 @@ func (t *trail) steps(r *runReader, set stepSet) error {
 			if err := r.value(section, &k); err != nil {
 				return err
 			}
-			set.add(k.steps)
 			t.know(section, name, addressOf(r.key), found)
+			if section != byAsked || len(k.clients) != 1 || !t.tells[r.run] || !t.room(len(found)) {
+				set.add(k.steps)
+				continue
+			}
+			if clients == nil {
+				var err error
+				if clients, err = r.run.clients(r.u); err != nil {
+					return err
+				}
+			}
+			if int(k.clients[0]) >= len(clients) {
+				return errNoClient
+			}
+			told.add(found, clients[k.clients[0]], name, k.span)
 		}
 		if r.err != nil {
 			return r.err
@@ -54,8 +94,53 @@ func (t *trail) steps(r *runReader, set stepSet) error {
 	}
 	t.mu.Lock()
 	t.covered = append(t.covered, interval{r.first, r.last})
+	if len(told.names) > 0 {
+		t.told = append(t.told, told)
+	}
 	t.mu.Unlock()
 	return nil
+}
+
+// room says that n more rows may be told.
+func (t *trail) room(n int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.rows+n > maxKnown {
+		return false
+	}
+	t.rows += n
+	return true
+}
+
+// add notes who asked for a name under some indicators, by the client's key.
+func (d *account) add(indicators []uint32, client, name []byte, s span) {
+	d.names[string(name)] = true
+	d.queries += s.count
+	for _, n := range indicators {
+		d.keys = append(d.keys, append(append(preyFront(nil, n, OnName), client...), name...))
+		d.spans = append(d.spans, s)
+	}
+}
+
+// wasTold says that the queries for a name have been counted, among them that with this number.
+func (y *prey) wasTold(seq uint64, name []byte) bool {
+	for _, d := range y.told {
+		if d.run.first <= seq && seq <= d.run.last {
+			return d.names[string(name)]
+		}
+	}
+	return false
+}
+
+// gather counts what the page has and no run has told.
+func (t *trail) gather(p *page) {
+	p.prey.told = p.prey.told[:0]
+	for _, d := range t.told {
+		if d.run.first <= p.header.last() && p.header.first <= d.run.last {
+			p.prey.told = append(p.prey.told, d)
+		}
+	}
+	p.prey.gather(p)
 }
 
 func (t *trail) know(section uint8, name []byte, a netip.Addr, found []uint32) {
