@@ -19,7 +19,8 @@
 //
 // Connections are kept: streams are the one to four of a server, each a stream
 // that many queries share. They are opened by queries and closed when idle for as
-// long as the server allows (RFC 7828); Close waits for what they run. HTTP/2 is that of net/http, its connections ours.
+// long as the server allows (RFC 7828); Close waits for what they run. A query whose
+// stream is silent for too long is put on another one as well (asking.go). HTTP/2 is that of net/http, its connections ours.
 //
 //	udp, tcp  in clear text
 //	tls       RFC 7858, strict: a name or a pin proves the server, or it gets nothing

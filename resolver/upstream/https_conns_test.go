@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -351,5 +352,31 @@ func TestDialIntoTheVoid(t *testing.T) {
 				t.Errorf("%d connections, want 2", n)
 			}
 		})
+	}
+}
+
+// TestStuckDialHoldsNobody: queries that wait for a connection which does not come
+// about go over another.
+func TestStuckDialHoldsNobody(t *testing.T) {
+	t.Parallel()
+	v := newVoid(t, honest().startFor(t, "tls").addr)
+	x := openURL(t, "tls://"+v.Addr().String()+"#"+serverName, Options{Roots: authority().roots})
+	began := time.Now()
+	go func() {
+		for v.conns.Load() == 0 && time.Since(began) < patient {
+			runtime.Gosched()
+		}
+		v.speaks.Store(true) // to those that come after the first
+	}()
+	for _, err := range asks(t, within(t, patient), x, 20) {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if took := time.Since(began); took < leastPatience || took > dialTimeout/2 {
+		t.Errorf("took %v, want little more than %v", took, leastPatience)
+	}
+	if n := v.conns.Load(); n != 2 {
+		t.Errorf("%d connections, want 2", n)
 	}
 }

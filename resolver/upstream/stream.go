@@ -25,16 +25,17 @@ type stream struct {
 	wake   chan struct{} // capacity 1: something is to be written, or the stream has ended
 
 	// of.mu guards what follows.
-	conn   net.Conn // nil while dialling
-	err    error    // why it ended; nil before
-	calls  map[uint16]*call
-	ghosts int       // of the calls, those that nobody waits for any more
-	out    []byte    // framed queries to write
-	queued int       // how many these are
-	quiet  time.Time // since when replies are due and none came
-	idle   time.Duration
-	rest   *time.Timer
-	wrong  int // messages in a row that were no replies; the reader's own
+	conn      net.Conn // nil while dialling
+	err       error    // why it ended; nil before
+	calls     map[uint16]*call
+	ghosts    int       // of the calls, those that nobody waits for any more
+	out       []byte    // framed queries to write
+	queued    int       // how many these are
+	quiet     time.Time // since when replies are due and none came
+	overtaken bool      // while silent, by the reply to a query that was sent over another one later
+	idle      time.Duration
+	rest      *time.Timer
+	wrong     int // messages in a row that were no replies; the reader's own
 }
 
 // A call is a query on its way through a stream. It holds a copy, for its asker may
@@ -42,14 +43,16 @@ type stream struct {
 type call struct {
 	query
 	on     *stream
+	began  time.Time
 	joined bool         // the stream was there before the call
 	given  bool         // up: nobody waits; guarded by streams.mu
-	done   chan outcome // capacity 1, written once
+	done   chan outcome // its asking's, written once at most
 }
 
 // An outcome is how a call ended. It may be tried again elsewhere if the
 // connection was lost.
 type outcome struct {
+	of    *call
 	reply *dns.Msg
 	found finding
 	err   error
@@ -114,7 +117,7 @@ func (s *stream) endLocked(why error) {
 	}
 	for _, c := range s.calls {
 		if !c.given {
-			c.done <- outcome{err: why, lost: s.conn != nil}
+			c.done <- outcome{of: c, err: why, lost: s.conn != nil}
 		}
 	}
 	s.calls = nil
@@ -129,8 +132,8 @@ func (s *stream) nudge() {
 }
 
 // add puts a query on the stream.
-func (s *stream) add(q *query, joined bool, now time.Time) *call {
-	c := &call{query: *q, on: s, joined: joined, done: make(chan outcome, 1)}
+func (s *stream) add(q *query, joined bool, now time.Time, done chan outcome) *call {
+	c := &call{query: *q, on: s, began: now, joined: joined, done: done}
 	c.exact = false // nobody forges replies from afar here
 	for s.calls[c.id()] != nil {
 		rand.Read(c.packet()[:2]) // never fails
@@ -232,7 +235,7 @@ func (s *stream) take(packet []byte) {
 	case cut:
 		o.err = errors.New("reply by TCP is truncated")
 	}
-	o.found = found
+	o.of, o.found = c, found
 	s.wrong = 0
 	idle, told := keepalive(o.reply, packet)
 
@@ -245,11 +248,12 @@ func (s *stream) take(packet []byte) {
 		s.obey(idle)
 	}
 	delete(s.calls, c.id())
-	s.quiet = time.Now()
+	s.quiet, s.overtaken = time.Now(), false
 	if c.given {
 		s.ghosts--
 		return
 	}
+	s.of.rtt.add(s.quiet.Sub(c.began))
 	c.done <- o
 	s.rested()
 }
@@ -294,28 +298,32 @@ func (s *stream) due(packet []byte) *call {
 	return s.calls[binary.BigEndian.Uint16(packet)]
 }
 
-// giveUp leaves the call to itself: its ID stays taken until the reply comes, so
-// that no other query can be given that. A stream that owes too many such replies
-// takes no more queries, and one that was silent for long while they were due is
-// taken for dead. It is false if the call has ended meanwhile.
-func (c *call) giveUp() bool {
+// giveUp leaves the call to itself, unless it has ended: its ID stays taken until
+// the reply comes, so that no other query can be given that. A stream that owes too
+// many such replies takes no more queries. One that was silent for long is taken for
+// dead; or it has been overtaken, if the asker has a reply by winner, which is not nil
+// then and may have been sent later.
+func (c *call) giveUp(winner *call) {
 	s := c.on
 	s.of.mu.Lock()
 	defer s.of.mu.Unlock()
 	if s.err != nil || s.calls[c.id()] != c {
-		return false
+		return
 	}
 	c.given = true
 	s.ghosts++
-	if time.Since(s.quiet) >= maxSilence {
+	silence := time.Since(s.quiet)
+	switch {
+	case winner == nil && silence >= maxSilence:
 		s.endLocked(errSilent)
-		return true
+		return
+	case winner != nil && c.began.Before(winner.began) && s.conn != nil && silence >= s.of.patience():
+		s.overtaken = true
 	}
 	if s.ghosts >= maxGhosts {
 		s.of.forget(s)
 	}
 	s.rested()
-	return true
 }
 
 // readMessage reads a message behind its length of two octets (RFC 1035 §4.2.2),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -227,7 +228,7 @@ func TestIDIsUniqueOnAStream(t *testing.T) {
 	s := &stream{of: p, wake: make(chan struct{}, 1), calls: map[uint16]*call{}}
 	q := packed(t, "www.example.test.", true)
 	for range 100 {
-		s.add(q, true, time.Time{}) // the same ID each time
+		s.add(q, true, time.Time{}, make(chan outcome, 1)) // the same ID each time
 	}
 	if len(s.calls) != 100 {
 		t.Fatalf("%d queries are known by their ID, want 100", len(s.calls))
@@ -273,30 +274,88 @@ func TestQueriesInFlightAreBounded(t *testing.T) {
 	})
 }
 
-// TestSilentConnectionIsGivenUp holds that a connection that died without a word,
-// as when a router forgot it, does not take the next query along.
-func TestSilentConnectionIsGivenUp(t *testing.T) {
+// silentFirst is a server that takes queries on the first so many connections and
+// says nothing there, as one that a router forgot.
+func silentFirst(silent int) *rogue {
+	var mu sync.Mutex
+	conns := map[net.Conn]bool{} // whether it speaks
+	return &rogue{keep: true, tcp: func(_ int, query []byte, conn net.Conn) {
+		mu.Lock()
+		defer mu.Unlock()
+		if _, known := conns[conn]; !known {
+			conns[conn] = len(conns) >= silent
+		}
+		if conns[conn] {
+			conn.Write(frame(answer(query)))
+		}
+	}}
+}
+
+// TestSilentConnectionHoldsNobody: a query that finds a connection silent is sent over
+// another one as well, and those that follow are sent over that alone.
+func TestSilentConnectionHoldsNobody(t *testing.T) {
+	t.Parallel()
 	eachConnected(t, func(t *testing.T, scheme string) {
-		var mu sync.Mutex
-		var first net.Conn
-		r := &rogue{keep: true, tcp: func(n int, query []byte, conn net.Conn) {
-			mu.Lock()
-			defer mu.Unlock()
-			if n == 0 {
-				first = conn
-			}
-			if conn != first {
-				conn.Write(frame(answer(query)))
-			}
-		}}
-		x := r.startFor(t, scheme).open(t, scheme, Options{})
+		x := silentFirst(1).startFor(t, scheme).open(t, scheme, Options{})
+		began := time.Now()
+		warm(t, x)
+		if took := time.Since(began); took < leastPatience || took > 2*mostPatience {
+			t.Errorf("the first took %v, want little more than %v", took, leastPatience)
+		}
+		began = time.Now()
+		for range 20 {
+			warm(t, x)
+		}
+		if took := time.Since(began); took > leastPatience {
+			t.Errorf("the next 20 took %v", took)
+		}
+		if s := x.Stats(); s.Opened != 2 || s.Sent != 22 || s.Answered != 21 || s.Timeouts+s.Failures != 0 {
+			t.Errorf("stats %+v, want a second connection for all", s)
+		}
+	})
+}
+
+// TestThreeMessages is how often a query is sent to a server over connections
+// (RFC 9520 §3.1).
+func TestThreeMessages(t *testing.T) {
+	t.Parallel()
+	x := silentFirst(2).startFor(t, "tcp").open(t, "tcp", Options{})
+	warm(t, x)
+	if s := x.Stats(); s.Opened != 3 || s.Sent != 3 {
+		t.Errorf("stats %+v, want three connections for three messages", s)
+	}
+	x = silentFirst(maxStreams).startFor(t, "tcp").open(t, "tcp", Options{})
+	a := &attempt{deadline: time.Now().Add(leastPatience + impatient), messages: maxMessages - 1}
+	if err := a.pack(ask("www.example.test."), true); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := x.(asker).ask(t.Context(), a); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("error %v, want deadline exceeded", err)
+	}
+	if _, _, err := x.(asker).ask(t.Context(), a); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("error %v, want that all is sent", err)
+	}
+	if s := x.Stats(); s.Sent != 1 {
+		t.Errorf("%d messages after two, want one", s.Sent)
+	}
+}
+
+// TestSilentConnectionIsGivenUp holds that a connection on which a query came to its
+// deadline in silence is closed and does not take the next query along.
+func TestSilentConnectionIsGivenUp(t *testing.T) {
+	t.Parallel()
+	eachConnected(t, func(t *testing.T, scheme string) {
+		x := silentFirst(2).startFor(t, scheme).open(t, scheme, Options{})
 		if _, err := x.Exchange(within(t, maxSilence+50*time.Millisecond), ask("www.example.test.")); !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("error %v, want deadline exceeded", err)
 		}
+		if s := x.Stats(); s.Opened != 2 || s.Connections != 1 {
+			t.Errorf("stats %+v, want the second connection alone", s)
+		}
 		m, err := x.Exchange(within(t, patient), ask("www.example.test."))
 		checkAnswer(t, m, err)
-		if s := x.Stats(); s.Opened != 2 || s.Connections != 1 {
-			t.Errorf("stats %+v, want a second connection in place of the first", s)
+		if s := x.Stats(); s.Opened != 3 || s.Connections != 2 {
+			t.Errorf("stats %+v, want a third connection beside the second", s)
 		}
 	})
 }
@@ -306,17 +365,17 @@ func TestStreamThatOwesTooMuchIsReplaced(t *testing.T) {
 	s := &stream{of: p, cancel: func() {}, wake: make(chan struct{}, 1), calls: map[uint16]*call{}}
 	p.open = []*stream{s}
 	q := packed(t, "www.example.test.", true)
-	last := s.add(q, true, time.Now())
+	last := s.add(q, true, time.Now(), make(chan outcome, 1))
 	for range maxGhosts {
 		if !p.takes(s) {
 			t.Fatal("the stream takes no queries too early")
 		}
-		s.add(q, true, time.Now()).giveUp()
+		s.add(q, true, time.Now(), make(chan outcome, 1)).giveUp(nil)
 	}
 	if p.takes(s) || s.err != nil {
 		t.Errorf("the stream takes queries: %v, ended: %v; want neither", p.takes(s), s.err)
 	}
-	if last.giveUp(); s.err == nil {
+	if last.giveUp(nil); s.err == nil {
 		t.Error("the stream has not ended with its last query")
 	}
 }

@@ -137,7 +137,7 @@ func FuzzStream(f *testing.F) {
 		p.open = []*stream{s}
 		var calls []*call
 		for _, q := range queries {
-			calls = append(calls, s.add(q, true, time.Time{}))
+			calls = append(calls, s.add(q, true, time.Time{}, make(chan outcome, 1)))
 		}
 		s.end(s.read())
 		for i, c := range calls {

@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"net"
-	"os"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/miekg/dns"
 )
 
 const (
@@ -27,6 +24,12 @@ const (
 	stuckDial    = 400 * time.Millisecond // from then on a dial is not joined if there is room for another
 	writeTimeout = 5 * time.Second
 	maxSilence   = time.Second // of a stream on which a query came to its deadline
+
+	// A connection on which replies are due may be silent for four times as long as
+	// the server takes, within these bounds, before its queries are sent over another
+	// one as well.
+	leastPatience = 500 * time.Millisecond
+	mostPatience  = time.Second
 )
 
 var (
@@ -46,6 +49,7 @@ type streams struct {
 	wg     sync.WaitGroup
 	mu     sync.Mutex
 	open   []*stream // those that take queries, dialling or connected
+	rtt    rtt       // of the replies over them
 	serial int       // of the last one
 	closed bool
 }
@@ -58,77 +62,37 @@ func newStreams(s *server, opt Options, dial func(context.Context) (net.Conn, er
 	return p
 }
 
-// ask sends the query and waits for its reply. If a connection that was there
-// before is lost, the query is sent once more over a newer one, since the server
-// may have closed it when the query was on its way (RFC 7766 §6.2.4).
-func (p *streams) ask(ctx context.Context, a *attempt) (*dns.Msg, finding, error) {
-	after := 0
-	for {
-		if err := ctx.Err(); err != nil {
-			return nil, foreign, err
-		}
-		c, err := p.begin(&a.query, after)
-		if err != nil {
-			return nil, foreign, err
-		}
-		a.messages++
-		o := c.wait(ctx, a.deadline)
-		if !o.lost || !c.joined || after > 0 || a.messages >= maxMessages {
-			return o.reply, o.found, o.err
-		}
-		after = c.on.serial
-	}
-}
-
-// wait waits until the call ends, or for the deadline or the end of ctx.
-func (c *call) wait(ctx context.Context, deadline time.Time) outcome {
-	timer := time.NewTimer(time.Until(deadline))
-	defer timer.Stop()
-	var err error
-	select {
-	case o := <-c.done:
-		return o
-	case <-ctx.Done():
-		err = ctx.Err()
-	case <-timer.C:
-		err = os.ErrDeadlineExceeded
-	}
-	if !c.giveUp() {
-		return <-c.done
-	}
-	return outcome{err: err}
-}
-
-// begin puts the query on a stream whose serial is above after, if it can be.
-func (p *streams) begin(q *query, after int) (*call, error) {
+// begin puts the query of w on a stream that carries no call of it yet and whose
+// serial is above after, if it can be.
+func (p *streams) begin(q *query, after int, w *asking) (*call, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return nil, errClosed
 	}
 	last := p.serial
-	s := p.pick(after)
+	s := p.pick(after, w)
 	if s == nil {
 		return nil, errBusy
 	}
-	return s.add(q, s.serial <= last, time.Now()), nil
+	return s.add(q, s.serial <= last, time.Now(), w.said), nil
 }
 
 // pick returns the stream for the next query, a new one if need be, or nil if all
 // are full. While one dials, no other is begun unless there is no room at all or
 // that takes long: a server that was gone and is back is then noticed soon.
-func (p *streams) pick(after int) *stream {
+func (p *streams) pick(after int, w *asking) *stream {
 	var best *stream
 	dialling := false
 	for _, s := range p.open {
 		dialling = dialling || s.conn == nil && !s.stuck()
-		if s.serial > after && (best == nil || s.before(best)) {
+		if s.serial > after && !w.carries(s) && (best == nil || s.before(best)) {
 			best = s
 		}
 	}
 	if len(p.open) < maxStreams {
 		switch {
-		case best == nil || best.full() || best.stuck():
+		case best == nil || best.full() || best.stuck() || best.mute():
 			return p.start()
 		case len(best.calls) >= busyStream && !dialling:
 			p.start() // for those to come
@@ -136,7 +100,7 @@ func (p *streams) pick(after int) *stream {
 	}
 	switch {
 	case best == nil && after > 0:
-		return p.pick(0)
+		return p.pick(0, w)
 	case best == nil || best.full():
 		return nil
 	}
@@ -155,11 +119,31 @@ func (s *stream) before(t *stream) bool {
 	if s.stuck() != t.stuck() {
 		return t.stuck()
 	}
+	if s.mute() != t.mute() {
+		return t.mute()
+	}
 	return len(s.calls) < len(t.calls)
+}
+
+func (s *stream) connects() bool {
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
+	return s.conn != nil
 }
 
 // stuck says that the stream has been dialling for long.
 func (s *stream) stuck() bool { return s.conn == nil && time.Since(s.began) >= stuckDial }
+
+// mute says that the stream is connected and has been silent for too long, or was
+// when it was overtaken.
+func (s *stream) mute() bool {
+	return s.conn != nil && (s.overtaken || s.live() > 0 && time.Since(s.quiet) >= s.of.patience())
+}
+
+// patience is how long a connection may be silent with replies due.
+func (p *streams) patience() time.Duration {
+	return min(max(4*p.rtt.mean, leastPatience), mostPatience)
+}
 
 func (s *stream) full() bool { return len(s.calls) >= fullStream }
 
