@@ -47,7 +47,7 @@ type Config struct {
 	// Period is what one file of the store is for. Default Day.
 	Period Period
 
-	// Keep is how long records are kept, and KeepSize how many octets of files; zero is
+	// Keep is how long records are kept, and KeepSize how many octets of files and of their index; zero is
 	// for ever, and any number. What is beyond is removed, a file at a time.
 	Keep     time.Duration
 	KeepSize int64

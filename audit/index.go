@@ -67,6 +67,17 @@ func (x *index) all() []*run {
 	return nil
 }
 
+// room returns how many octets the runs take that are about records from oldest on: the
+// others go when nothing before it is in the store any more.
+func (x *index) room(oldest uint64) (n int64) {
+	for _, r := range x.all() {
+		if r.last >= oldest {
+			n += r.size
+		}
+	}
+	return n
+}
+
 // Index says what the index has. Of a stopped log that is what it would use.
 func (r *Reader) Index() (IndexStats, error) {
 	runs := r.runs()

@@ -12,7 +12,7 @@ import (
 
 // Retention removes whole files, the oldest first, from a goroutine beside the writer:
 // those of which all records are older than Config.Keep, and, while all files together
-// have more octets than Config.KeepSize, the oldest. The newest file stays always, and so
+// have more octets with the index than Config.KeepSize, the oldest. The newest file stays always, and so
 // does every file with a record that is held. Before a file goes, a change record and a
 // signed note that say so are on disk, so that Reader.Verify can tell it from one that
 // somebody else has removed. A reader that is just reading the file may finish. The
@@ -79,11 +79,11 @@ func (l *Log) removeDue(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	now, total := l.cfg.Now(), st.size()
+	now, size, oldest := l.cfg.Now(), st.size(), uint64(0)
 	var held Retention
 	for i := 0; i+1 < len(files); i++ {
 		f := files[i]
-		over := l.cfg.KeepSize > 0 && total > l.cfg.KeepSize
+		over := l.cfg.KeepSize > 0 && size+l.index.room(oldest) > l.cfg.KeepSize
 		if !over && l.cfg.Keep <= 0 {
 			break
 		}
@@ -115,7 +115,10 @@ func (l *Log) removeDue(ctx context.Context) error {
 		if err := l.remove(ctx, st, f, why, info.Size()); err != nil {
 			return err
 		}
-		total -= info.Size()
+		size -= info.Size()
+		if held.HeldFiles == 0 {
+			oldest = files[i+1].first
+		}
 	}
 	l.status.Lock()
 	l.status.retention.HeldFiles, l.status.retention.HeldBytes = held.HeldFiles, held.HeldBytes
@@ -140,7 +143,7 @@ func (l *Log) remove(ctx context.Context, st *store, f *file, why string, size i
 	}
 	limit := "all of them older than " + l.cfg.Keep.String()
 	if why == RemovedBySize {
-		limit = fmt.Sprintf("the store has more than %d octets", l.cfg.KeepSize)
+		limit = fmt.Sprintf("the store and its index have more than %d octets", l.cfg.KeepSize)
 	}
 	text := fmt.Sprintf("retention: removed %s, records %d to %d in %d segments, of %s to %s, %d octets: %s", r.File, r.Records[0], r.Records[1],
 		r.Segments[1]-r.Segments[0]+1, r.From.Format(time.RFC3339), r.To.Format(time.RFC3339), size, limit)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -58,6 +59,48 @@ func TestRetentionBySizeGivesRoomBack(t *testing.T) {
 	if err := d.log.removeDue(t.Context()); err != nil || len(st.all()) != 1 {
 		t.Error(err, len(st.all()))
 	}
+}
+
+// The index takes room too: as much more goes as it needs, and no more.
+func TestRetentionBySizeCountsTheIndex(t *testing.T) {
+	d := startDays(t, Config{})
+	for range 5 {
+		d.record(2000)
+		d.forward(aDay)
+	}
+	if err := d.stop(); err != nil {
+		t.Fatal(err)
+	}
+	index := build(t, d.dir, runSizes{step: 16, records: 2000, segments: 64, width: 8, most: 2000}).Bytes
+	d.start(Config{})
+	for limit := time.Now().Add(10 * time.Second); d.log.index.room(0) == 0 && time.Now().Before(limit); {
+		runtime.Gosched()
+	}
+	if got := d.log.index.room(0); got != index || index == 0 {
+		t.Fatalf("%d octets of index, of %d", got, index)
+	}
+	st := d.log.store.Load()
+	removes := func(keep int64, want int) {
+		t.Helper()
+		before := d.files()
+		d.log.cfg.KeepSize = keep
+		if err := d.log.removeDue(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		after := d.files()
+		if n := slices.Index(before, after[0]); n != want { // the oldest go first
+			t.Errorf("%d files are removed, want %d", n, want)
+		}
+	}
+	behindFirst := func() int64 { return d.log.index.room(st.all()[1].first) }
+	removes(st.size()+index, 0) // that is just enough
+	removes(st.size()+behindFirst(), 1)
+	// What goes of the index with a file counts as gone at once.
+	first, err := os.Stat(st.all()[0].path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	removes(st.size()-first.Size()+behindFirst(), 1)
 }
 
 // blocksOf returns how many octets of disk the store's files take.

@@ -210,7 +210,7 @@ type Config struct {
 		Period string `toml:"period" default:"day" oneof:"hour day month"`
 		// Keep is how long records are kept; 0 is for ever. A file is removed when all in it are older.
 		Keep Age `toml:"keep" default:"400d"`
-		// KeepSize is how much room the store takes before its oldest file is removed; 0B is no limit.
+		// KeepSize is how much room the store and its index take before its oldest file is removed; 0B is no limit.
 		KeepSize Size `toml:"keep_size" default:"0B" min:"0B" max:"1024TiB"`
 		// OnFull says what happens to queries that cannot be recorded: "serve" answers and records the gap, "refuse" refuses.
 		OnFull string `toml:"on_full" default:"serve" oneof:"serve refuse"`
