@@ -138,8 +138,11 @@ func TestRetentionByAge(t *testing.T) {
 	if err := os.Remove(filepath.Join(d.dir, before[2])); err != nil {
 		t.Fatal(err)
 	}
-	if p := verify(t, d.dir).Problems; len(p) != 1 || !strings.Contains(p[0], "records 1 to 9 are missing before it") {
+	if p := verify(t, d.dir).Problems; len(p) != 1 || !strings.Contains(p[0], "records 7 to 9 are missing before it") {
 		t.Errorf("%q", p)
+	}
+	if r := verify(t, d.dir).Removed; len(r) != 1 || r[0].First != 1 || r[0].Last != 6 {
+		t.Errorf("%+v", r)
 	}
 }
 

@@ -115,7 +115,7 @@ func (r *Reader) verify(ctx context.Context, how Verification, examiners int, pr
 			v.tellUnsigned()
 			end := v.report.Last
 			if end < known.seq {
-				if _, ok := v.gone(end+1, known.seq+1); ok {
+				if _, missing := v.gone(end+1, known.seq+1); len(missing) == 0 {
 					end = known.seq
 				}
 			}
@@ -224,13 +224,15 @@ func (v *verifier) follow(x *exam) {
 
 // link checks that a segment follows the one before it, unless that is damaged, and counts it.
 func (v *verifier) link(place string, before, h header, digest [digestSize]byte) {
-	jumped := h.first != v.report.Last+1
-	if jumped {
-		if gone, ok := v.gone(v.report.Last+1, h.first); ok {
-			before = header{number: gone.Segments[1]}
-			v.digest, v.high = gone.Last, -1
-		} else {
-			v.missing(place, &h)
+	switch next := v.report.Last + 1; {
+	case h.first < next:
+		v.problem("%s: its records begin at %d, though record %d came before", place, h.first, v.report.Last)
+	case h.first > next:
+		removed, missing := v.gone(next, h.first)
+		v.missing(place, missing, &h)
+		if n := len(removed) - 1; n >= 0 && removed[n].Records[1]+1 == h.first {
+			before = header{number: removed[n].Segments[1]}
+			v.digest, v.high = removed[n].Last, -1
 		}
 	}
 	if v.report.First == 0 {
@@ -346,7 +348,7 @@ func (v *verifier) open(views []view) (more bool, err error) {
 		if v.report.First == 0 {
 			v.report.First = h.first
 		} else if h.first != v.report.Last+1 {
-			v.missing("what is not sealed", &h)
+			v.problem("what is not sealed: records %d to %d are missing before it", v.report.Last+1, h.first-1)
 		}
 		v.report.Records += uint64(h.count)
 		v.report.Open += uint64(h.count)
@@ -356,50 +358,31 @@ func (v *verifier) open(views []view) (more bool, err error) {
 	return false, nil
 }
 
-// missing reports the sequence numbers that no whole segment holds before the one with
-// that header. Those at the store's beginning were never here if its tree begins there.
-func (v *verifier) missing(place string, h *header) {
-	switch _, known := v.proof.leaf(h.number - 1); {
-	case h.first <= v.report.Last:
-		v.problem("%s: its records begin at %d, though record %d came before", place, h.first, v.report.Last)
-	case v.report.First != 0:
-		v.problem("%s: records %d to %d are missing before it", place, v.report.Last+1, h.first-1)
-	case known || len(v.proof.removed) > 0:
-		v.problem("%s: records 1 to %d are missing before it, and nothing that the log has signed says that it removed them", place, h.first-1)
+// missing reports records that no whole segment holds before the one with that header,
+// and no word of the log's.
+func (v *verifier) missing(place string, missing [][2]uint64, h *header) {
+	for _, m := range missing {
+		switch _, known := v.proof.leaf(h.number - 1); {
+		case v.report.First != 0:
+			v.problem("%s: records %d to %d are missing before it", place, m[0], m[1])
+		case known || len(v.proof.removed) > 0: // else they were never here: the log's tree begins with h
+			v.problem("%s: records %d to %d are missing before it, and nothing that the log has signed says that it removed them", place, m[0], m[1])
+		}
 	}
 }
 
-// gone says whether the log's own word is there that it has removed the records from
-// first up to before next, and what it says of the last of them.
-func (v *verifier) gone(first, next uint64) (last Removal, ok bool) {
-	if last, ok = v.told(first, next); ok {
-		return last, ok
-	}
-	now, err := readRemovals(v.dir, v.proof.keys, func(string, ...any) {}) // of a log that is running
-	if err != nil || len(now) == len(v.proof.removed) {
-		return last, false
-	}
-	v.proof.removed = now
-	return v.told(first, next)
-}
-
-// told is gone by what has been read.
-func (v *verifier) told(first, next uint64) (last Removal, ok bool) {
-	var used []Removal
-	at := first
-	for at < next {
-		found := false
-		for _, r := range v.proof.removed {
-			if r.Records[0] <= at && at <= r.Records[1] && r.Records[1] < next {
-				at, last, found = r.Records[1]+1, r, true
-				used = append(used, r)
-			}
-		}
-		if !found {
-			return last, false
+// gone returns what the log itself has removed of the records from first up to before
+// next, by its own word, which goes into the report, and which of them are missing.
+func (v *verifier) gone(first, next uint64) (removed []Removal, missing [][2]uint64) {
+	removed, missing = split(v.proof.removed, first, next)
+	if len(missing) > 0 {
+		now, err := readRemovals(v.dir, v.proof.keys, func(string, ...any) {}) // of a log that is running
+		if err == nil && len(now) != len(v.proof.removed) {
+			v.proof.removed = now
+			removed, missing = split(now, first, next)
 		}
 	}
-	for _, r := range used {
+	for _, r := range removed {
 		n := len(v.report.Removed) - 1
 		if n < 0 || v.report.Removed[n].Why != r.Why || v.report.Removed[n].Last+1 != r.Records[0] {
 			v.report.Removed = append(v.report.Removed, Removed{Why: r.Why, First: r.Records[0], From: r.From})
@@ -410,5 +393,23 @@ func (v *verifier) told(first, next uint64) (last Removal, ok bool) {
 		sum.Files++
 		sum.Bytes += r.Octets
 	}
-	return last, true
+	return removed, missing
+}
+
+// split says which removals, in order, are of records from first up to before next, and
+// which of these are of none.
+func split(all []Removal, first, next uint64) (removed []Removal, missing [][2]uint64) {
+	for _, r := range all {
+		if r.Records[1] < first || r.Records[1] >= next {
+			continue
+		}
+		if r.Records[0] > first {
+			missing = append(missing, [2]uint64{first, r.Records[0] - 1})
+		}
+		removed, first = append(removed, r), r.Records[1]+1
+	}
+	if first < next {
+		missing = append(missing, [2]uint64{first, next - 1})
+	}
+	return removed, missing
 }
