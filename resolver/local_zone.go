@@ -94,6 +94,9 @@ func newZone(apex []byte, z Zone) (*localZone, error) {
 	if b := z.builtin; b != nil {
 		out.ede = wire.AppendEDE(nil, edeOther, b.zone+" is not asked elsewhere: "+b.ref)
 		out.parentDS = b.parentDS
+		if b.all {
+			out.node(append([]byte("\x01*"), apex...))
+		}
 	}
 	if z.fresh > 0 && z.builtin != nil {
 		soa := out.node(apex).set(dns.TypeSOA)

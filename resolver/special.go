@@ -11,11 +11,12 @@ import (
 
 // A builtin is an entry of IANA's registries of names that must not be asked
 // elsewhere, Special-Use Domain Names and Locally-Served DNS Zones: a zone that
-// is empty, but for what records adds. Any name below it does not exist.
+// is empty, but for what records adds. Any name below it does not exist, unless all do.
 type builtin struct {
 	zone     string   // without a dot at its end
 	ref      string   // what says so
 	private  bool     // it is for the reverse names of addresses
+	all      bool     // every name below it exists, and has no record
 	parentDS bool     // that it is not signed is for its parent to prove
 	records  []string // relative to zone
 }
@@ -29,7 +30,7 @@ var specialNames = []builtin{
 	{zone: "local", ref: "RFC 6762 §22.1"},
 	{zone: "onion", ref: "RFC 7686 §2"},
 	{zone: "home.arpa", ref: "RFC 8375 §4", parentDS: true},
-	{zone: "resolver.arpa", ref: "RFC 9462 §6.4"},
+	{zone: "resolver.arpa", ref: "RFC 9462 §6.4", all: true},
 	{zone: "alt", ref: "RFC 9476 §2"},
 	{zone: "service.arpa", ref: "RFC 9665", parentDS: true},
 	{zone: "internal", ref: "ICANN resolution 2024.07.29.06"},

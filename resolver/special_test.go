@@ -69,14 +69,17 @@ func TestSpecialNames(t *testing.T) {
 	for _, row := range rows {
 		zone, ref := row[0]+".", row[1]
 		zones = append(zones, row[0])
-		negative := " aa / " + zone + " 10800 SOA 10800;"
+		negative, below := " aa / "+zone+" 10800 SOA 10800;", "NXDOMAIN"
+		if zone == "resolver.arpa." {
+			below = "NOERROR" // RFC 9462 §6.4
+		}
 		for question, want := range map[string]string{
 			zone + " SOA":                   "NOERROR aa " + zone + " 10800 SOA 10800;",
 			zone + " NS":                    "NOERROR aa " + zone + " 10800 NS " + zone + ";",
 			zone + " A":                     "NOERROR" + negative,
 			zone + " MX":                    "NOERROR" + negative,
-			"x." + zone + " A":              "NXDOMAIN" + negative,
-			"_x.y." + zone + " TXT":         "NXDOMAIN" + negative,
+			"x." + zone + " A":              below + negative,
+			"_x.y." + zone + " TXT":         below + negative,
 			strings.ToUpper(zone) + " AXFR": "REFUSED",
 		} {
 			if own := zone == "localhost." && !strings.HasSuffix(question, " MX") && !strings.HasPrefix(question, "localhost. S"); own {
@@ -143,7 +146,10 @@ func TestLocalhost(t *testing.T) {
 		"2.0.0.127.in-addr.arpa. PTR":   "NXDOMAIN aa / 127.in-addr.arpa. 10800 SOA 10800;",
 		"1." + zeros + "ip6.arpa. PTR":  "NOERROR aa 1." + zeros + "ip6.arpa. 10800 PTR localhost.;",
 		"0." + zeros + "ip6.arpa. PTR":  "NOERROR aa / 0." + zeros + "ip6.arpa. 10800 SOA 10800;",
-		"_dns.resolver.arpa. SVCB":      "NXDOMAIN aa / resolver.arpa. 10800 SOA 10800;",
+		"_dns.resolver.arpa. SVCB":      "NOERROR aa / resolver.arpa. 10800 SOA 10800;",
+		"_dns.resolver.arpa. A":         "NOERROR aa / resolver.arpa. 10800 SOA 10800;",
+		"a.b.resolver.arpa. HTTPS":      "NOERROR aa / resolver.arpa. 10800 SOA 10800;",
+		"resolver.arpa. A":              "NOERROR aa / resolver.arpa. 10800 SOA 10800;",
 		"1.2.168.192.in-addr.arpa. PTR": "NXDOMAIN aa / 168.192.in-addr.arpa. 10800 SOA 10800;",
 	} {
 		if got := l.says(t, question); got != want {
