@@ -60,7 +60,8 @@ func appendEscape(b []byte, c byte) []byte {
 }
 
 // printable returns text with every octet that could steer a terminal or a
-// reader's eye (control and format characters, bad UTF-8) as \DDD.
+// reader's eye (control and format characters, bad UTF-8) as \DDD. A backslash stays as it
+// is, so that what is printable stays the same: rows are hashed, and packs kept, in this form.
 func printable(text []byte) string {
 	clean := true
 	for i := 0; i < len(text) && clean; {
