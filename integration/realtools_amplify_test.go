@@ -5,6 +5,7 @@ package integration
 import (
 	"fmt"
 	"net"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -15,9 +16,7 @@ import (
 
 const amplifyConfig = `version = 1
 [server]
-listen = ["127.0.0.1:0"]
-[access]
-allow = [%q]
+listen = [%q]
 %s
 [upstream.default]
 servers = ["udp://192.0.2.53"]
@@ -65,25 +64,38 @@ func greedy() (out [][]byte) {
 // TestRealAmplification measures how many octets an address gets over UDP for each that
 // is sent in its name without a cookie. Whoever is not in [access] is refused, with at
 // most 1.5 times as many, whatever is asked. A client that may ask gets answers, which
-// are larger; with [limits] a flood in its name comes to no more than 1.5 in all.
+// are larger; a flood in its name comes to no more than 1.5 in all by default, and with
+// [limits] from the first second on.
 func TestRealAmplification(t *testing.T) {
 	needTools(t)
-	start := func(access, limits string) *weir {
+	if !inOwnNetwork(t) {
+		return
+	}
+	start := func(listen, settings string) *weir {
 		dir := t.TempDir()
 		writeFile(t, dir, "lab.zone", "@ 3600 SOA ns host 1 3600 600 86400 300\n@ 3600 NS ns\nns A 192.0.2.53\n"+
 			strings.Repeat("big TXT \""+strings.Repeat("x", 200)+"\"\n", 1)+txtRecords("big", 3))
-		return startWeir(t, dir, fmt.Sprintf(amplifyConfig, access, limits))
+		return startWeir(t, dir, fmt.Sprintf(amplifyConfig, listen, settings))
+	}
+	dial := func(w *weir) net.Conn {
+		c, err := net.Dial("udp", w.addrs[0].String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
 	}
 	alone := func(w *weir) (worst float64, q []byte) {
+		c := dial(w)
+		defer c.Close()
 		for _, p := range greedy() {
-			if r := float64(w.octetsFor(t, [][]byte{p})) / float64(len(p)); r > worst {
+			if r := float64(octetsFor(t, c, [][]byte{p})) / float64(len(p)); r > worst {
 				worst, q = r, p
 			}
 		}
 		return worst, q
 	}
 
-	w := start("127.0.0.9/32", "")
+	w := start("127.0.0.1:0", "[access]\nallow = [\"127.0.0.9/32\"]")
 	worst, q := alone(w)
 	t.Logf("to an outsider: %.2f octets for one at most", worst)
 	if worst > 1.5 || worst == 0 {
@@ -91,45 +103,71 @@ func TestRealAmplification(t *testing.T) {
 	}
 	w.stop(t)
 
-	w = start("127.0.0.0/8", "")
+	w = start("127.0.0.1:0", "")
 	worst, _ = alone(w)
-	t.Logf("to a client that may ask, without limits: %.1f octets for one at most", worst)
+	t.Logf("to a client that may ask, in single questions: %.1f octets for one at most", worst)
 	w.stop(t)
 
-	w = start("127.0.0.0/8", "[limits]\nrate = 200\nresponses = 10")
-	for _, flood := range []struct {
-		name  string
-		names func(i int) string
-	}{
-		{"one name", func(int) string { return "big.lab.example." }},
-		{"many names", func(i int) string { return fmt.Sprintf("n%d.track.example.", i) }},
-	} {
+	oneName, manyNames := func(int) string { return "big.lab.example." }, func(i int) string { return fmt.Sprintf("n%d.track.example.", i) }
+	flood := func(what string, c net.Conn, n int, names func(i int) string) {
 		var sent [][]byte
 		in := 0
-		for i := range 20_000 {
-			m := new(dns.Msg).SetQuestion(flood.names(i), dns.TypeTXT)
-			m.Id = uint16(i) // below the mark's
+		for i := range n {
+			m := new(dns.Msg).SetQuestion(names(i), dns.TypeTXT)
+			m.Id = uint16(i % sentinelID) // not the mark's
 			m.SetEdns0(65535, false)
 			sent = append(sent, mustPack(m))
 			in += len(sent[i])
 		}
-		r := float64(w.octetsFor(t, sent)) / float64(in)
-		t.Logf("a flood of %s in the name of a client, with limits: %.2f octets for one", flood.name, r)
+		began := time.Now()
+		r := float64(octetsFor(t, c, sent)) / float64(in)
+		took := time.Since(began)
+		t.Logf("%s: %.2f octets for one, of %d octets a query, %.0f queries/s for %.1f s", what, r, in/n, float64(n)/took.Seconds(), took.Seconds())
 		if r > 1.5 {
-			t.Errorf("a flood of %s: %.2f octets for one", flood.name, r)
+			t.Errorf("%s: %.2f octets for one", what, r)
 		}
 	}
+	w = start("127.0.0.1:0", "[limits]\nrate = 200\nresponses = 10")
+	c := dial(w)
+	flood("a flood of one name, with limits", c, 20_000, oneName)
+	flood("a flood of many names, with limits", c, 20_000, manyNames)
+	c.Close()
 	w.stop(t)
-}
 
-// octetsFor sends packets over UDP and returns how many octets come back.
-func (w *weir) octetsFor(t *testing.T, packets [][]byte) (octets int) {
-	t.Helper()
-	c, err := net.Dial("udp", w.addrs[0].String())
+	// By default, in the name of a client elsewhere: this machine's own addresses cannot
+	// be forged.
+	far := newMachine(t)
+	cable(t, far, "here", []string{"10.9.0.1/24"}, "there", []string{"10.9.0.2/24"})
+	w = start("10.9.0.1:0", "")
+	before := w.status(t)
+	var err error
+	far.do(func() { c, err = net.Dial("udp", w.addrs[0].String()) })
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
+	flood("a flood of both, by default", c, floodQueries, func(i int) string { return []func(int) string{oneName, manyNames}[i%2](i) })
+	if n := w.status(t).Resolver.Amplified; n < floodQueries/2 {
+		t.Errorf("%d answers were cut", n)
+	}
+	cutRecord := regexp.MustCompile(`"seq":(\d+)`).FindStringSubmatch(w.run(t, "audit", "search", "--name", "big.lab.example", "--json", "--limit", "1"))
+	if cutRecord == nil {
+		t.Fatal("no record")
+	}
+	if said := w.run(t, "explain", "--seq", cutRecord[1]); !strings.Contains(said, "amplification limit") || !strings.Contains(said, "cut, whatever it was") {
+		t.Errorf("explained as\n%s", said)
+	}
+	w.unharmed(t, before)
+	w.stop(t)
+}
+
+// floodQueries is how long a flood is: the octets that are allowed at once are less than
+// a fifth of its own.
+const floodQueries = 150_000
+
+// octetsFor sends packets over UDP and returns how many octets come back.
+func octetsFor(t *testing.T, c net.Conn, packets [][]byte) (octets int) {
+	t.Helper()
 	_ = c.SetReadDeadline(time.Now().Add(patience))
 	buf := make([]byte, 65536)
 	// What was sent has been dealt with once a mark has its answer, which no limit holds

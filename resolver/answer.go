@@ -215,7 +215,8 @@ func (r *Resolver) sink(s *scratch, msg []byte, from *origin, st *State, why *ou
 
 // finish joins a reply with what the asker sent, records the query and returns
 // the packet, or nil if it is too late or the client has been told the same too
-// often. Where the log must be complete and cannot be, the answer is SERVFAIL
+// often. It is cut where it would be more than may go to an address that may be
+// forged. Where the log must be complete and cannot be, the answer is SERVFAIL
 // instead.
 func (r *Resolver) finish(s *scratch, msg []byte, from *origin, rep *wire.Reply, f wire.Finish) []byte {
 	f.Limit, f.Cookie = wire.MaxTCP, s.cookie
@@ -242,6 +243,9 @@ func (r *Resolver) finish(s *scratch, msg []byte, from *origin, rep *wire.Reply,
 		rep, f.EDE, f.Rcode = &replyCut, nil, 0
 	}
 	s.out = rep.Append(s.out[:0], msg, &s.query, f)
+	if r.amplifies(s, len(msg), from) {
+		r.cutAmplified(s, msg, f)
+	}
 	noteAnswer(&s.event, s.out)
 	if !r.record(s) {
 		f.EDE, f.Rcode = r.auditFull, 0

@@ -46,9 +46,9 @@ type bucketSet struct {
 	_    [8]byte
 }
 
-// take takes one token of the bucket of key at the time now, in nanoseconds, and
-// returns false if there is none.
-func (b *buckets) take(key uint64, now int64, q quota) bool {
+// take takes n tokens of the bucket of key at the time now, in nanoseconds, and
+// returns false if there are not so many.
+func (b *buckets) take(key uint64, now int64, q quota, n int) bool {
 	s := &b.sets[key%bucketSets]
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -65,7 +65,7 @@ func (b *buckets) take(key uint64, now int64, q quota) bool {
 	if s.keys[at] != key {
 		s.keys[at], s.full[at] = key, now
 	}
-	full := max(s.full[at], now) + q.each
+	full := max(s.full[at], now) + q.each*int64(n)
 	if full-now > q.room {
 		return false
 	}

@@ -13,12 +13,12 @@ type jar struct {
 	at     int64
 }
 
-func (j *jar) take(now int64, q quota) bool {
+func (j *jar) take(now int64, q quota, n int) bool {
 	j.tokens, j.at = min(q.room, j.tokens+max(now-j.at, 0)), max(now, j.at)
-	if j.tokens < q.each {
+	if j.tokens < q.each*int64(n) {
 		return false
 	}
-	j.tokens -= q.each
+	j.tokens -= q.each * int64(n)
 	return true
 }
 
@@ -40,13 +40,14 @@ func TestBucketsAreTokenBuckets(t *testing.T) {
 				jars[key] = j
 			}
 			before := *j
-			got, want := b.take(key, now, q), j.take(now, q)
+			tokens := rapid.IntRange(1, 4).Draw(t, "tokens")
+			got, want := b.take(key, now, q, tokens), j.take(now, q, tokens)
 			switch {
 			case got == want:
 			case !got:
-				t.Fatalf("key %d at %d: refused with %d of %d", key, now, before.tokens, q.each)
+				t.Fatalf("key %d at %d: refused with %d of %d times %d", key, now, before.tokens, q.each, tokens)
 			case n <= bucketWays:
-				t.Fatalf("key %d at %d: allowed with %d of %d", key, now, before.tokens, q.each)
+				t.Fatalf("key %d at %d: allowed with %d of %d times %d", key, now, before.tokens, q.each, tokens)
 			default: // forgotten meanwhile, so it began anew
 				*j = jar{at: now} // it has no less than that
 			}
@@ -58,17 +59,17 @@ func TestBucketsAreTokenBuckets(t *testing.T) {
 func TestWhoIsBeyondTheLimitIsKept(t *testing.T) {
 	b, q := new(buckets), newQuota(10, 10)
 	const culprit = 3 + bucketSets
-	for b.take(culprit, 0, q) {
+	for b.take(culprit, 0, q, 1) {
 	}
 	for i := range uint64(10_000) {
-		if !b.take(3+bucketSets*(i+2), 0, q) {
+		if !b.take(3+bucketSets*(i+2), 0, q, 1) {
 			t.Fatalf("stranger %d was refused", i)
 		}
 	}
-	if b.take(culprit, 0, q) {
+	if b.take(culprit, 0, q, 1) {
 		t.Error("strangers made the limit forget who is beyond it")
 	}
-	if !b.take(culprit, int64(time.Second/10), q) {
+	if !b.take(culprit, int64(time.Second/10), q, 1) {
 		t.Error("a tenth of a second brought no token")
 	}
 }
@@ -76,7 +77,7 @@ func TestWhoIsBeyondTheLimitIsKept(t *testing.T) {
 func TestQuota(t *testing.T) {
 	for _, c := range []struct{ rate, burst, want int }{{10, 3, 3}, {1, 0, 1}, {1_000_000, 5, 5}} {
 		b, q, n := new(buckets), newQuota(c.rate, c.burst), 0
-		for b.take(9, 0, q) {
+		for b.take(9, 0, q, 1) {
 			n++
 		}
 		if n != c.want {
@@ -95,7 +96,7 @@ func BenchmarkBuckets(b *testing.B) {
 		now := int64(0)
 		for b.Loop() {
 			now += 1e6
-			table.take(1, now, q)
+			table.take(1, now, q, 1)
 		}
 	})
 	b.Run("a million clients", func(b *testing.B) {
@@ -104,7 +105,7 @@ func BenchmarkBuckets(b *testing.B) {
 		for b.Loop() {
 			now += 1000
 			key = key*6364136223846793005 + 1442695040888963407
-			table.take(key>>44<<20|key>>44, now, q)
+			table.take(key>>44<<20|key>>44, now, q, 1)
 		}
 	})
 }

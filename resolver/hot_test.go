@@ -42,19 +42,23 @@ func roomy(c *audit.Config) { c.Interval = time.Hour }
 // TestMemoryAnswersAllocateNothing in the query path, from the clock reading
 // to the finished reply, the record of it included.
 func TestMemoryAnswersAllocateNothing(t *testing.T) {
-	for name, l := range map[string]Limits{"": {}, "with limits, ": generous, "beyond the rate, ": {Rate: 1, Cookies: true}} {
+	for name, l := range map[string]Limits{
+		"": {}, "with limits, ": generous, "beyond the rate, ": {Rate: 1, Cookies: true}, "too large, ": {Amplification: 1, Cookies: true},
+	} {
 		memoryAnswers(t, name, l)
 	}
 }
 
 // generous are limits that nobody reaches.
-var generous = Limits{Rate: 1e6, Burst: 1e6, Responses: 1e6, Cookies: true}
+var generous = Limits{Rate: 1e6, Burst: 1e6, Responses: 1e6, Amplification: 1e9, Cookies: true}
 
 func memoryAnswers(t *testing.T, name string, l Limits) {
 	set := town(t)
 	set.audit, set.limits, set.config = roomy, l, func(c *Config) { c.Rotate = true }
 	w := newWorld(t, set)
+	w.peer = netip.MustParseAddrPort("10.9.8.7:4053") // an address that may be forged
 	good := cookieIn(t, w.exchange("", query(t, "www.lab.example. A", withCookie(clientCookie))))
+	cut := 0
 	for _, c := range memory {
 		for _, edit := range [][]func(*dns.Msg){nil, {edns}, {withCookie(clientCookie)}, {withCookie(good)}} {
 			msg := query(t, c.question, edit...)
@@ -75,10 +79,17 @@ func memoryAnswers(t *testing.T, name string, l Limits) {
 					want = "BADCOOKIE"
 				}
 			}
+			if l.Amplification == 1 && !s.proven && s.event.Bits&audit.AnswerTC != 0 {
+				cut++
+				want = "NOERROR tc"
+			}
 			if s.waiting || !strings.HasPrefix(show(t, out), want) {
 				t.Errorf("%s%s was not answered from memory: %s", name, c.name, show(t, out))
 			}
 		}
+	}
+	if l.Amplification == 1 && cut < len(memory) {
+		t.Errorf("%s%d answers were cut", name, cut)
 	}
 }
 
@@ -151,6 +162,7 @@ func benchmarkAnswer(b *testing.B, question string) { benchmarkLimited(b, Limits
 func benchmarkLimited(b *testing.B, l Limits, question string) {
 	w := crowd(b)
 	w.reload(func(s *setup) { s.limits = l })
+	w.peer = netip.MustParseAddrPort("10.9.8.7:4053") // an address that may be forged
 	msg := query(b, question, edns)
 	w.exchange("", msg)
 	s := newScratch()
@@ -172,7 +184,14 @@ func BenchmarkAnswerTurned(b *testing.B)   { benchmarkAnswer(b, "many.example. A
 func BenchmarkAnswerAlias(b *testing.B)    { benchmarkAnswer(b, "fine.example. A") }
 func BenchmarkAnswerSinkhole(b *testing.B) { benchmarkAnswer(b, "x.y.track.example. A") }
 func BenchmarkAnswerLimits(b *testing.B)   { benchmarkLimited(b, generous, "www.example. A") }
-func BenchmarkAnswerLocal(b *testing.B)    { benchmarkAnswer(b, "www.lab.example. A") }
+func BenchmarkAnswerExcess(b *testing.B) {
+	benchmarkLimited(b, Limits{Amplification: 1e9}, "many.example. A")
+}
+
+func BenchmarkAnswerCut(b *testing.B) {
+	benchmarkLimited(b, Limits{Amplification: 1}, "many.example. A")
+}
+func BenchmarkAnswerLocal(b *testing.B) { benchmarkAnswer(b, "www.lab.example. A") }
 
 // misses returns a function that asks for a new name each time it is called, of
 // an upstream on loopback that answers from a packed reply: what it costs is this

@@ -20,6 +20,10 @@ type Limits struct {
 	Over      Over // what a query beyond Rate gets
 	Responses int  // answers about one name and of one kind, a second
 
+	// Amplification is how many octets a second answers may have beyond one and a
+	// half times their queries, and four times as many at once.
+	Amplification int
+
 	// The length of the prefix that is one client, of each family; 0 means 32
 	// and 64.
 	PrefixV4, PrefixV6 int
@@ -45,12 +49,14 @@ const (
 	OverRefuse
 )
 
+const amplificationBurst = 4 // seconds' worth at once
+
 // limits is a Limits as the query path reads it. It refers to no state, which an
 // idle goroutine would keep in memory.
 type limits struct {
 	Limits
-	rate, responses     quota
-	byRate, byResponses uint32 // reasons in the audit log
+	rate, responses, amplification       quota
+	byRate, byResponses, byAmplification uint32 // reasons in the audit log
 }
 
 func newLimits(l Limits, log *audit.Log) *limits {
@@ -65,8 +71,10 @@ func newLimits(l Limits, log *audit.Log) *limits {
 	}
 	return &limits{
 		Limits: l, rate: newQuota(l.Rate, l.Burst), responses: newQuota(l.Responses, l.Responses),
-		byRate:      log.Intern(audit.Reason{Rule: "rate limit"}),
-		byResponses: log.Intern(audit.Reason{Rule: "response limit"}),
+		amplification:   newQuota(l.Amplification, amplificationBurst*l.Amplification),
+		byRate:          log.Intern(audit.Reason{Rule: "rate limit"}),
+		byResponses:     log.Intern(audit.Reason{Rule: "response limit"}),
+		byAmplification: log.Intern(audit.Reason{Rule: "amplification limit"}),
 	}
 }
 
@@ -85,6 +93,7 @@ type limiter struct {
 	seed    maphash.Seed
 	clients buckets // of queries, by client
 	answers buckets // by client, name and kind
+	excess  buckets // of octets beyond what amplifies nothing, by client
 }
 
 // key is what a client's buckets go by.
@@ -103,7 +112,7 @@ func (r *Resolver) allowed(s *scratch, from *origin) bool {
 	if s.proven || l.rate.each == 0 {
 		return true
 	}
-	if r.limits.clients.take(r.limits.key(l.client(from.client)), from.mono, l.rate) {
+	if r.limits.clients.take(r.limits.key(l.client(from.client)), from.mono, l.rate, 1) {
 		return true
 	}
 	r.limited.Add(1)
@@ -145,7 +154,32 @@ func (r *Resolver) tooAlike(s *scratch, from *origin, rcode uint16) bool {
 	if rcode == wire.RcodeSuccess || rcode == wire.RcodeNXDomain {
 		key ^= maphash.Bytes(r.limits.seed, s.query.Name())
 	}
-	return !r.limits.answers.take(key, from.mono, l.responses)
+	return !r.limits.answers.take(key, from.mono, l.responses, 1)
+}
+
+// amplifies says whether the answer in s.out, to a query of so many octets, is more
+// than may go to an address that another one may have given for its own. An answer
+// that is at most half as long again as its query is no use to who does, and costs
+// nothing here. The loopback addresses come from this machine alone.
+func (r *Resolver) amplifies(s *scratch, query int, from *origin) bool {
+	excess := len(s.out) - query - query/2
+	l := s.limits
+	if excess <= 0 || s.proven || l.amplification.each == 0 || from.client.IsLoopback() {
+		return false
+	}
+	return !r.limits.excess.take(r.limits.key(l.client(from.client)), from.mono, l.amplification, excess)
+}
+
+// cutAmplified puts in the place of the answer in s.out what makes a client that is
+// where it says come back over TCP. A verdict keeps its own reason.
+func (r *Resolver) cutAmplified(s *scratch, msg []byte, f wire.Finish) {
+	r.amplified.Add(1)
+	f.EDE, f.Rcode = nil, 0
+	s.out = replyCut.Append(s.out[:0], msg, &s.query, f)
+	s.event.Source, s.event.Rcode, s.event.EDE = audit.SourceRefused, 0, -1
+	if !s.event.Blocked {
+		s.event.Reason = s.limits.byAmplification
+	}
 }
 
 // tooLate says whether an answer from upstream has taken so long that its client

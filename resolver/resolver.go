@@ -82,9 +82,9 @@ type Resolver struct {
 	scratches sync.Pool      // *scratch, for flights and TCP
 	inflight  sync.WaitGroup // flights, and replies of theirs that are being written
 
-	received, answered, ignored, overload, panics, unsent atomic.Uint64
-	limited, alike, outsiders, evicted, tooLate           atomic.Uint64
-	outdated, refreshed, flushes                          atomic.Uint64
+	received, answered, ignored, overload, panics, unsent  atomic.Uint64
+	limited, alike, amplified, outsiders, evicted, tooLate atomic.Uint64
+	outdated, refreshed, flushes                           atomic.Uint64
 }
 
 // New makes a resolver in state st. It opens and starts nothing.
@@ -259,22 +259,23 @@ func (r *Resolver) Run(ctx context.Context) error {
 // event that is handed to the log, so when none is under way any more Received is
 // what the log has recorded and what it has lost together, without changes.
 type Stats struct {
-	Received uint64     `json:"received"` // packets, whole messages over TCP
-	Answered uint64     `json:"answered"` // queries recorded, those left without an answer on purpose too
-	Ignored  uint64     `json:"ignored"`  // packets that were no queries; they are recorded too
-	Overload uint64     `json:"overload"` // SERVFAIL for want of room
-	Panics   uint64     `json:"panics"`
-	Unsent   uint64     `json:"unsent"`   // replies that the network did not take
-	Limited  uint64     `json:"limited"`  // queries beyond their client's rate
-	Alike    uint64     `json:"alike"`    // answers beyond the limit of those alike; half of them went out cut
-	Late     uint64     `json:"late"`     // answers that came too late to be sent
-	Stale    uint64     `json:"stale"`    // answers that had expired, those blocked in the end too
-	Prefetch uint64     `json:"prefetch"` // questions asked anew before an answer ended
-	Inflight int        `json:"inflight"`
-	TCP      int        `json:"tcp"`       // connections that are open
-	Evicted  uint64     `json:"evicted"`   // idle connections that had to make room for others
-	Outsider uint64     `json:"outsiders"` // connections of those who may not ask
-	Cache    CacheStats `json:"cache"`
+	Received  uint64     `json:"received"` // packets, whole messages over TCP
+	Answered  uint64     `json:"answered"` // queries recorded, those left without an answer on purpose too
+	Ignored   uint64     `json:"ignored"`  // packets that were no queries; they are recorded too
+	Overload  uint64     `json:"overload"` // SERVFAIL for want of room
+	Panics    uint64     `json:"panics"`
+	Unsent    uint64     `json:"unsent"`    // replies that the network did not take
+	Limited   uint64     `json:"limited"`   // queries beyond their client's rate
+	Alike     uint64     `json:"alike"`     // answers beyond the limit of those alike; half of them went out cut
+	Amplified uint64     `json:"amplified"` // answers cut because they were too much for addresses that may be forged
+	Late      uint64     `json:"late"`      // answers that came too late to be sent
+	Stale     uint64     `json:"stale"`     // answers that had expired, those blocked in the end too
+	Prefetch  uint64     `json:"prefetch"`  // questions asked anew before an answer ended
+	Inflight  int        `json:"inflight"`
+	TCP       int        `json:"tcp"`       // connections that are open
+	Evicted   uint64     `json:"evicted"`   // idle connections that had to make room for others
+	Outsider  uint64     `json:"outsiders"` // connections of those who may not ask
+	Cache     CacheStats `json:"cache"`
 }
 
 // CacheStats counts what the cache did.
@@ -289,7 +290,7 @@ func (r *Resolver) Stats() Stats {
 		Received: r.received.Load(),
 		Answered: r.answered.Load(), Ignored: r.ignored.Load(), Overload: r.overload.Load(),
 		Panics: r.panics.Load(), Unsent: r.unsent.Load(),
-		Limited: r.limited.Load(), Alike: r.alike.Load(), Late: r.tooLate.Load(), Stale: r.outdated.Load(), Prefetch: r.refreshed.Load(),
+		Limited: r.limited.Load(), Alike: r.alike.Load(), Amplified: r.amplified.Load(), Late: r.tooLate.Load(), Stale: r.outdated.Load(), Prefetch: r.refreshed.Load(),
 		Evicted: r.evicted.Load(), Outsider: r.outsiders.Load(), TCP: r.places.open(), Inflight: inflight, Cache: r.cache.Stats(),
 	}
 }

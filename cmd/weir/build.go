@@ -81,8 +81,8 @@ func (b *built) limit() {
 	l := &b.cfg.Limits
 	over := map[string]resolver.Over{"truncate": resolver.OverTruncate, "drop": resolver.OverDrop, "refuse": resolver.OverRefuse}
 	b.state.Limits = resolver.Limits{
-		Rate: l.Rate, Burst: l.Burst, Over: over[l.Over], Responses: l.Responses, PrefixV4: l.PrefixV4, PrefixV6: l.PrefixV6,
-		Cookies: l.Cookies, Waiting: l.Waiting, Late: l.Late,
+		Rate: l.Rate, Burst: l.Burst, Over: over[l.Over], Responses: l.Responses, Amplification: int(l.Amplification),
+		PrefixV4: l.PrefixV4, PrefixV6: l.PrefixV6, Cookies: l.Cookies, Waiting: l.Waiting, Late: l.Late,
 	}
 	for _, text := range [...]string{l.CookieSecret, l.CookieSecretAlso} {
 		if text != "" {

@@ -302,8 +302,8 @@ func leasesText(c *Config) string {
 // limitsText is [limits] in one line, without secrets.
 func limitsText(c *Config) string {
 	l := &c.Limits
-	return fmt.Sprintf("rate %d, burst %d, over %s, responses %d, prefixes /%d and /%d, cookies %t, waiting %d, late %v",
-		l.Rate, l.Burst, l.Over, l.Responses, l.PrefixV4, l.PrefixV6, l.Cookies, l.Waiting, l.Late)
+	return fmt.Sprintf("rate %d, burst %d, over %s, responses %d, amplification %v, prefixes /%d and /%d, cookies %t, waiting %d, late %v",
+		l.Rate, l.Burst, l.Over, l.Responses, l.Amplification, l.PrefixV4, l.PrefixV6, l.Cookies, l.Waiting, l.Late)
 }
 
 // fixed names the tables whose change takes a restart and differs between two

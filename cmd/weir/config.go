@@ -71,6 +71,9 @@ type Config struct {
 		Over string `toml:"over" default:"truncate" oneof:"truncate drop refuse"`
 		// Responses is how many answers about one name a client gets over UDP in a second; 0 is no limit.
 		Responses int `toml:"responses" default:"0" min:"0" max:"10000000"`
+		// Amplification is how much in a second the answers to a client may have beyond one and a half times its queries, four
+		// times as much at once; 0B is no limit.
+		Amplification Size `toml:"amplification" default:"256KiB" min:"0B" max:"64MiB"`
 		// PrefixV4 and PrefixV6 are the length of the networks that count as one client.
 		PrefixV4 int `toml:"prefix_v4" default:"32" min:"8" max:"32"`
 		PrefixV6 int `toml:"prefix_v6" default:"64" min:"16" max:"128"`

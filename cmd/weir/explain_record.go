@@ -250,6 +250,8 @@ func (p *past) asRecorded(e *admin.Explanation, granted *exceptions.Store) {
 	p.step(e, p.Source, p.Rcode, "", "%s", strings.Join(p.Answers, " "))
 	why := "the lists and hosts of today lead elsewhere"
 	switch {
+	case p.Policy == "" && p.Rule == "amplification limit":
+		why = "its answer was cut, whatever it was, to be asked for over TCP"
 	case p.Policy == "" && strings.HasSuffix(p.Rule, " limit"):
 		why = "it was turned away before anything was decided"
 	case p.revision == nil:

@@ -127,7 +127,7 @@ func printStatus(out io.Writer, st admin.Status) error {
 	rows = append(rows,
 		[]string{"queries", fmt.Sprintf("%d packets received, %d queries answered, %d waiting for upstreams, %d turned away for want of room", r.Received, r.Answered, r.Inflight, r.Overload)},
 		[]string{"answers", sourcesText(st.Sources)},
-		[]string{"limits", fmt.Sprintf("%d queries beyond their client's rate, %d answers too alike, %d too late", r.Limited, r.Alike, r.Late)},
+		[]string{"limits", fmt.Sprintf("%d queries beyond their client's rate, %d answers too alike, %d too large for forged addresses, %d too late", r.Limited, r.Alike, r.Amplified, r.Late)},
 		[]string{"tcp", fmt.Sprintf("%d open, %d idle ones closed for others, %d of outsiders turned away", r.TCP, r.Evicted, r.Outsider)},
 		[]string{"cache", fmt.Sprintf("%d answers in %d KiB, %d hits, %d misses, %d evicted", ca.Entries, ca.Bytes>>10, ca.Hits, ca.Misses, ca.Evicted)})
 	for _, u := range st.Upstreams {

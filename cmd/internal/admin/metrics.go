@@ -151,6 +151,7 @@ var metrics = []metric{
 	count("replies_unsent", "Replies that the network did not take.", func(s *Status) uint64 { return s.Resolver.Unsent }),
 	count("queries_limited", "Queries beyond their client's rate.", func(s *Status) uint64 { return s.Resolver.Limited }),
 	count("answers_alike", "Answers beyond the limit of those alike.", func(s *Status) uint64 { return s.Resolver.Alike }),
+	count("answers_amplified", "Answers cut because they were too much for addresses that may be forged.", func(s *Status) uint64 { return s.Resolver.Amplified }),
 	count("answers_late", "Answers that came too late to be sent.", func(s *Status) uint64 { return s.Resolver.Late }),
 	one("questions_inflight", "Questions that wait for upstreams.", gauge, func(s *Status) float64 { return float64(s.Resolver.Inflight) }),
 	one("tcp_connections", "Client connections that are open.", gauge, func(s *Status) float64 { return float64(s.Resolver.TCP) }),
