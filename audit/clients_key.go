@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -51,15 +52,19 @@ type clientKeys struct {
 	path  string
 	fresh bool // it was made just now
 
+	syncing sync.Mutex // held while the disk is waited for: of two that do, one alone would hear of an error
+
 	mu      sync.Mutex
 	file    *os.File
-	size    int64           // octets of whole entries, and the header
-	pending []byte          // entries that could not be written so far
-	added   atomic.Uint64   // entries since it was opened, and those destroyed
-	dirty   bool            // some may not be on disk
-	late    bool            // it was opened just now, after pseudonyms had been given out
-	bad     int             // entries that were damaged when it was opened
-	months  map[uint16]bool // of its entries
+	size    int64                       // octets of whole entries, and the header
+	pending []byte                      // entries that could not be written so far
+	unsure  map[int64][clientEntry]byte // what was written, by its place, and may not be on disk
+	again   bool                        // it was not, and the system has forgotten it
+	added   atomic.Uint64               // entries since it was opened, and those destroyed
+	dirty   bool                        // some may not be on disk
+	late    bool                        // it was opened just now, after pseudonyms had been given out
+	bad     int                         // entries that were damaged when it was opened
+	months  map[uint16]bool             // of its entries
 }
 
 // ClientKeysFile is the file of keys in a store's folder, unless it has a path of its own.
@@ -148,7 +153,7 @@ func (k *clientKeys) attach() error {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return errors.Join(fmt.Errorf("open keys of clients: another process has %s open", k.path), f.Close())
 	}
-	k.file = f
+	k.file, k.dirty = f, true // of what a process that was killed has written too
 	if err := k.begin(); err != nil {
 		k.file = nil
 		return errors.Join(err, f.Close())
@@ -299,16 +304,35 @@ func (k *clientKeys) write() error {
 		}
 		k.late = true
 	}
+	if k.again {
+		for at, e := range k.unsure {
+			if _, err := k.file.WriteAt(e[:], at); err != nil {
+				return err
+			}
+		}
+		k.again, k.dirty = false, true
+	}
 	if len(k.pending) == 0 {
 		return nil
 	}
 	if _, err := k.file.WriteAt(k.pending, k.size); err != nil {
 		return err
 	}
-	k.size += int64(len(k.pending))
+	for e := range slices.Chunk(k.pending, clientEntry) {
+		k.wrote(e, k.size)
+		k.size += clientEntry
+	}
 	clear(k.pending)
-	k.pending, k.dirty = k.pending[:0], true
+	k.pending = k.pending[:0]
 	return nil
+}
+
+// wrote remembers an entry until it is on disk. k.mu is held.
+func (k *clientKeys) wrote(entry []byte, at int64) {
+	if k.unsure == nil {
+		k.unsure = make(map[int64][clientEntry]byte)
+	}
+	k.unsure[at], k.dirty = [clientEntry]byte(entry), true
 }
 
 // flush writes what is pending, and says whether the file could only be opened now.
@@ -322,20 +346,36 @@ func (k *clientKeys) flush() (late bool, err error) {
 
 // sync waits for the disk. Meanwhile keys can be added.
 func (k *clientKeys) sync() error {
+	k.syncing.Lock()
+	defer k.syncing.Unlock()
 	k.mu.Lock()
-	dirty := k.dirty
-	k.dirty = false
+	dirty, unsure := k.dirty, k.unsure
+	k.dirty, k.unsure = false, nil
 	k.mu.Unlock()
 	if !dirty {
 		return nil
 	}
-	if err := syncData(k.file); err != nil {
-		k.mu.Lock()
-		k.dirty = true
-		k.mu.Unlock()
+	err := syncData(k.file)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err != nil {
+		k.failed(unsure)
 		return fmt.Errorf("write keys of clients: %w", err)
 	}
+	clear(unsure)
 	return nil
+}
+
+// failed has what a sync did not bring to disk written once more: the system forgets it, and
+// another sync would not fail. k.mu is held.
+func (k *clientKeys) failed(unsure map[int64][clientEntry]byte) {
+	for at, e := range unsure {
+		if _, newer := k.unsure[at]; !newer {
+			k.wrote(e[:], at)
+		}
+	}
+	clear(unsure)
+	k.again, k.dirty = true, true
 }
 
 // pseudonyms returns what stands for the pseudonyms, whose keys are there, of the
@@ -351,6 +391,8 @@ func (k *clientKeys) pseudonyms(p netip.Prefix) (all []netip.Addr, err error) {
 
 // destroy overwrites entries in place and waits for the disk. done is how many were.
 func (k *clientKeys) destroy(entries []clientKey) (done int, err error) {
+	k.syncing.Lock()
+	defer k.syncing.Unlock()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err := k.write(); err != nil { // so that all of them are in the file
@@ -359,14 +401,19 @@ func (k *clientKeys) destroy(entries []clientKey) (done int, err error) {
 	for i := range entries {
 		e := &entries[i]
 		gone := clientKey{state: entryBroken, pseudonym: e.pseudonym}
-		if _, err = k.file.WriteAt(gone.append(nil), e.at); err != nil {
+		b := gone.append(nil)
+		if _, err = k.file.WriteAt(b, e.at); err != nil {
 			break
 		}
+		k.wrote(b, e.at)
 		k.added.Add(1)
 		done++
 	}
-	if serr := k.file.Sync(); serr != nil {
+	if serr := syncData(k.file); serr != nil {
+		k.failed(nil)
 		done, err = 0, errors.Join(err, serr)
+	} else {
+		clear(k.unsure)
 	}
 	if err != nil {
 		err = fmt.Errorf("destroy keys of clients: %w", err)

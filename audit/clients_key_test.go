@@ -319,3 +319,73 @@ func TestKeysThatComeLate(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// What a sync that failed did not bring to disk is written once more: a key before its
+// pseudonym is in a record, and what a key was overwritten with.
+func TestASyncOfKeysThatFails(t *testing.T) {
+	path := filepath.Join(t.TempDir(), ClientKeysFile)
+	keys, err := openClientKeys(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keys.close()
+	m := newMask(ClientPrivacy{How: KeyedClients}, keys)
+	if err := m.sync(); err != nil {
+		t.Fatal(err)
+	}
+	file := keys.file
+	void, err := os.OpenFile(os.DevNull, os.O_RDWR, 0) // takes what is written, and cannot be synced
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer void.Close()
+	held := func() (n int) {
+		t.Helper()
+		k, err := readClientKeys(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer k.close()
+		found, err := k.pseudonyms(netip.MustParsePrefix("0.0.0.0/0"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(found)
+	}
+	at, clients := epoch.UnixNano(), 0
+	lookUp := func() { clients++; m.pseudonym(netip.AddrFrom4([4]byte{192, 0, 2, byte(clients)}), at) }
+
+	keys.file = void
+	for range 3 {
+		lookUp()
+		if err := m.sync(); err == nil {
+			t.Fatal("keys are on a disk that is none")
+		}
+	}
+	keys.file = file
+	lookUp()
+	if err := m.sync(); err != nil {
+		t.Fatal(err)
+	}
+	if n := held(); n != clients {
+		t.Fatalf("%d keys are on disk, want %d", n, clients)
+	}
+	var gone []clientKey
+	if err := keys.each(func(e *clientKey) { gone = append(gone, *e) }); err != nil {
+		t.Fatal(err)
+	}
+	keys.file = void
+	if done, err := keys.destroy(gone[1:]); done != 0 || err == nil {
+		t.Fatalf("%d are destroyed, %v", done, err)
+	}
+	keys.file = file
+	if err := m.sync(); err != nil {
+		t.Fatal(err)
+	}
+	if n := held(); n != 1 {
+		t.Errorf("%d keys are left on disk, want 1", n)
+	}
+	if len(keys.unsure) != 0 || keys.again {
+		t.Errorf("%d entries are remembered", len(keys.unsure))
+	}
+}
