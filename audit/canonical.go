@@ -54,15 +54,19 @@ const (
 	tagNetwork    = 45 // in place of the client: length of the prefix (1), the network's address (4 or 16)
 )
 
-func appendNumber(b []byte, tag int, v uint64) []byte {
-	if v == 0 {
-		return b
+// appendNumber appends a field with a number; how it begins is its tag<<1. It is small enough to be inlined.
+func appendNumber(b []byte, begin byte, v uint64) []byte {
+	if v >= 0x80 {
+		return appendLong(b, begin, v)
 	}
-	if v < 0x80 {
-		return append(b, byte(tag<<1), byte(v))
+	if v > 0 {
+		b = append(b, begin, byte(v))
 	}
-	return binary.AppendUvarint(append(b, byte(tag<<1)), v)
+	return b
 }
+
+//go:noinline
+func appendLong(b []byte, begin byte, v uint64) []byte { return appendVarint(append(b, begin), v) }
 
 func appendOctets[T ~string | ~[]byte](b []byte, tag int, v T) []byte {
 	if len(v) == 0 {
@@ -97,25 +101,25 @@ func appendWhy(b []byte, first int, parts [5]string) []byte {
 // stands beside it: the reason and what was observed as appendWhy makes them, the
 // upstream's name, and the duration in microseconds. standsIn says that the client is masked.
 func appendQuery(b []byte, e *Event, standsIn bool, why, observed []byte, upstream string, micros uint64) []byte {
-	b = appendNumber(b, tagKind, uint64(KindQuery))
-	b = appendNumber(b, tagTime, uint64(e.Time))
+	b = appendNumber(b, tagKind<<1, uint64(KindQuery))
+	b = appendNumber(b, tagTime<<1, uint64(e.Time))
 	if !standsIn {
 		b = appendAddress(b, tagClient, e.Client)
 	}
-	b = appendNumber(b, tagTransport, uint64(e.Transport))
+	b = appendNumber(b, tagTransport<<1, uint64(e.Transport))
 	b = appendOctets(b, tagName, e.Name)
-	b = appendNumber(b, tagType, uint64(e.Type))
-	b = appendNumber(b, tagClass, uint64(e.Class))
-	b = appendNumber(b, tagFlags, uint64(e.flags()))
+	b = appendNumber(b, tagType<<1, uint64(e.Type))
+	b = appendNumber(b, tagClass<<1, uint64(e.Class))
+	b = appendNumber(b, tagFlags<<1, uint64(e.flags()))
 	b = append(b, why...)
 	b = append(b, observed...)
-	b = appendNumber(b, tagOn, uint64(e.On))
-	b = appendNumber(b, tagEntryOff, uint64(e.EntryOff))
-	b = appendNumber(b, tagEntryScope, uint64(e.EntryScope))
-	b = appendNumber(b, tagEntryAlias, uint64(e.EntryAlias))
-	b = appendNumber(b, tagSource, uint64(e.Source))
-	b = appendNumber(b, tagRcode, uint64(e.Rcode))
-	b = appendNumber(b, tagEDE, uint64(max(int64(e.EDE), -1)+1))
+	b = appendNumber(b, tagOn<<1, uint64(e.On))
+	b = appendNumber(b, tagEntryOff<<1, uint64(e.EntryOff))
+	b = appendNumber(b, tagEntryScope<<1, uint64(e.EntryScope))
+	b = appendNumber(b, tagEntryAlias<<1, uint64(e.EntryAlias))
+	b = appendNumber(b, tagSource<<1, uint64(e.Source))
+	b = appendNumber(b, tagRcode<<1, uint64(e.Rcode))
+	b = appendNumber(b, tagEDE<<1, uint64(max(int64(e.EDE), -1)+1))
 	for _, a := range e.Aliases {
 		b = appendOctets(b, tagAlias, a)
 	}
@@ -123,16 +127,16 @@ func appendQuery(b []byte, e *Event, standsIn bool, why, observed []byte, upstre
 		b = appendAddress(b, tagAddress, a)
 	}
 	b = appendOctets(b, tagUpstream, upstream)
-	b = appendNumber(b, tagDuration, micros)
-	b = appendNumber(b, tagRevision, e.Revision)
-	b = appendNumber(b, tagPort, uint64(e.Port))
-	b = appendNumber(b, tagID, uint64(e.ID))
-	b = appendNumber(b, tagQuerySize, uint64(e.QuerySize))
-	b = appendNumber(b, tagAnswerSize, uint64(e.AnswerSize))
-	b = appendNumber(b, tagBits, uint64(e.Bits&bitsKnown))
+	b = appendNumber(b, tagDuration<<1, micros)
+	b = appendNumber(b, tagRevision<<1, e.Revision)
+	b = appendNumber(b, tagPort<<1, uint64(e.Port))
+	b = appendNumber(b, tagID<<1, uint64(e.ID))
+	b = appendNumber(b, tagQuerySize<<1, uint64(e.QuerySize))
+	b = appendNumber(b, tagAnswerSize<<1, uint64(e.AnswerSize))
+	b = appendNumber(b, tagBits<<1, uint64(e.Bits&bitsKnown))
 	if e.Bits&QueryEDNS != 0 {
-		b = appendNumber(b, tagUDPSize, uint64(e.UDPSize))
-		b = appendNumber(b, tagVersion, uint64(e.Version))
+		b = appendNumber(b, tagUDPSize<<1, uint64(e.UDPSize))
+		b = appendNumber(b, tagVersion<<1, uint64(e.Version))
 	}
 	if standsIn {
 		b = appendStandIn(b, e.Client)
@@ -157,19 +161,19 @@ func appendStandIn(b []byte, a netip.Addr) []byte {
 
 // appendChange appends the row of a change whose texts are in printable form.
 func appendChange(b []byte, at int64, c Change) []byte {
-	b = appendNumber(b, tagKind, uint64(KindChange))
-	b = appendNumber(b, tagTime, uint64(at))
+	b = appendNumber(b, tagKind<<1, uint64(KindChange))
+	b = appendNumber(b, tagTime<<1, uint64(at))
 	b = appendOctets(b, tagText, c.Text)
 	b = appendOctets(b, tagAction, c.Action)
 	return appendOctets(b, tagActor, c.Actor)
 }
 
 func appendGap(b []byte, g gap) []byte {
-	b = appendNumber(b, tagKind, uint64(KindGap))
-	b = appendNumber(b, tagTime, uint64(g.to))
-	b = appendNumber(b, tagLost, g.lost)
-	b = appendNumber(b, tagFrom, uint64(g.from))
-	return appendNumber(b, tagCause, uint64(g.cause))
+	b = appendNumber(b, tagKind<<1, uint64(KindGap))
+	b = appendNumber(b, tagTime<<1, uint64(g.to))
+	b = appendNumber(b, tagLost<<1, g.lost)
+	b = appendNumber(b, tagFrom<<1, uint64(g.from))
+	return appendNumber(b, tagCause<<1, uint64(g.cause))
 }
 
 // appendRow appends row i, which was decoded with its details.

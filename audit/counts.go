@@ -14,13 +14,23 @@ type SourceCount struct {
 // they cost the query path nothing.
 type counts [2][len(sources)]atomic.Uint64
 
-func (c *counts) add(e *Event) {
-	verdict := 0
-	if e.Blocked {
-		verdict = 1
+// A count is what is to be added to counts.
+type count [2][len(sources)]uint64
+
+// add counts the first event in b, a query.
+func (c *count) add(b []byte) {
+	if source := b[22]; int(source) < len(sources) {
+		c[b[93]&flagBlocked][source]++
 	}
-	if int(e.Source) < len(sources) {
-		c[verdict][e.Source].Add(1)
+}
+
+func (c *counts) add(n *count) {
+	for verdict := range n {
+		for source, n := range n[verdict] {
+			if n > 0 {
+				c[verdict][source].Add(n)
+			}
+		}
 	}
 }
 

@@ -45,7 +45,7 @@ func recordsOf(t testing.TB, events []Event, reasons []Reason, labels []string) 
 	t.Helper()
 	bu := newBuilder()
 	for i := range events {
-		bu.query(&events[i], reasons, labels)
+		bu.query(inSlab(&events[i]), reasons, labels)
 	}
 	return blockOf(t, bu).records()
 }
@@ -120,7 +120,7 @@ func hostileRecords(t testing.TB) []*Record {
 		case 3:
 			e.Client = pseudonym{651, [8]byte{1, 2, 3, 4, 5, 6, 7, byte(i)}}.kept()
 		}
-		bu.query(&e, reasons, []string{h})
+		bu.query(inSlab(&e), reasons, []string{h})
 		bu.change(e.Time, Change{Action: h, Actor: h, Text: h})
 	}
 	// The longest names, of octets that take four each to show, and as many of them as are kept.
@@ -130,7 +130,7 @@ func hostileRecords(t testing.TB) []*Record {
 		Time: at, Name: long, Type: 65280, Class: 4711, Rcode: 4095, EDE: math.MaxUint16, Source: SourceUpstream, Duration: math.MaxInt64,
 		Aliases: slices.Repeat([][]byte{long}, MaxAnswers), Addrs: slices.Repeat([]netip.Addr{netip.MustParseAddr("::ffff:192.0.2.1")}, MaxAnswers),
 	}
-	bu.query(&e, nil, nil)
+	bu.query(inSlab(&e), nil, nil)
 	bu.gap(gap{lost: 12, from: at - 100, to: at + 2600})
 	if !bu.masked {
 		t.Fatal("the block does not say that clients stand for others")
@@ -328,7 +328,7 @@ func fuzzRecords(t testing.TB, name, alias []byte, text string, bits uint64, dur
 		alias = append([]byte("x"), alias...)
 	}
 	bu := newBuilder()
-	bu.query(&e, []Reason{{text, text, text, text, text}, {"", text, "", text, ""}}, []string{text})
+	bu.query(inSlab(&e), []Reason{{text, text, text, text, text}, {"", text, "", text, ""}}, []string{text})
 	bu.change(e.Time, Change{Action: text, Actor: text, Text: text})
 	bu.gap(gap{lost: bits, from: e.Time / 2, to: e.Time})
 	return blockOf(t, bu).records()

@@ -1,6 +1,9 @@
 package audit
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"net/netip"
+)
 
 // The columns of a payload, in the order in which they are stored. The order is
 // part of the format. Each is a run of uvarints; doc.go says which records
@@ -57,8 +60,9 @@ type gap struct {
 
 // A builder gathers the records of one segment and lays out its payload. reset makes it ready for the next.
 type builder struct {
-	names, strings dict
-	addrs          addrDict
+	names   nameDict
+	addrs   addrDict
+	strings dict
 
 	reasons    []byte // laid out: five string numbers each
 	reasonN    uint32
@@ -100,7 +104,7 @@ type latest struct{ group, number uint32 }
 type grouped struct{ reason, group uint32 }
 
 func newBuilder() *builder {
-	b := &builder{names: newDict(), addrs: newAddrDict(), strings: newDict(), reasonOf: make(map[grouped]uint32)}
+	b := &builder{names: newNameDict(), addrs: newAddrDict(), strings: newDict(), reasonOf: make(map[grouped]uint32)}
 	b.reset()
 	return b
 }
@@ -123,25 +127,29 @@ func (b *builder) reset() {
 // full says that the next record belongs in another segment.
 func (b *builder) full() bool {
 	return b.rows == sealRows ||
-		len(b.names.arena)+len(b.addrs.laid)+len(b.strings.arena)+len(b.reasons)+b.answers > sealBytes
+		b.names.octets+len(b.addrs.laid)+len(b.strings.arena)+len(b.reasons)+b.answers > sealBytes
 }
 
 // size returns how many octets the payload has so far, or a few less.
 func (b *builder) size() int {
-	n := len(b.names.arena) + len(b.addrs.laid) + len(b.strings.arena) + len(b.reasons)
+	n := b.names.octets + len(b.addrs.laid) + len(b.strings.arena) + len(b.reasons)
 	for i := range b.cols {
 		n += len(b.cols[i])
 	}
 	return n
 }
 
+// put appends v to a column. It is small enough to be inlined.
 func (b *builder) put(col int, v uint64) {
 	if v < 0x80 {
 		b.cols[col] = append(b.cols[col], byte(v))
 		return
 	}
-	b.cols[col] = binary.AppendUvarint(b.cols[col], v)
+	b.putLong(col, v)
 }
+
+//go:noinline
+func (b *builder) putLong(col int, v uint64) { b.cols[col] = appendVarint(b.cols[col], v) }
 
 // put16 appends two octets, for what no two records have in common.
 func (b *builder) put16(col int, v uint16) { b.cols[col] = append(b.cols[col], byte(v>>8), byte(v)) }
@@ -159,69 +167,121 @@ func (b *builder) row(kind Kind, at int64) {
 	b.rows++
 }
 
-// query adds one event. reasons and labels are the log's tables: number n stands at n-1.
-func (b *builder) query(e *Event, reasons []Reason, labels []string) {
-	b.row(KindQuery, e.Time)
-	b.put(colClient, b.addrs.ref(e.Client))
-	b.put(colTransport, uint64(e.Transport))
-	b.put(colName, b.names.ref(e.Name))
-	b.put(colType, uint64(e.Type))
-	b.put(colClass, uint64(e.Class))
-	b.put(colFlags, uint64(e.flags()))
-	decided := b.reason(grouped{e.Reason, e.Group}, reasons, labels)
-	b.put(colReason, decided)
+// query adds one event, which is in the form that it has in a slab. reasons and labels are
+// the log's tables: number n stands at n-1. What goes into the columns goes into the row that
+// is proven too, as appendQuery has it.
+func (b *builder) query(p []byte, reasons []Reason, labels []string) {
+	le := binary.LittleEndian
+	p = p[:le.Uint32(p)]
+	at := int64(le.Uint64(p[8:]))
+	b.row(KindQuery, at)
+	row := append(b.rowTree.begin(), tagKind<<1, byte(KindQuery))
+	row = appendNumber(row, tagTime<<1, uint64(at))
+
+	client := slabAddr(p[56:72], p[23])
+	b.put(colClient, b.addrs.ref(client))
+	standsIn := len(client) == 16 && client[0] == 0xff && masked(netip.AddrFrom16([16]byte(client)))
+	b.masked = b.masked || standsIn
+	if !standsIn {
+		row = appendOctets(row, tagClient, client)
+	}
+	transport := uint64(p[92])
+	b.put(colTransport, transport)
+	row = appendNumber(row, tagTransport<<1, transport)
+	name, rest := p[slabFixed:slabFixed+int(p[76])], p[slabFixed+int(p[76]):]
+	b.put(colName, b.names.ref(name))
+	row = appendOctets(row, tagName, name)
+	typ, class, flags := uint64(le.Uint16(p[16:])), uint64(le.Uint16(p[18:])), uint64(p[93]&flagsKnown)
+	b.put(colType, typ)
+	b.put(colClass, class)
+	b.put(colFlags, flags)
+	row = appendNumber(row, tagType<<1, typ)
+	row = appendNumber(row, tagClass<<1, class)
+	row = appendNumber(row, tagFlags<<1, flags)
+
+	group, by := le.Uint32(p[72:]), le.Uint32(p[32:])
+	decided := b.reason(grouped{le.Uint32(p[28:]), group}, reasons, labels)
 	var observed grouped // a group alone would look like something observed
-	if e.Observed != 0 && int(e.Observed) <= len(reasons) {
-		observed = grouped{e.Observed, e.Group}
+	if by != 0 && int(by) <= len(reasons) {
+		observed = grouped{by, group}
 	}
 	would := b.reason(observed, reasons, labels)
+	b.put(colReason, decided)
 	b.put(colObserved, would)
-	b.put(colOn, uint64(e.On))
-	b.put(colEntryOff, uint64(e.EntryOff))
-	b.put(colEntryScope, uint64(e.EntryScope))
-	b.put(colEntryAlias, uint64(e.EntryAlias))
-	b.put(colSource, uint64(e.Source))
-	b.put(colRcode, uint64(e.Rcode))
-	b.put(colEDE, uint64(max(int64(e.EDE), -1)+1))
-	b.put(colAliasCount, uint64(len(e.Aliases)))
-	b.put(colAddrCount, uint64(len(e.Addrs)))
-	for _, a := range e.Aliases {
-		b.put(colAlias, b.names.ref(a))
+	if decided != 0 {
+		row = append(row, b.why[decided-1].decided...)
 	}
-	for _, a := range e.Addrs {
-		b.put(colAddr, b.addrs.ref(a))
+	if would != 0 {
+		row = append(row, b.why[would-1].observed...)
+	}
+
+	on, off, scope, which, source := uint64(p[4]), uint64(p[5]), uint64(p[6]), uint64(p[7]), uint64(p[22])
+	rcode, ede := uint64(le.Uint16(p[20:])), uint64(max(int64(int32(le.Uint32(p[24:]))), -1)+1)
+	b.put(colOn, on)
+	b.put(colEntryOff, off)
+	b.put(colEntryScope, scope)
+	b.put(colEntryAlias, which)
+	b.put(colSource, source)
+	b.put(colRcode, rcode)
+	b.put(colEDE, ede)
+	row = appendNumber(row, tagOn<<1, on)
+	row = appendNumber(row, tagEntryOff<<1, off)
+	row = appendNumber(row, tagEntryScope<<1, scope)
+	row = appendNumber(row, tagEntryAlias<<1, which)
+	row = appendNumber(row, tagSource<<1, source)
+	row = appendNumber(row, tagRcode<<1, rcode)
+	row = appendNumber(row, tagEDE<<1, ede)
+
+	b.put(colAliasCount, uint64(p[77]))
+	b.put(colAddrCount, uint64(p[78]))
+	for range p[77] {
+		end := 1 + int(rest[0])
+		b.put(colAlias, b.names.ref(rest[1:end]))
+		row = appendOctets(row, tagAlias, rest[1:end])
+		rest = rest[end:]
+	}
+	for range p[78] {
+		end := 1 + int(rest[0])
+		b.put(colAddr, b.addrs.ref(rest[1:end]))
+		row = appendOctets(row, tagAddress, rest[1:end])
+		rest = rest[end:]
 	}
 	b.answers = len(b.cols[colAlias]) + len(b.cols[colAddr])
-	upstream := b.label(e.Upstream, labels)
+
+	upstream := b.label(le.Uint32(p[36:]), labels)
+	micros := (uint64(max(int64(le.Uint64(p[40:])), 0)) + 999) / 1000
+	revision := le.Uint64(p[48:])
 	b.put(colUpstream, uint64(upstream.number))
-	micros := (uint64(max(e.Duration, 0)) + 999) / 1000
 	b.put(colDuration, micros)
-	b.put(colRevision, zigzag(int64(e.Revision-b.revision)))
-	b.revision = e.Revision
-	b.packet(e)
-	standsIn := masked(e.Client)
-	b.masked = b.masked || standsIn
-	b.rowTree.add(appendQuery(b.rowTree.begin(), e, standsIn, b.reasonFields(decided).decided, b.reasonFields(would).observed, upstream.text, micros))
-}
+	b.put(colRevision, zigzag(int64(revision-b.revision)))
+	b.revision = revision
+	row = appendOctets(row, tagUpstream, upstream.text)
+	row = appendNumber(row, tagDuration<<1, micros)
+	row = appendNumber(row, tagRevision<<1, revision)
 
-// reasonFields returns the fields of a row for the reason that a column refers to so.
-func (b *builder) reasonFields(column uint64) why {
-	if column == 0 {
-		return why{}
+	port, id, bits := le.Uint16(p[79:]), le.Uint16(p[81:]), Bits(le.Uint16(p[89:]))&bitsKnown
+	querySize, answerSize := le.Uint16(p[83:]), uint64(le.Uint16(p[85:]))
+	b.put16(colID, id)
+	b.put16(colPort, port)
+	b.put(colQuerySize, zigzag(int64(querySize)-plainSize(len(name), bits)))
+	b.put(colAnswerSize, answerSize)
+	b.put(colBits, uint64(bits))
+	row = appendNumber(row, tagPort<<1, uint64(port))
+	row = appendNumber(row, tagID<<1, uint64(id))
+	row = appendNumber(row, tagQuerySize<<1, uint64(querySize))
+	row = appendNumber(row, tagAnswerSize<<1, answerSize)
+	row = appendNumber(row, tagBits<<1, uint64(bits))
+	if bits&QueryEDNS != 0 {
+		size, version := uint64(le.Uint16(p[87:])), uint64(p[91])
+		b.put(colUDPSize, size)
+		b.put(colVersion, version)
+		row = appendNumber(row, tagUDPSize<<1, size)
+		row = appendNumber(row, tagVersion<<1, version)
 	}
-	return b.why[column-1]
-}
-
-func (b *builder) packet(e *Event) {
-	b.put16(colID, e.ID)
-	b.put16(colPort, e.Port)
-	b.put(colQuerySize, zigzag(int64(e.QuerySize)-plainSize(len(e.Name), e.Bits)))
-	b.put(colAnswerSize, uint64(e.AnswerSize))
-	b.put(colBits, uint64(e.Bits&bitsKnown))
-	if e.Bits&QueryEDNS != 0 {
-		b.put(colUDPSize, uint64(e.UDPSize))
-		b.put(colVersion, uint64(e.Version))
+	if standsIn {
+		row = appendStandIn(row, netip.AddrFrom16([16]byte(client)))
 	}
+	b.rowTree.add(row)
 }
 
 // plainSize is how many octets a query of a name of that length takes that has no

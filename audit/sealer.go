@@ -29,7 +29,6 @@ type sealer struct {
 	tally    *tally
 	order    []place
 	spare    []place // what byTime works in
-	event    Event
 	payload  []byte
 	key      *signingKey
 	counts   counts // which others read
@@ -115,6 +114,7 @@ func (s *sealer) add(b *batch, skip int, reasons []Reason, labels []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.shown = nil
+	var counted count
 	for _, p := range s.order[skip:] {
 		if s.builder.full() {
 			s.finish()
@@ -130,12 +130,13 @@ func (s *sealer) add(b *batch, skip int, reasons []Reason, labels []string) {
 				s.builder.change(p.time, readChange(e))
 				continue
 			}
-			readEvent(&s.event, e)
-			s.builder.query(&s.event, reasons, labels)
-			s.tally.add(p.time, s.event.Reason, s.event.Observed)
-			s.counts.add(&s.event)
+			s.builder.query(e, reasons, labels)
+			reason, observed := eventReasons(e)
+			s.tally.add(p.time, reason, observed)
+			counted.add(e)
 		}
 	}
+	s.counts.add(&counted)
 }
 
 // header returns that of the open block.

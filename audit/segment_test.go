@@ -362,7 +362,7 @@ func newBuilderFrom(b *block) *block {
 		for _, a := range b.answers(r) {
 			e.Addrs = append(e.Addrs, b.addrs[a])
 		}
-		bu.query(&e, reasons, b.strings)
+		bu.query(inSlab(&e), reasons, b.strings)
 	}
 	h := b.header
 	h.version = segmentVersion

@@ -1,0 +1,21 @@
+package audit
+
+import (
+	"bytes"
+	"encoding/binary"
+	"testing"
+)
+
+// TestVarintsAreThoseOfTheStandardLibrary tries each number of bits, and the numbers beside.
+func TestVarintsAreThoseOfTheStandardLibrary(t *testing.T) {
+	for bits := range 65 {
+		for _, v := range [...]uint64{1<<bits - 1, 1 << bits, 1<<bits + 1, 1<<bits - 2, 0x5555555555555555 >> (64 - bits), 0xb6db6db6db6db6db >> (64 - bits)} {
+			for _, b := range [][]byte{nil, {7}, append(make([]byte, 0, 4), 1, 2, 3), append(make([]byte, 0, 40), 9)} {
+				want := binary.AppendUvarint(bytes.Clone(b), v)
+				if got := appendVarint(b, v); !bytes.Equal(got, want) {
+					t.Fatalf("%#x behind %x is %x, want %x", v, b, got, want)
+				}
+			}
+		}
+	}
+}
