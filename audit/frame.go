@@ -36,9 +36,17 @@ type frame struct {
 
 // append appends the frame, which ends at a multiple of frameAlign if it began at one.
 func (f *frame) append(b []byte) []byte {
-	start := len(b)
+	for _, part := range f.parts(nil) {
+		b = append(b, part...)
+	}
+	return b
+}
+
+// parts returns the octets of the frame in parts, one behind the other. Events stay where
+// they are, in their slabs; all else is in the memory of b.
+func (f *frame) parts(b []byte) [][]byte {
 	be := binary.BigEndian
-	b = append(b, frameMagic...)
+	b = append(b[:0], frameMagic...)
 	b = be.AppendUint16(b, frameVersion)
 	b = be.AppendUint16(b, 0)
 	b = append(b, f.run[:]...)
@@ -64,18 +72,34 @@ func (f *frame) append(b []byte) []byte {
 		}
 	}
 	b = binary.AppendUvarint(b, uint64(len(f.batch.slabs)))
+	front, events := len(b), 0
 	for i := range f.batch.slabs {
 		s := &f.batch.slabs[i]
 		b = be.AppendUint32(b, s.number)
 		b = be.AppendUint64(b, s.generation)
 		b = be.AppendUint64(b, uint64(len(s.b)))
-		b = append(b, s.b...)
+		events += len(s.b)
 	}
-	for (len(b)-start)%frameAlign != frameAlign-crc32.Size {
+	heads := len(b)
+	for (len(b)+events)%frameAlign != frameAlign-crc32.Size {
 		b = append(b, 0)
 	}
-	be.PutUint32(b[start+44:], uint32(len(b)-start+crc32.Size))
-	return be.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
+	b = be.AppendUint32(b, 0) // the checksum is put below
+	be.PutUint32(b[44:], uint32(len(b)+events))
+
+	parts := make([][]byte, 0, 2+2*len(f.batch.slabs))
+	parts = append(parts, b[:front])
+	for i := range f.batch.slabs {
+		parts = append(parts, b[front+i*pieceHeader:][:pieceHeader], f.batch.slabs[i].b)
+	}
+	sum, tail := uint32(0), b[heads:]
+	parts = append(parts, tail[:len(tail)-crc32.Size])
+	for _, part := range parts {
+		sum = crc32.Update(sum, castagnoli, part)
+	}
+	be.PutUint32(tail[len(tail)-crc32.Size:], sum)
+	parts[len(parts)-1] = tail
+	return parts
 }
 
 // readFrame reads the frame at the beginning of b and returns how long it is. The

@@ -12,6 +12,7 @@ const (
 	walFile  = "audit.wal"
 	walRoom  = 1 << 20 // octets that the disk is to set aside at once
 	walKept  = 16 << 20
+	walJoin  = 64 << 10 // octets of a frame that is written by one call
 	textFile = "audit.texts"
 )
 
@@ -21,7 +22,8 @@ type wal struct {
 	dir  string
 	file *os.File // nil: it could not be made so far
 	end  int64    // of the last frame
-	buf  []byte
+	head []byte   // what of a frame is not in slabs
+	buf  []byte   // a small frame in one piece
 }
 
 // make makes the file anew.
@@ -50,17 +52,30 @@ func (w *wal) append(f *frame) error {
 			return err
 		}
 	}
-	w.buf = f.append(w.buf[:0])
-	if _, err := w.file.WriteAt(w.buf, w.end); err != nil {
-		return fmt.Errorf("write ahead: %w", err)
+	parts := f.parts(w.head)
+	w.head = parts[0] // so that its memory is used again
+	size := int64(0)
+	for _, part := range parts {
+		size += int64(len(part))
+	}
+	if size <= walJoin {
+		w.buf = w.buf[:0]
+		for _, part := range parts {
+			w.buf = append(w.buf, part...)
+		}
+		parts = append(parts[:0], w.buf)
+	}
+	at := w.end
+	for _, part := range parts {
+		if _, err := w.file.WriteAt(part, at); err != nil {
+			return fmt.Errorf("write ahead: %w", err)
+		}
+		at += int64(len(part))
 	}
 	if err := syncData(w.file); err != nil {
 		return fmt.Errorf("write ahead: %w", err)
 	}
-	w.end += int64(len(w.buf))
-	if cap(w.buf) > walKept {
-		w.buf = nil
-	}
+	w.end = at
 	return nil
 }
 
