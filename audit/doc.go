@@ -41,12 +41,12 @@
 //
 //	an event     event.go, client.go; privacy.go and clients_key.go hide who asked, exclude.go counts what is left out
 //	recording    log.go, slab.go; mapping.go and shelter.go say where slabs lie; settle.go
-//	writing      writer.go: take.go, order.go, frame.go, wal.go, texts.go; then sealer.go, payload.go (columns, dict.go), commit.go
+//	writing      writer.go: take.go, order.go, frame.go, wal.go, texts.go; then sealer.go, payload.go (columns; namedict.go, addrdict.go, dict.go), commit.go
 //	what is there at a start   open.go, begin.go, leftover.go, head.go, damage.go
 //	the store    segment.go, period.go, store.go, store_open.go, store_read.go, store_file.go, lock.go; rollup.go and hits.go
 //	its room     pack.go and pack_*.go; retain.go, removal.go, hold.go, backup.go
 //	its index    index.go, index_*.go
-//	proof        canonical.go, rowtree.go, merkle.go, key.go, checkpoint.go, notary.go, witness.go; verify.go, prove.go
+//	proof        canonical.go, rowtree.go, hashes.go, merkle.go, key.go, checkpoint.go, notary.go, witness.go; verify.go, prove.go
 //	reading      reader.go, sweep.go, page.go, filter.go, block.go; record.go
 //	questions    top.go, trace.go, clients.go, fresh.go, rare.go, hunt.go, trend.go; reveal.go
 //	formats      encode.go, encode_*.go

@@ -25,45 +25,72 @@ const groupRows = 8
 // the segment, so a row is proven by the hashes on its way to the root and the segment's
 // place in the log. In segments without flagGrouped the rows are leaves themselves.
 type rowTree struct {
-	above  hashTree // of the groups, or of the rows
-	single bool     // rows are no groups
-	group  []byte   // the hashes of the group being gathered, behind the octet that marks one
-	row    []byte   // room for a row, behind the octet that marks a leaf
+	above    hashTree // of the groups, or of the rows
+	single   bool     // rows are no groups
+	rows     []byte   // of the group that is being gathered, each behind the octet that marks a leaf, and padded
+	begins   [groupRows]int
+	gathered int    // rows
+	group    []byte // of the group before the hashes, behind the octet that marks one, and padded, until it is hashed
 }
 
 func (t *rowTree) reset() {
 	t.above.reset()
-	t.group = t.group[:0]
+	t.rows, t.gathered, t.group = t.rows[:0], 0, t.group[:0]
 }
 
 // begin returns the beginning of a row, to which its fields are to be appended.
-func (t *rowTree) begin() []byte { return append(t.row[:0], leafPrefix) }
+func (t *rowTree) begin() []byte { return append(t.rows, leafPrefix) }
 
 // add adds the row that begin began.
 func (t *rowTree) add(row []byte) {
-	t.row = row
-	h := sha256.Sum256(row)
-	if t.single {
-		t.above.add(h)
-		return
-	}
-	if len(t.group) == 0 {
-		t.group = append(t.group, groupPrefix)
-	}
-	if t.group = append(t.group, h[:]...); len(t.group) == 1+groupRows*len(h) {
+	t.begins[t.gathered] = len(t.rows)
+	t.rows = appendPadding(row, len(t.rows))
+	if t.gathered++; t.gathered == groupRows {
 		t.close()
 	}
 }
 
-// close closes the group.
+// close hashes the rows that were gathered, and with them the group before.
 func (t *rowTree) close() {
-	t.above.add(sha256.Sum256(t.group))
-	t.group = t.group[:0]
+	var (
+		messages [1 + groupRows][]byte
+		hashes   [1 + groupRows]hash
+		first    int
+	)
+	if len(t.group) > 0 {
+		messages[0], first = t.group, 1
+	}
+	all := messages[:first+t.gathered]
+	end := len(t.rows)
+	for i := t.gathered - 1; i >= 0; i-- {
+		all[first+i] = t.rows[t.begins[i]:end]
+		end = t.begins[i]
+	}
+	sums(hashes[:], all)
+	rows := hashes[first:len(all)]
+	if first > 0 {
+		t.above.add(hashes[0])
+	}
+	t.rows, t.gathered, t.group = t.rows[:0], 0, t.group[:0]
+	if t.single {
+		for _, h := range rows {
+			t.above.add(h)
+		}
+		return
+	}
+	if len(rows) == 0 {
+		return
+	}
+	t.group = append(t.group, groupPrefix)
+	for i := range rows {
+		t.group = append(t.group, rows[i][:]...)
+	}
+	t.group = appendPadding(t.group, 0)
 }
 
 // root returns the root of the rows. There is one at least, and none may come after.
 func (t *rowTree) root() hash {
-	if len(t.group) > 0 {
+	for t.gathered > 0 || len(t.group) > 0 {
 		t.close()
 	}
 	return t.above.root()
