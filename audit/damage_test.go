@@ -189,6 +189,34 @@ func TestVerifyNamesTheDamage(t *testing.T) {
 	}
 }
 
+// A file that is there twice is whole, signed and linked within itself; its records are
+// told to be here again, wherever the copy stands.
+func TestVerifyFindsAFileTwice(t *testing.T) {
+	for _, as := range []uint64{2, 4, 7} {
+		d := newDays(t, Config{})
+		for _, name := range []string{"one.example", "two.example", "three.example"} {
+			d.record(name)
+			d.record(name)
+			d.now = d.now.Add(aDay)
+		}
+		d.close()
+		if r := verify(t, d.dir); r.Problems != nil || r.Records != 6 {
+			t.Fatalf("%+v", r)
+		}
+		content, err := os.ReadFile(filepath.Join(d.dir, d.files()[0]))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(d.dir, fileName(as, Day, d.now.UnixNano())), content, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		problems := strings.Join(verify(t, d.dir).Problems, "\n")
+		if !strings.Contains(problems, "segment 1: its records begin at 1, though record ") {
+			t.Errorf("as the file of record %d: problems are\n%s", as, problems)
+		}
+	}
+}
+
 func TestSearchPassesOverADamagedSegment(t *testing.T) {
 	dir := stopped(t)
 	keys := keys(t, dir)
