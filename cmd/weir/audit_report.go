@@ -147,8 +147,12 @@ func findReport(ctx context.Context, r records, q audit.Query) (*findings, error
 }
 
 // writeAside writes a file under another name and gives it its own when it is whole
-// on disk, so that a reader has the old one or the new one.
+// on disk, so that a reader has the old one or the new one. What is no regular file, as
+// /dev/stdout is none, stays what it is.
 func writeAside(file string, write func(io.Writer) error) (err error) {
+	if info, err := os.Lstat(file); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is no regular file and is not replaced", file)
+	}
 	t, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".*")
 	if err != nil {
 		return err

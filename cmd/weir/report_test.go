@@ -170,4 +170,18 @@ func TestWriteAside(t *testing.T) {
 	if names, err := os.ReadDir(dir); err != nil || len(names) != 1 {
 		t.Errorf("%v, %v", names, err)
 	}
+
+	link := filepath.Join(dir, "stdout")
+	if err := os.Symlink(os.DevNull, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, special := range []string{link, dir} {
+		err := writeAside(special, func(io.Writer) error { t.Error("written"); return nil })
+		if err == nil || !strings.Contains(err.Error(), "is no regular file") {
+			t.Errorf("%s: %v", special, err)
+		}
+	}
+	if to, err := os.Readlink(link); err != nil || to != os.DevNull {
+		t.Errorf("%q, %v", to, err)
+	}
 }
