@@ -52,12 +52,11 @@ func readIndicators(in io.Reader, file string) (*indicators, error) {
 		if n == 1 {
 			line = []byte(strings.TrimPrefix(string(line), "\ufeff"))
 		}
-		text := string(line)
+		text, cut := string(line), long
 		for long && err == nil { // pass over the rest
 			_, long, err = lines.ReadLine()
-			text += " is cut"
 		}
-		if len(text) > len(line) {
+		if cut {
 			found.wrong(file, n, indicatorLine, "the line is longer than a name can be")
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -66,6 +67,19 @@ func TestReadIndicators(t *testing.T) {
 	}
 	if _, err := readIndicators(broken{}, "x"); !errors.Is(err, errBroken) {
 		t.Error(err)
+	}
+}
+
+// A line without an end, as a device or a file of another kind may have, takes no more
+// memory the longer it is.
+func TestALongLineTakesNoMemory(t *testing.T) {
+	long := strings.Repeat("x", 16<<20)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	found, err := readIndicators(strings.NewReader(long), "x")
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; err != nil || found.bad != 1 || took > 1<<20 {
+		t.Errorf("%d octets for %d lines, %v", took, found.bad, err)
 	}
 }
 
