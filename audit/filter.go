@@ -134,18 +134,26 @@ func (f *filter) mark(p *page) bool {
 	if !f.wants(&p.header) {
 		return false
 	}
-	if (f.name != nil || f.glob != nil || f.alias != nil) && !p.need(p.loadNames) ||
+	alone := p.header.packed && f.glob == nil // names of the pack are found without making all of them
+	if alone && (f.name != nil || f.alias != nil) && !p.need(p.loadChain) || !alone && (f.name != nil || f.glob != nil || f.alias != nil) && !p.need(p.loadNames) ||
 		(q.Client.IsValid() || q.Answer.IsValid()) && !p.need(p.loadAddrs) || (q.wantsReason() || q.Upstream != "") && !p.need(p.loadTexts) {
 		return false
 	}
 	found := true
-	if f.name != nil || f.glob != nil {
+	switch {
+	case alone && f.name != nil:
+		m.names, found = p.shelf.names.mark(f.name, !q.ExactName)
+	case f.name != nil || f.glob != nil:
 		m.names, found = mark(p.names, func(name []byte) bool {
 			return (f.name == nil || string(name) == string(f.name) || !q.ExactName && below(name, f.name)) &&
 				(f.glob == nil || f.glob.matches(name))
 		})
 	}
-	if found && f.alias != nil {
+	switch {
+	case !found || f.alias == nil:
+	case alone:
+		m.aliases, found = p.shelf.names.mark(f.alias, true)
+	default:
 		m.aliases, found = mark(p.names, func(name []byte) bool { return below(name, f.alias) })
 	}
 	if found && q.Client.IsValid() {

@@ -98,10 +98,10 @@ func (r *runReader) block(n int) error {
 	if crc32.Checksum(r.in, castagnoli) != b.sum {
 		return fmt.Errorf("block %d: its checksum does not match its content", n)
 	}
-	if cap(r.raw) < int(b.unpacked) {
-		r.raw = make([]byte, 0, b.unpacked)
+	if cap(r.raw) < int(b.unpacked)+unpackSlack {
+		r.raw = make([]byte, 0, int(b.unpacked)+unpackSlack)
 	}
-	raw, err := r.u.z.DecodeAll(r.in, r.raw[:0:b.unpacked])
+	raw, err := r.u.z.DecodeAll(r.in, r.raw[:0:int(b.unpacked)+unpackSlack])
 	if err != nil || len(raw) != int(b.unpacked) {
 		return errors.Join(fmt.Errorf("block %d: it does not have the %d octets that it claims", n, b.unpacked), err)
 	}

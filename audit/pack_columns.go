@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"math/bits"
 
 	"github.com/klauspost/compress/zstd"
@@ -120,6 +121,7 @@ type shelf struct {
 	plane   []byte // room for one
 	numbers []uint32
 	octets  []byte
+	sizes   []uint8
 	wide    []uint64
 	names   nameShelf
 
@@ -134,6 +136,7 @@ type shelf struct {
 	client   []uint32 // of each asker, among the block's addresses
 	question []uint32 // of each query
 	name     []uint32 // of each question
+	answers  []uint32 // room for which answers questions have
 	refs     []uint32 // of each question its aliases and then its addresses, as a block has them
 	spans    []refSpan
 }
@@ -210,10 +213,15 @@ func (s *shelf) unpackPlane(p *plane, n int) ([]byte, error) {
 	if !p.packed {
 		return p.b, nil
 	}
-	if cap(s.plane) < n {
-		s.plane = make([]byte, n)
+	return s.unpackInto(&s.plane, p, n)
+}
+
+// unpackInto unpacks a plane of n values into the memory of dst, which it makes larger if need be.
+func (s *shelf) unpackInto(dst *[]byte, p *plane, n int) ([]byte, error) {
+	if cap(*dst) < n+unpackSlack {
+		*dst = make([]byte, 0, n+unpackSlack)
 	}
-	b, err := s.z.DecodeAll(p.b, s.plane[:0:n])
+	b, err := s.z.DecodeAll(p.b, (*dst)[:0:n+unpackSlack])
 	if err != nil {
 		return nil, err
 	}
@@ -229,29 +237,57 @@ func readColumn[T ~uint8 | ~uint16 | ~uint32 | ~uint64](s *shelf, column int, ds
 	if err := col.fits(column, limit); err != nil {
 		return sizedZero(dst, col.values), err
 	}
+	if octets, ok := any(&dst).(*[]byte); ok && col.width == 1 && col.planes[0].packed {
+		b, err := s.unpackInto(octets, &col.planes[0], col.values)
+		if err != nil {
+			return sizedZero(dst, col.values), fmt.Errorf("its column %d: %w", column, err)
+		}
+		*octets = b
+		var most byte
+		if limit < math.MaxUint8 {
+			for _, v := range b {
+				most = max(most, v)
+			}
+		}
+		if uint64(most) > limit {
+			clear(dst)
+			return dst, tooLarge(column, uint64(most), limit)
+		}
+		return dst, nil
+	}
 	dst = sized(dst, col.values)
 	if col.width == 0 {
 		clear(dst)
 		return dst, nil
 	}
 	var most T
+	bounded := limit < math.MaxUint64>>(64-8*col.width) // else no value can be above it
 	for k := range col.width {
 		b, err := s.unpackPlane(&col.planes[k], col.values)
 		if err != nil {
 			clear(dst)
 			return dst, fmt.Errorf("its column %d: %w", column, err)
 		}
-		if k == 0 {
+		shift := 8 * k
+		switch bounded := bounded && k == col.width-1; {
+		case k == 0 && !bounded:
+			for i, v := range b[:len(dst)] {
+				dst[i] = T(v)
+			}
+		case k == 0:
 			for i, v := range b[:len(dst)] {
 				dst[i] = T(v)
 				most = max(most, T(v))
 			}
-			continue
-		}
-		shift := 8 * k
-		for i, v := range b[:len(dst)] {
-			dst[i] |= T(uint64(v) << shift)
-			most = max(most, dst[i])
+		case !bounded:
+			for i, v := range b[:len(dst)] {
+				dst[i] |= T(uint64(v) << shift)
+			}
+		default:
+			for i, v := range b[:len(dst)] {
+				dst[i] |= T(uint64(v) << shift)
+				most = max(most, dst[i])
+			}
 		}
 	}
 	if uint64(most) > limit {

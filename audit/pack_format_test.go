@@ -188,6 +188,9 @@ func FuzzPack(f *testing.F) {
 		if failed != nil {
 			t.Fatalf("decode takes what columns do not: %v", failed)
 		}
+		one := &page{value: data}
+		one.open(u)
+		one.kinds()
 		for i := range whole.rows {
 			if got, want := columns(i), briefly(&whole.rows[i]); got != want {
 				t.Fatalf("row %d: %+v, want %+v", i, got, want)
@@ -199,14 +202,28 @@ func FuzzPack(f *testing.F) {
 			if r.kind != KindQuery {
 				continue
 			}
-			if pg.chosen = []uint32{uint32(i)}; !pg.isFew() && len(whole.rows) >= pickFew {
+			if one.chosen = []uint32{uint32(i)}; !one.isFew() && len(whole.rows) >= pickFew {
 				t.Fatalf("row %d is many", i)
 			}
-			if pg.pickPacked(); pg.err != nil {
-				t.Fatalf("row %d: decode takes what picking does not: %v", i, pg.err)
+			if one.pickPacked(); one.err != nil {
+				t.Fatalf("row %d: decode takes what picking does not: %v", i, one.err)
 			}
-			if got, want := pg.recordOf(0), whole.record(i); !reflect.DeepEqual(got, want) {
+			if got, want := one.recordOf(0), whole.record(i); !reflect.DeepEqual(got, want) {
 				t.Fatalf("row %d alone: %+v, want %+v", i, got, want)
+			}
+		}
+		if one.need(one.loadChain); one.err != nil {
+			t.Fatalf("decode takes what single names do not: %v", one.err)
+		}
+		for _, zone := range whole.names[:min(len(whole.names), 8)] {
+			for ; len(zone) > 0; zone = zone[min(1+int(zone[0]), len(zone)):] {
+				for _, more := range []bool{false, true} {
+					got, found := one.shelf.names.mark(zone, more)
+					want, any := mark(whole.names, func(name []byte) bool { return bytes.Equal(name, zone) || more && below(name, zone) })
+					if !slices.Equal(got, want) || found != any {
+						t.Fatalf("%q, below %v: %v, want %v", zone, more, got, want)
+					}
+				}
 			}
 		}
 		p.reset()

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 )
@@ -69,6 +70,11 @@ type nameShelf struct {
 	arena  []byte
 	ends   []octetSpan // in arena
 	begins []uint32    // of names in arena, and where the last one ends
+
+	links []nameLink
+	whole []wholeName // by name
+	odds  [][]byte
+	depth []uint8 // room for mark
 }
 
 // An octetSpan is octets of an arena.
@@ -109,9 +115,13 @@ func (n *nameShelf) columns(s *shelf) (err error) {
 	return used(packLabel, next, len(n.labels))
 }
 
+func (n *nameShelf) load(s *shelf) error {
+	return s.once(labelsPart, func() error { return n.columns(s) })
+}
+
 // read returns the names of a pack, in the memory of names and its own.
 func (s *nameShelf) read(columns *shelf, names [][]byte) ([][]byte, error) {
-	if err := s.columns(columns); err != nil {
+	if err := s.load(columns); err != nil {
 		return names, err
 	}
 	// An end reaches from its label to the end of the name that first had it.
@@ -160,3 +170,95 @@ func (s *nameShelf) read(columns *shelf, names [][]byte) ([][]byte, error) {
 	}
 	return names, nil
 }
+
+// chain finds out of what labels the names of a pack are, of which single makes one. That is what
+// takes less than read when few are asked for.
+func (s *nameShelf) chain(columns *shelf) error {
+	if err := s.load(columns); err != nil {
+		return err
+	}
+	s.links, s.whole, s.odds = s.links[:0], s.whole[:0], s.odds[:0]
+	left, c := s.label, cursor{b: s.odd}
+	for i, n := range s.fresh {
+		end := s.end[i]
+		switch {
+		case int(n) > len(left) || end == 0 && n > 0 || end > 1 && int(end) >= len(s.links)+2:
+			return errors.New("its names do not fit its labels")
+		case end == 0:
+			s.whole = append(s.whole, wholeName{odd: uint32(len(s.odds)) + 1})
+			if s.odds = append(s.odds, c.bytes()); c.failed {
+				return errors.New("its odd names are cut short")
+			}
+			continue
+		}
+		for _, label := range left[:n] {
+			s.links = append(s.links, nameLink{label, end})
+			end = uint32(len(s.links)) + 1
+		}
+		left = left[n:]
+		s.whole = append(s.whole, wholeName{end: end})
+	}
+	if len(left) != 0 || len(c.b) != 0 {
+		return errors.New("its names do not use all labels")
+	}
+	return nil
+}
+
+// A nameLink is an end: its first label and the end behind that, which is counted as in packEnd.
+type nameLink struct{ label, behind uint32 }
+
+// A wholeName is an end, counted so, or the place of an odd name, counted from one.
+type wholeName struct{ end, odd uint32 }
+
+// single makes the name with that number.
+func (s *nameShelf) single(n uint32) ([]byte, error) {
+	w := s.whole[n]
+	if w.odd > 0 {
+		return s.odds[w.odd-1], nil
+	}
+	var name []byte
+	for end := w.end; end > 1; end = s.links[end-2].behind { // which is ever less
+		name = append(name, s.labels[s.links[end-2].label]...)
+	}
+	if name = append(name, 0); len(name) > maxName {
+		return nil, errors.New("its names are too long")
+	}
+	return name, nil
+}
+
+// mark marks the names that are zone, or with more than that below it, too, and says whether any is.
+func (s *nameShelf) mark(zone []byte, more bool) (marks []bool, found bool) {
+	starts, ok := labelsOf(zone, nil)
+	marks = make([]bool, len(s.whole))
+	same, under := uint8(len(starts)), uint8(len(starts)+1)
+	// Of an end, how many labels of the zone it is; it may also be below all of them, or nothing of the kind.
+	s.depth = append(s.depth[:0], noDepth, 0)
+	for _, link := range s.links {
+		at := s.depth[link.behind]
+		switch {
+		case at == noDepth:
+		case at >= same:
+			at = under
+		default:
+			from := starts[same-1-at]
+			if label := s.labels[link.label]; !bytes.Equal(label, zone[from:][:1+int(zone[from])]) {
+				at = noDepth
+			} else {
+				at++
+			}
+		}
+		s.depth = append(s.depth, at)
+	}
+	for i, w := range s.whole {
+		if w.odd > 0 {
+			name := s.odds[w.odd-1]
+			marks[i] = bytes.Equal(name, zone) || more && below(name, zone)
+		} else if at := s.depth[w.end]; ok {
+			marks[i] = at == same || more && at == under
+		}
+		found = found || marks[i]
+	}
+	return marks, found
+}
+
+const noDepth = 0xff

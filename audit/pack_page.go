@@ -57,7 +57,7 @@ func packedNumbers[T uint8 | uint16 | uint32](p *page, out []T, col int, limit u
 	case ofAsker:
 		err, place = p.askers(), s.asker
 	case ofQuestion:
-		err, place = p.questions(), s.question
+		err, place = p.queried(), s.question
 	default:
 		values, err := readColumn(s, from.column, out[:0], limit)
 		p.failed(err)

@@ -82,7 +82,7 @@ func (p *page) isFew() bool {
 // each of them. That the values of others are within their tables is then not known.
 func (p *page) pickPacked() {
 	s, times := p.shelf, p.times()
-	if !p.need(p.loadAll, p.askers, p.questions) {
+	if !p.need(p.loadChain, p.loadAddrs, p.loadTexts, p.askers, p.questions) {
 		return
 	}
 	s.pick(p.chosen)
@@ -95,12 +95,17 @@ func (p *page) pickPacked() {
 			kind: KindQuery, time: times[at.row], client: s.client[s.asker[at.query]], name: s.name[question],
 			refs: uint32(len(p.refs)), aliasCount: span.aliases, addrCount: span.addrs,
 		}
-		p.refs = append(p.refs, s.refs[span.from:][:int(span.aliases)+int(span.addrs)]...)
+		refs := s.refs[span.from:][:int(span.aliases)+int(span.addrs)]
+		p.refs = append(p.refs, refs...)
+		p.failed(p.nameThese(s.name[question]))
+		p.failed(p.nameThese(refs[:span.aliases]...))
 		at.row = uint32(k)
 	}
-	s.few, p.few = true, true
-	p.failed(p.packedQueries(true))
-	s.few = false
+	if p.few = true; p.err == nil {
+		s.few = true
+		p.err = p.packedQueries(true)
+		s.few = false
+	}
 }
 
 // readFew puts into s.wide what a column says of the picked queries, or of what place says of each.

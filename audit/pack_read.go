@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 )
 
 // unpack finds the columns of a pack and reads the kinds of its rows. Its names, addresses and
@@ -80,12 +81,12 @@ func (b *block) packedAddresses() (err error) {
 		return err
 	}
 	s.octets = long
+	b.addrs = slices.Grow(b.addrs, s.values(packClients)+s.values(packAnswers))
 	for _, column := range []int{packClients, packAnswers} {
-		var sizes []uint8
-		if sizes, err = readColumn(s, column, sizes, 16); err != nil {
+		if s.sizes, err = readColumn(s, column, s.sizes, 16); err != nil {
 			return err
 		}
-		for _, size := range sizes {
+		for _, size := range s.sizes {
 			var a netip.Addr
 			switch {
 			case size == 0:

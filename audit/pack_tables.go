@@ -7,10 +7,13 @@ import (
 
 // What of a pack is read when it is first asked for.
 const (
-	namesPart = iota
+	labelsPart = iota
+	namesPart
+	chainPart
 	addrsPart
 	textsPart
 	askersPart
+	queriesPart
 	questionsPart
 	allParts
 )
@@ -37,6 +40,30 @@ func (b *block) loadNames() error {
 		}
 		return err
 	})
+}
+
+// loadChain makes the shelf find names one by one. The block's may then not be all.
+func (b *block) loadChain() error {
+	return b.shelf.once(chainPart, func() error { return b.shelf.names.chain(b.shelf) })
+}
+
+// nameThese makes sure that the block has these of its names.
+func (b *block) nameThese(numbers ...uint32) (err error) {
+	s := b.shelf
+	if s.loaded[namesPart] {
+		return nil
+	}
+	if n := len(s.names.whole); len(b.names) != n {
+		b.names, b.shown = sizedZero(b.names, n), sizedZero(b.shown, n)
+	}
+	for _, n := range numbers {
+		if b.names[n] == nil {
+			if b.names[n], err = s.names.single(n); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (b *block) loadAddrs() error {
@@ -72,18 +99,26 @@ func (s *shelf) readAskers() (err error) {
 	return errors.Join(used(packAsker, next, n), used(packClient, clients, size))
 }
 
-// questions reads which question each query has, and the names and answers of each question.
-func (b *block) questions() error { return b.shelf.once(questionsPart, b.shelf.readQuestions) }
+// queried reads which question each query has; questions reads the names and answers of each
+// question, too.
+func (b *block) queried() error { return b.shelf.once(queriesPart, b.shelf.readQueries) }
 
-func (s *shelf) readQuestions() (err error) {
+func (s *shelf) readQueries() (err error) {
 	var next uint32
 	n := s.values(packName)
 	if s.question, err = readRefs(s, packQuestion, s.question, &next, n); err != nil {
 		return err
 	}
-	if err = used(packQuestion, next, n); err != nil {
+	return used(packQuestion, next, n)
+}
+
+func (b *block) questions() error { return b.shelf.once(questionsPart, b.shelf.readQuestions) }
+
+func (s *shelf) readQuestions() (err error) {
+	if err = s.once(queriesPart, s.readQueries); err != nil {
 		return err
 	}
+	n := s.values(packName)
 	if s.spans, err = s.measureRefs(n); err != nil {
 		return err
 	}
@@ -96,10 +131,10 @@ func (s *shelf) readQuestions() (err error) {
 	}
 	var answers uint32
 	size, clients := s.values(packAnswers), uint32(s.values(packClients))
-	addrs, err := readRefs(s, packAddr, nil, &answers, size)
-	if err != nil {
+	if s.answers, err = readRefs(s, packAddr, s.answers, &answers, size); err != nil {
 		return err
 	}
+	addrs := s.answers
 	seen := seen{size: uint32(names)}
 	aliases := s.numbers
 	s.refs = s.refs[:0]
@@ -135,20 +170,19 @@ func (s *shelf) readQuestions() (err error) {
 // measureRefs reads how many aliases and addresses each of n questions has.
 func (s *shelf) measureRefs(n int) (spans []refSpan, err error) {
 	spans = sized(s.spans, n)
-	var counts []uint8
-	if counts, err = readColumn(s, packAliasCount, counts, MaxAnswers); err != nil {
+	if s.sizes, err = readColumn(s, packAliasCount, s.sizes, MaxAnswers); err != nil {
 		return spans, err
 	}
 	aliases, addrs := 0, 0
-	for i, v := range counts {
+	for i, v := range s.sizes {
 		spans[i].aliases = v
 		aliases += int(v)
 	}
-	if counts, err = readColumn(s, packAddrCount, counts, MaxAnswers); err != nil {
+	if s.sizes, err = readColumn(s, packAddrCount, s.sizes, MaxAnswers); err != nil {
 		return spans, err
 	}
 	at := uint32(0)
-	for i, v := range counts {
+	for i, v := range s.sizes {
 		spans[i].from, spans[i].addrs = at, v
 		at += uint32(spans[i].aliases) + uint32(v)
 		addrs += int(v)

@@ -257,6 +257,9 @@ func (a *appender) append(h *header, payload []byte, root hash, key *signingKey)
 	return segment, digest, leaf
 }
 
+// unpackSlack is how many octets behind what it unpacks zstd can use to copy faster.
+const unpackSlack = 16
+
 // An unpacker reads segments. It is safe for concurrent use.
 type unpacker struct{ z *zstd.Decoder }
 
@@ -275,15 +278,15 @@ func (u *unpacker) open(segment, buf []byte) (h header, digest [digestSize]byte,
 	if h, digest, err = checkSegment(segment); err != nil {
 		return h, digest, nil, err
 	}
-	if cap(buf) < int(h.size) {
-		buf = make([]byte, 0, h.size)
+	if cap(buf) < int(h.size)+unpackSlack {
+		buf = make([]byte, 0, int(h.size)+unpackSlack)
 	}
 	t := readTail(&h, segment)
 	stored := segment[headerSize:t.begin]
 	if h.light {
 		payload, err = unpackLight(stored, buf[:h.size])
 	} else {
-		payload, err = u.z.DecodeAll(stored, buf[:0:h.size])
+		payload, err = u.z.DecodeAll(stored, buf[:0:int(h.size)+unpackSlack])
 	}
 	if err != nil {
 		return h, digest, nil, fmt.Errorf("its payload: %w", err)
