@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zstd"
@@ -261,7 +262,24 @@ func (a *appender) append(h *header, payload []byte, root hash, key *signingKey)
 const unpackSlack = 16
 
 // An unpacker reads segments. It is safe for concurrent use.
-type unpacker struct{ z *zstd.Decoder }
+type unpacker struct {
+	z     *zstd.Decoder
+	pages sync.Pool // whose memory the next question uses
+}
+
+// page returns a page with nothing in it that means anything.
+func (u *unpacker) page() *page {
+	if p, ok := u.pages.Get().(*page); ok {
+		return p
+	}
+	return new(page)
+}
+
+// leave takes back a page that is not in use any more.
+func (u *unpacker) leave(p *page) {
+	p.view, p.prey, p.marks = nil, prey{}, marks{}
+	u.pages.Put(p)
+}
 
 func newUnpacker() (*unpacker, error) {
 	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(maxPayload),
@@ -269,7 +287,7 @@ func newUnpacker() (*unpacker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("zstd: %w", err)
 	}
-	return &unpacker{z}, nil
+	return &unpacker{z: z}, nil
 }
 
 // open proves the segment's checksum and returns its header, its digest and its

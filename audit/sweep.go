@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -56,13 +57,19 @@ func (s *sweep) run(ctx context.Context, each func(*page) (bool, error)) error {
 	}
 	n := min(unpackers, runtime.GOMAXPROCS(0))
 	var (
-		wg    sync.WaitGroup
-		queue = make(chan *ticket, n+2)
-		line  []*ticket // being unpacked, in order
-		free  = make([]*ticket, 0, n+2)
-		rows  int   // of those in line
-		fault error // of the store; what was fetched before it is still handed out
+		wg      sync.WaitGroup
+		queue   = make(chan *ticket, n+2)
+		line    []*ticket // being unpacked, in order
+		free    = make([]*ticket, 0, n+2)
+		tickets []*ticket // all there are
+		rows    int       // of those in line
+		fault   error     // of the store; what was fetched before it is still handed out
 	)
+	defer func() {
+		for _, t := range tickets { // which nobody uses any more
+			s.reader.unpacker.leave(t.page)
+		}
+	}()
 	defer wg.Wait()
 	defer close(queue)
 	defer s.stopped.Store(true)
@@ -72,19 +79,20 @@ func (s *sweep) run(ctx context.Context, each func(*page) (bool, error)) error {
 			defer wg.Done()
 			for t := range queue {
 				if !s.stopped.Load() {
-					s.unpack(&t.page)
+					s.unpack(t.page)
 				}
 				t.ready <- struct{}{}
 			}
 		}()
 	}
 	for range cap(free) {
-		free = append(free, &ticket{ready: make(chan struct{}, 1)})
+		free = append(free, &ticket{page: s.reader.unpacker.page(), ready: make(chan struct{}, 1)})
 	}
+	tickets = slices.Clone(free)
 	for {
 		for len(free) > 0 && !s.done && rows < maxInFlight {
 			t := free[len(free)-1]
-			ok, err := s.fetch(&t.page, &t.key, &t.path)
+			ok, err := s.fetch(t.page, &t.key, &t.path)
 			if err != nil {
 				fault, s.done = err, true
 				break
@@ -113,7 +121,7 @@ func (s *sweep) run(ctx context.Context, each func(*page) (bool, error)) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		p := &t.page
+		p := t.page
 		switch {
 		case p.err != nil:
 			s.damage = errors.Join(s.damage, damaged(t.path, segmentPlace(t.key), p.err))
@@ -134,7 +142,7 @@ func (s *sweep) run(ctx context.Context, each func(*page) (bool, error)) error {
 
 // A ticket is a page on its way.
 type ticket struct {
-	page  page
+	page  *page
 	key   uint64
 	path  string
 	rows  int // in the page
