@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
-	"runtime"
 	"slices"
 )
 
@@ -238,7 +237,7 @@ func (b *block) decode(detailed bool) error {
 	)
 	for i := range b.header.count {
 		if i&(politeRows-1) == politeRows-1 {
-			runtime.Gosched()
+			giveWay()
 		}
 		r := row{kind: Kind(col[colKind].upTo(math.MaxUint8))}
 		delta := int64(col[colTime].next())

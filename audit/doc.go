@@ -47,7 +47,7 @@
 //	its room     pack.go and pack_*.go; retain.go, removal.go, hold.go, backup.go
 //	its index    index.go, index_*.go
 //	proof        canonical.go, rowtree.go, hashes.go, merkle.go, key.go, checkpoint.go, notary.go, witness.go; verify.go, prove.go
-//	reading      reader.go, sweep.go, page.go, filter.go, block.go; record.go
+//	reading      reader.go, sweep.go, yield.go, page.go, filter.go, block.go; record.go
 //	questions    top.go, trace.go, clients.go, fresh.go, rare.go, hunt.go, trend.go; reveal.go
 //	formats      encode.go, encode_*.go
 //

@@ -68,7 +68,7 @@ func (r *Reader) hunt(ctx context.Context, q Query, h *hunter, limit, most int, 
 			}
 			t.tellOf(sum.runs)
 		}
-		s.where.all(ctx)
+		s.where.all(ctx, r.others())
 	}
 	for _, told := range t.told {
 		out.Queries += told.queries

@@ -5,7 +5,6 @@ import (
 	"context"
 	"math/bits"
 	"net/netip"
-	"runtime"
 	"sync"
 	"sync/atomic"
 )
@@ -135,9 +134,18 @@ func (w *where) from(from uint64) uint64 {
 	return from
 }
 
-// all asks every run at once, on as many goroutines as a sweep has.
-func (w *where) all(ctx context.Context) {
+// all asks every run before the first segment is read, on so many goroutines beside the caller's.
+func (w *where) all(ctx context.Context, others int) {
 	if w == nil {
+		return
+	}
+	if others == 0 {
+		for _, r := range w.runs {
+			if ctx.Err() == nil {
+				giveWay()
+				w.set(r)
+			}
+		}
 		return
 	}
 	var (
@@ -145,7 +153,7 @@ func (w *where) all(ctx context.Context) {
 		next atomic.Int64
 		sets = make([]stepSet, len(w.runs))
 	)
-	for range min(unpackers, runtime.GOMAXPROCS(0)) {
+	for range others {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()

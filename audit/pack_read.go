@@ -221,6 +221,7 @@ func (b *block) packedQueries(detailed bool) error {
 
 // fill reads a column of queries, or of what place says of each of them, and sets it in the rows.
 func (b *block) fill(column int, place []uint32, limit uint64, set func(r *row, v uint64)) (err error) {
+	giveWay() // before each column of up to 65,536 rows
 	s := b.shelf
 	if s.few {
 		if err := s.readFew(column, place, limit); err != nil {

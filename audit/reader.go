@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 )
 
 // A Reader searches and proves a store. It is safe for concurrent use, beside
@@ -160,13 +159,6 @@ func after(value []byte, key uint64) uint64 {
 	return key + 1
 }
 
-// politeRecords is after how many records, and politeRows after how many rows, a reader
-// lets others go first: Go's scheduler would let it run for 10 ms, and queries wait.
-const (
-	politeRecords = 1 << 4
-	politeRows    = 1 << 9
-)
-
 // emit hands out the page's chosen records, from sequence number from on, after
 // whole. n counts them; done says that the limit is reached.
 func (p *page) emit(f *filter, n *int, from uint64, emit func(*Record) error) (done bool, err error) {
@@ -179,7 +171,7 @@ func (p *page) emit(f *filter, n *int, from uint64, emit func(*Record) error) (d
 			continue
 		}
 		if k&(politeRecords-1) == 0 {
-			runtime.Gosched()
+			giveWay()
 		}
 		if err := emit(p.recordOf(k)); err != nil {
 			return true, err

@@ -9,9 +9,18 @@ import (
 	"sync/atomic"
 )
 
-// unpackers is how many goroutines unpack segments for one question: enough for a
-// store's disk, and few enough that the query path keeps its cores.
+// unpackers is how many goroutines unpack segments for one question to a stopped log:
+// enough for a store's disk.
 const unpackers = 2
+
+// others returns how many goroutines work for one question beside the caller's. Beside the
+// query path there are none: each would be one more that keeps a packet waiting.
+func (r *Reader) others() int {
+	if r.log != nil {
+		return 0
+	}
+	return min(unpackers, runtime.GOMAXPROCS(0))
+}
 
 // maxInFlight is how many records are being unpacked when no more are fetched: those of
 // two packs or so; four segments are less.
@@ -55,12 +64,16 @@ func (s *sweep) run(ctx context.Context, each func(*page) (bool, error)) error {
 	if f.query.Oldest {
 		s.at = max(f.query.SeqFrom, 1)
 	}
-	n := min(unpackers, runtime.GOMAXPROCS(0))
+	n := s.reader.others()
+	ahead := n + 2
+	if n == 0 {
+		ahead = 1
+	}
 	var (
 		wg      sync.WaitGroup
-		queue   = make(chan *ticket, n+2)
+		queue   = make(chan *ticket, ahead)
 		line    []*ticket // being unpacked, in order
-		free    = make([]*ticket, 0, n+2)
+		free    = make([]*ticket, 0, ahead)
 		tickets []*ticket // all there are
 		rows    int       // of those in line
 		fault   error     // of the store; what was fetched before it is still handed out
@@ -105,7 +118,13 @@ func (s *sweep) run(ctx context.Context, each func(*page) (bool, error)) error {
 			line = append(line, t)
 			t.rows = t.page.size()
 			rows += t.rows
-			queue <- t
+			if n > 0 {
+				queue <- t
+				continue
+			}
+			giveWay()
+			s.unpack(t.page)
+			t.ready <- struct{}{}
 		}
 		if len(line) == 0 {
 			return errors.Join(s.damage, fault)

@@ -54,7 +54,7 @@ type Removed struct {
 func (r *Reader) Verify(ctx context.Context, how Verification, progress func(Report)) (Report, error) {
 	examiners := min(runtime.GOMAXPROCS(0), maxExaminers)
 	if r.log != nil {
-		examiners = (examiners + 1) / 2 // the query path keeps the other cores
+		examiners = 0 // as for other questions
 	}
 	return r.verify(ctx, how, examiners, progress)
 }

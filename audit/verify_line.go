@@ -80,6 +80,7 @@ func (l *line) follow() {
 	if l.queue != nil {
 		<-x.ready
 	} else {
+		giveWay()
 		l.verifier.examine(x)
 	}
 	l.verifier.follow(x)

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"weir/audit"
+	"weir/cmd/internal/humbly"
 )
 
 // records is where the audit verbs read: a running server, or a stopped store.
@@ -46,6 +47,7 @@ func (g *global) records(cmd *cobra.Command) (records, error) {
 	}
 	if cl != nil {
 		cl.Verb = cmd.Name()
+		humbly.Become() // the server may need the cores
 		return cl, nil
 	}
 	r, err := audit.OpenReader(cfg.Resolve(cfg.Audit.Path))

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"weir/audit"
+	"weir/cmd/internal/humbly"
 )
 
 func tailCommand(g *global) *cobra.Command {
@@ -33,6 +34,7 @@ func tailCommand(g *global) *cobra.Command {
 				return err
 			}
 			defer cl.Close()
+			humbly.Become()
 			ctx, stop := interruptible(cmd)
 			defer stop()
 			out := cmd.OutOrStdout()

@@ -18,11 +18,12 @@ const root = "../.."
 // arrows says which of our own packages each package may import: downwards
 // only. A package that is not here may not exist.
 var arrows = map[string][]string{
-	"weir/cmd/weir":                {"weir/cmd/internal/admin", "weir/cmd/internal/exceptions", "weir/cmd/internal/history", "weir/cmd/internal/hosts", "weir/audit", "weir/blocklist", "weir/resolver", "weir/resolver/upstream"},
+	"weir/cmd/weir":                {"weir/cmd/internal/admin", "weir/cmd/internal/exceptions", "weir/cmd/internal/history", "weir/cmd/internal/hosts", "weir/cmd/internal/humbly", "weir/audit", "weir/blocklist", "weir/resolver", "weir/resolver/upstream"},
 	"weir/cmd/internal/exceptions": nil,
 	"weir/cmd/internal/history":    nil,
 	"weir/cmd/internal/hosts":      nil,
-	"weir/cmd/internal/admin":      {"weir/audit", "weir/resolver", "weir/resolver/upstream"},
+	"weir/cmd/internal/humbly":     nil,
+	"weir/cmd/internal/admin":      {"weir/cmd/internal/humbly", "weir/audit", "weir/resolver", "weir/resolver/upstream"},
 	"weir/resolver":                {"weir/audit", "weir/blocklist", "weir/resolver/cache", "weir/resolver/upstream", "weir/resolver/wire"},
 	"weir/resolver/upstream":       {"weir/resolver/wire"},
 	"weir/resolver/cache":          {"weir/blocklist", "weir/resolver/wire"},

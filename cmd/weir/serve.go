@@ -25,6 +25,7 @@ import (
 	"weir/cmd/internal/exceptions"
 	"weir/cmd/internal/history"
 	"weir/cmd/internal/hosts"
+	"weir/cmd/internal/humbly"
 	"weir/resolver"
 )
 
@@ -316,7 +317,7 @@ func (s *server) replace(ctx context.Context, actor string, cfg *Config, names *
 	}
 	s.keeper.watch(cfg, s.keeper.included...)
 	var next *built
-	humbly(func() {
+	humbly.Do(func() {
 		next, err = build(ctx, cfg, site{
 			self: s.resolver.Addrs(), logger: s.logger, clock: s.clock.Now, keeper: s.keeper, old: old.lists, names: names, workers: 1,
 		})

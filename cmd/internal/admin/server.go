@@ -12,9 +12,11 @@ import (
 	"runtime/debug"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"weir/audit"
+	"weir/cmd/internal/humbly"
 )
 
 // Server serves a Backend on Unix sockets: one for operators, and, if asked, one by
@@ -88,7 +90,11 @@ func (s *Server) Run(ctx context.Context) error {
 	s.questions(mux)
 	h := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			debug.SetPanicOnFault(true) // of the lists' mapped names; see resolver
+			debug.SetPanicOnFault(true)                      // of the lists' mapped names; see resolver
+			if strings.HasPrefix(r.URL.Path, "/v1/audit/") { // that may take long
+				humbly.Beside(func() { mux.ServeHTTP(w, r) })
+				return
+			}
 			mux.ServeHTTP(w, r)
 		}),
 		ReadHeaderTimeout: 5 * time.Second,
@@ -241,7 +247,11 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) {
 		verb = "search"
 	}
 	s.flush(r)
-	s.read(r, "read-"+verb, verb+": "+s.queryText(q))
+	text := s.queryText(q)
+	if last := s.Backend.Audit().Stats().LastSeq; q.SeqTo == 0 || q.SeqTo > last {
+		q.SeqTo = last // what comes meanwhile, the record of this among it, is for the next
+	}
+	s.read(r, "read-"+verb, verb+": "+text)
 	out := newStream(w)
 	out.end(s.Backend.Audit().Reader().Search(r.Context(), q, out.write))
 }

@@ -1,0 +1,117 @@
+package humbly
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// nice returns the nice value of the calling thread.
+func nice(t *testing.T) int {
+	t.Helper()
+	n, err := unix.Getpriority(unix.PRIO_PROCESS, unix.Gettid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return 20 - n // as the system call has it
+}
+
+// TestDo holds that work is humble, that nobody else becomes so, and that there are as
+// many processors as before when all work is done.
+func TestDo(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	before, processors := nice(t), runtime.GOMAXPROCS(0)
+	var all sync.WaitGroup
+	const each = mostProcessors
+	begun, release := make(chan int), make(chan struct{})
+	for range each {
+		all.Go(func() {
+			Do(func() {
+				begun <- nice(t)
+				<-release
+			})
+		})
+		all.Go(func() { Beside(func() { <-release }) })
+	}
+	for range each {
+		if n := <-begun; n != least {
+			t.Errorf("work has nice %d", n)
+		}
+	}
+	if n := runtime.GOMAXPROCS(0); n != processors+mostProcessors {
+		t.Errorf("%d processors beside work, %d without", n, processors)
+	}
+	close(release)
+	all.Wait()
+	if n := runtime.GOMAXPROCS(0); n != processors {
+		t.Errorf("%d processors after work, %d before", n, processors)
+	}
+	if n := nice(t); n != before {
+		t.Errorf("the caller has nice %d, %d before", n, before)
+	}
+	for range 20 { // whoever comes next does not get a thread that was humble
+		done := make(chan int)
+		go func() { done <- nice(t) }()
+		if n := <-done; n != before {
+			t.Fatalf("a goroutine has nice %d", n)
+		}
+	}
+}
+
+// TestBeside holds that work brings one processor along and keeps its caller's thread, and
+// that a panic of work is its caller's.
+func TestBeside(t *testing.T) {
+	processors := runtime.GOMAXPROCS(0)
+	func() {
+		defer func() {
+			if v := recover(); v != os.ErrClosed {
+				t.Errorf("%v", v)
+			}
+		}()
+		Beside(func() {
+			if n, m := runtime.GOMAXPROCS(0), nice(t); n != processors+1 || m == least {
+				t.Errorf("%d processors, %d without; nice %d", n, processors, m)
+			}
+			panic(os.ErrClosed)
+		})
+	}()
+	if n := runtime.GOMAXPROCS(0); n != processors {
+		t.Errorf("%d processors after a panic, %d before", n, processors)
+	}
+}
+
+// TestBecome holds that every thread of a process becomes humble.
+func TestBecome(t *testing.T) {
+	const child = "WEIR_TEST_HUMBLE"
+	if os.Getenv(child) == "" {
+		cmd := exec.Command(os.Args[0], "-test.run", "^TestBecome$", "-test.v")
+		cmd.Env = append(os.Environ(), child+"=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return
+	}
+	Become()
+	threads, err := filepath.Glob("/proc/self/task/*")
+	if err != nil || len(threads) < 2 {
+		t.Fatal(threads, err)
+	}
+	for _, path := range threads {
+		stat, err := os.ReadFile(filepath.Join(path, "stat"))
+		if err != nil {
+			continue // it has ended
+		}
+		fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+		if n := fields[16]; n != fmt.Sprint(least) {
+			t.Errorf("%s has nice %s", path, n)
+		}
+	}
+}
