@@ -75,12 +75,7 @@ func TestHuntsAreTheSameWithAnIndex(t *testing.T) {
 		{Name: wire("absent.test"), Scope: 3},
 		{Network: netip.MustParsePrefix("198.51.100.0/28")},
 	}
-	hunts := func() (said []string) {
-		r, err := OpenReader(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer r.Close()
+	huntsOf := func(r *Reader) (said []string) {
 		for _, some := range [][]Indicator{indicators, indicators[:1], indicators[1:3], indicators[3:]} {
 			h, err := newHunter(some)
 			if err != nil {
@@ -106,6 +101,28 @@ func TestHuntsAreTheSameWithAnIndex(t *testing.T) {
 		}
 		return said
 	}
+	hunts := func() []string {
+		r, err := OpenReader(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		return huntsOf(r)
+	}
+	running := func() []string {
+		copied := t.TempDir()
+		if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+			t.Fatal(err)
+		}
+		l, err := Open(Config{Dir: copied, Now: func() time.Time { return epoch }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		runs, _ := l.index.load(l.Reader()) // as its keeper does
+		l.index.runs.Store(&runs)
+		return huntsOf(l.Reader())
+	}
 	var exact []string // of all rows
 	for _, packed := range []bool{false, true} {
 		if packed {
@@ -129,6 +146,9 @@ func TestHuntsAreTheSameWithAnIndex(t *testing.T) {
 			t.Fatalf("%d runs show little", len(files))
 		}
 		same("with an index")
+		if diff := cmp.Diff(want, running()); diff != "" {
+			t.Fatalf("of a running log, packed %v:\n%s", packed, diff)
+		}
 		for i, file := range files {
 			whole, err := os.ReadFile(file)
 			if err != nil {
