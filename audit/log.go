@@ -152,7 +152,7 @@ func Open(cfg Config) (*Log, error) {
 	l.notary = newNotary(l)
 	var turn atomic.Uint32
 	l.near.New = func() any { return &l.shards[turn.Add(1)%uint32(len(l.shards))] }
-	l.follow.sealed = make(chan struct{})
+	l.follow.sealed, l.settling.next = make(chan struct{}), make(chan struct{})
 	l.excluded.set(cfg.Exclude)
 	var err error
 	if l.unpacker, err = newUnpacker(); err != nil {

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -14,9 +15,12 @@ const stallPatience = time.Second
 // take them: what was recorded before a call is in the next one that begins, at
 // the latest.
 type settling struct {
-	begun   atomic.Uint64
-	written atomic.Uint64 // the newest that is on disk, or had nothing in it
-	stalled atomic.Bool   // somebody has waited in vain since the last one
+	mu        sync.Mutex // held while these change together
+	begun     atomic.Uint64
+	written   atomic.Uint64 // the newest that is on disk, or had nothing in it
+	now, next chan struct{} // of those who wait for the one that has begun, and for the next; closed when it is known what becomes of it
+
+	stalled atomic.Bool // somebody has waited in vain since the last one
 
 	withheld struct { // answers not given since the writer last looked, guarded by the log's mu
 		answers  uint64
@@ -38,31 +42,50 @@ func (l *Log) Settle() bool {
 }
 
 func (l *Log) settle() bool {
-	goal := l.settling.begun.Load() + 1
-	var patience *time.Timer
-	for {
-		l.follow.Lock()
-		changed, ended := l.follow.sealed, l.follow.ended
-		l.follow.Unlock()
-		switch {
-		case l.settling.written.Load() >= goal:
-			return true
-		case ended || l.failing.Load() || l.settling.stalled.Load():
-			return false
+	s := &l.settling
+	s.mu.Lock()
+	goal, known := s.begun.Load()+1, s.next
+	s.mu.Unlock()
+	if l.failing.Load() || s.stalled.Load() { // after next was looked at: who fails later closes it
+		return false
+	}
+	patience := time.NewTimer(stallPatience)
+	defer patience.Stop()
+	signal(l.kick)
+	select {
+	case <-known:
+	case <-l.over:
+	case <-patience.C:
+		if s.written.Load() < goal && !s.stalled.Swap(true) {
+			l.cfg.Logger.Error("answers waited too long for the audit log to write", "limit", stallPatience)
 		}
-		if patience == nil {
-			patience = time.NewTimer(stallPatience)
-			defer patience.Stop()
-		}
-		signal(l.kick)
-		select {
-		case <-changed:
-		case <-patience.C:
-			if !l.settling.stalled.Swap(true) {
-				l.cfg.Logger.Error("answers waited too long for the audit log to write", "limit", stallPatience)
-			}
-			return false
-		}
+	}
+	return s.written.Load() >= goal
+}
+
+// begin notes that the writer begins to take a batch.
+func (s *settling) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.begun.Add(1)
+	s.now, s.next = s.next, make(chan struct{})
+}
+
+// end lets go those who wait for the batches that have begun. If it failed, nobody is to
+// wait for the next one either.
+func (s *settling) end(ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ok {
+		s.written.Store(s.begun.Load())
+		s.stalled.Store(false)
+	} else {
+		close(s.next)
+		s.next = make(chan struct{})
+	}
+	if s.now != nil {
+		close(s.now)
+		s.now = nil
 	}
 }
 
@@ -106,9 +129,8 @@ func (w *writer) settled(ok bool) {
 	if !l.cfg.BeforeAnswer {
 		return
 	}
-	if ok {
-		l.settling.written.Store(l.settling.begun.Load())
-		l.settling.stalled.Store(false)
+	l.settling.end(ok)
+	if !ok {
+		l.announce()
 	}
-	l.announce()
 }

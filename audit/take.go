@@ -65,7 +65,7 @@ func clockStepped(before, now time.Time) time.Duration {
 // collect takes all that was recorded so far. The slabs of one shard come in the
 // order in which they were filled.
 func (l *Log) collect(final bool) (b batch) {
-	l.settling.begun.Add(1) // before looking
+	l.settling.begin() // before looking
 	if final {
 		l.mu.Lock()
 		l.closed = true

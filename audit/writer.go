@@ -237,7 +237,7 @@ func (w *writer) step(final bool) error {
 	if err := w.write(); err != nil {
 		return err
 	}
-	w.settled(true) // what follows moves records that are on disk
+	w.settled(true) // there may have been nothing to write
 	if len(s.closed) > 0 || w.due(final) {
 		s.close()
 		if err := w.commit(); err != nil {
@@ -327,6 +327,7 @@ func (w *writer) write() error {
 	if w.report(err) != nil {
 		return err
 	}
+	w.settled(true) // nobody waits for what follows, which takes as long as that
 	if s.builder.rows == 0 {
 		w.opened = time.Now()
 	}
