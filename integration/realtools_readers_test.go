@@ -3,14 +3,21 @@
 package integration
 
 import (
+	"context"
 	"fmt"
+	"net/netip"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"weir/audit"
 )
 
 // reading starts a verb that reads the audit log of w. Its output goes to nowhere.
@@ -90,6 +97,72 @@ func (w *weir) stopped(t *testing.T) (end func()) {
 	}
 }
 
+// oldDays writes the store of days that are long over, each held by the hold of its number.
+func oldDays(t *testing.T, dir string, days, records int) {
+	t.Helper()
+	var at atomic.Int64
+	now := func() time.Time { return time.Unix(0, at.Load()) }
+	noon := time.Now().Add(-500 * 24 * time.Hour).Truncate(24 * time.Hour).Add(12 * time.Hour)
+	at.Store(noon.UnixNano())
+	l, err := audit.Open(audit.Config{Dir: filepath.Join(dir, "audit"), Slabs: 512, Now: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	done := make(chan error, 1)
+	go func() { done <- l.Run(ctx) }()
+	e := audit.Event{Transport: audit.UDP, Type: 1, Class: 1, Source: audit.SourceUpstream, EDE: -1, Duration: 12_000_000, Revision: 1, Client: netip.MustParseAddr("192.0.2.7")}
+	for day := range days {
+		begin := noon.AddDate(0, 0, day)
+		at.Store(begin.UnixNano())
+		for i := range records {
+			e.Name = fmt.Appendf(e.Name[:0], "\x0fhost-%010d\x0csome-service\x07example\x00", i)
+			e.Time = begin.Add(time.Duration(i) * time.Millisecond).UnixNano()
+			for !l.Record(&e) {
+				if err := l.Flush(ctx); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := l.Sign(ctx); err != nil { // all is in the day's file
+			t.Fatal(err)
+		}
+		if _, err := l.AddHold(audit.Hold{From: begin.Truncate(24 * time.Hour), To: begin.AddDate(0, 0, 1).Truncate(24 * time.Hour), Reason: "not yet", By: "the test"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// deletes has retention delete the oldest day, by ending its hold; end waits until it is gone.
+func (w *weir) deletes(t *testing.T) (end func()) {
+	t.Helper()
+	days := func() []string {
+		files, err := filepath.Glob(filepath.Join(w.dir, "audit", "audit-*.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return files
+	}
+	before := days()
+	holds := strings.Fields(w.run(t, "audit", "hold", "list"))
+	cmd := w.reading(t, "audit", "hold", "remove", holds[0], "--reason", "now", "--by", "the test")
+	return func() {
+		if err := cmd.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		for limit := time.Now().Add(patience); slices.Contains(days(), before[0]); {
+			if time.Now().After(limit) {
+				t.Fatalf("%s is still there", before[0])
+			}
+		}
+	}
+}
+
 // disturbances are what may go on beside queries without their being slower: each begins
 // something that goes on until what it returns is called.
 var disturbances = []struct {
@@ -98,6 +171,7 @@ var disturbances = []struct {
 }{
 	{"an export of everything", (*weir).exports},
 	{"readers that are stopped", (*weir).stopped},
+	{"retention that deletes a day", (*weir).deletes},
 }
 
 // TestRealReadersDisturbNoQuery holds that the slowest hundredth of answers is not kept
@@ -105,8 +179,10 @@ var disturbances = []struct {
 // that readers that are stopped cost the server no memory.
 func TestRealReadersDisturbNoQuery(t *testing.T) {
 	needTools(t)
-	const records, windows, each = 100_000, 3, 300
-	w := startWeir(t, t.TempDir(), idleConfig)
+	const records, windows, each, dayRecords = 100_000, 3, 300, 100_000
+	dir := t.TempDir()
+	oldDays(t, dir, windows+1, dayRecords) // the last is not deleted: it is the newest when retention learns of it
+	w := startWeir(t, dir, idleConfig)
 	file := writeLines(t, filepath.Join(t.TempDir(), "queries"), 1000, func(i int) string { return fmt.Sprintf("h%d.host.lab.example A", i) })
 	fill := func(n int) {
 		if r := runDNSPerf(t, w.addrs[0], file, "-n", fmt.Sprint(n/1000), "-c", "4", "-q", "200"); r.lost > 0 {
