@@ -32,6 +32,7 @@ func (w *writer) commit() error {
 	l.sealer.committed()
 	l.wal.reset()
 	w.publish()
+	signal(l.stored)
 	return nil
 }
 

@@ -45,11 +45,10 @@ func (l *Log) keepIndex(ctx context.Context) {
 	k.patient = true
 	said := ""
 	for begun := false; ctx.Err() == nil; {
-		l.follow.Lock()
-		sealed, ended := l.follow.sealed, l.follow.ended
-		l.follow.Unlock()
-		if ended {
+		select {
+		case <-l.over:
 			return
+		default:
 		}
 		var (
 			idle bool
@@ -67,7 +66,7 @@ func (l *Log) keepIndex(ctx context.Context) {
 				idle, err = k.step(ctx)
 			}
 		}
-		wait := sealed
+		wait := l.stored
 		var retry <-chan time.Time
 		switch {
 		case ctx.Err() != nil:
@@ -83,6 +82,7 @@ func (l *Log) keepIndex(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
+		case <-l.over:
 		case <-wait:
 		case <-retry:
 		case done := <-l.reindex:

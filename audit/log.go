@@ -67,6 +67,7 @@ type Log struct {
 	over     chan struct{}      // closed when the log ends
 	asking   chan func(*writer) // what others want the writer to do between two steps
 	retain   chan struct{}      // holds one token when retention is to look at once
+	stored   chan struct{}      // holds one token when the store has other segments than the index's keeper has seen
 
 	retention sync.Mutex // held while files are removed, and while holds change
 	packRows  uint32     // records in a pack, at most
@@ -141,6 +142,7 @@ func Open(cfg Config) (*Log, error) {
 		signing:   make(chan chan struct{}),
 		asking:    make(chan func(*writer)),
 		retain:    make(chan struct{}, 1),
+		stored:    make(chan struct{}, 1),
 		reindex:   make(chan chan struct{}),
 		over:      make(chan struct{}),
 		packRows:  packRows,

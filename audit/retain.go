@@ -172,6 +172,7 @@ func (l *Log) surveyOldest(st *store) {
 	l.status.Lock()
 	l.status.oldest, l.status.begins = h.number, h.min
 	l.status.Unlock()
+	signal(l.stored)
 }
 
 // learn finds out what there is to know of the file in that place, which another follows.
