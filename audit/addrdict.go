@@ -9,51 +9,94 @@ import (
 // An addrDict numbers distinct addresses of one segment, as a dict does octet strings.
 type addrDict struct {
 	seed  [2]uint64 // so that nobody can choose addresses that get in each other's way
-	addrs []addrKey
-	laid  []byte // the entries, each with its length in front
-	slots []slot // a power of two of them, at most half in use
+	laid  []byte    // the entries, each with its length in front
+	count uint32    // of them
+
+	// Tables of a power of two of slots, at most half in use.
+	four  []slot // addresses of four octets, each the hash of itself
+	fours int
+	other []slot
+	long  []longAddr // what others there are
 }
 
-// An addrKey is an address: its octets, of a short one the last, and how many they are.
-type addrKey struct{ high, low, size uint64 }
+// A longAddr is an address that is not of four octets: 16, or none.
+type longAddr struct {
+	high, low, size uint64
+	number          uint32
+}
 
 func newAddrDict() addrDict {
-	return addrDict{seed: [2]uint64{rand.Uint64(), rand.Uint64()}, slots: make([]slot, 64)}
+	return addrDict{seed: [2]uint64{rand.Uint64(), rand.Uint64() | 1}, four: make([]slot, 64), other: make([]slot, 64)}
 }
 
 func (d *addrDict) reset() {
-	d.addrs, d.laid = d.addrs[:0], d.laid[:0]
-	clear(d.slots)
+	d.laid, d.count, d.fours, d.long = d.laid[:0], 0, 0, d.long[:0]
+	clear(d.four)
+	clear(d.other)
 }
 
 // ref returns how a column refers to the address of these octets, as dict.ref does.
 func (d *addrDict) ref(octets []byte) uint64 {
-	var k addrKey
-	switch len(octets) {
-	case 4:
-		k = addrKey{low: uint64(binary.BigEndian.Uint32(octets)), size: 4}
-	case 16:
-		k = addrKey{binary.BigEndian.Uint64(octets), binary.BigEndian.Uint64(octets[8:]), 16}
+	if len(octets) == 4 {
+		return d.refFour(octets)
 	}
-	high, low := bits.Mul64(k.low^d.seed[0], k.high^k.size<<56^d.seed[1])
-	h := uint32(high ^ low)
-	mask := uint32(len(d.slots) - 1)
-	at := h & mask
-	for ; d.slots[at].number != 0; at = (at + 1) & mask {
-		if s := d.slots[at]; s.hash == h && d.addrs[s.number-1] == k {
+	return d.refOther(octets)
+}
+
+// placeFour is where to look for an address first, but for the bits that are too many.
+func (d *addrDict) placeFour(a uint32) uint32 {
+	return uint32((uint64(a) ^ d.seed[0]) * d.seed[1] >> 32)
+}
+
+func (d *addrDict) refFour(octets []byte) uint64 {
+	a := binary.BigEndian.Uint32(octets)
+	mask := uint32(len(d.four) - 1)
+	at := d.placeFour(a) & mask
+	for ; d.four[at].number != 0; at = (at + 1) & mask {
+		if s := d.four[at]; s.hash == a {
 			return uint64(s.number)
 		}
 	}
-	d.addrs = append(d.addrs, k)
-	d.laid = append(append(d.laid, byte(k.size)), octets[:k.size]...)
-	d.slots[at] = slot{h, uint32(len(d.addrs))}
-	if 2*len(d.addrs) > len(d.slots) {
-		d.slots = twice(d.slots)
+	d.four[at] = slot{a, d.lay(octets)}
+	if d.fours++; 2*d.fours > len(d.four) {
+		d.four = twice(d.four, d.placeFour)
 	}
 	return 0
 }
 
+func (d *addrDict) refOther(octets []byte) uint64 {
+	var k longAddr
+	if len(octets) == 16 {
+		k = longAddr{high: binary.BigEndian.Uint64(octets), low: binary.BigEndian.Uint64(octets[8:]), size: 16}
+	}
+	high, low := bits.Mul64(k.low^d.seed[0], k.high^k.size<<56^d.seed[1])
+	h := uint32(high ^ low)
+	mask := uint32(len(d.other) - 1)
+	at := h & mask
+	for ; d.other[at].number != 0; at = (at + 1) & mask {
+		if s := d.other[at]; s.hash == h {
+			if l := &d.long[s.number-1]; l.high == k.high && l.low == k.low && l.size == k.size {
+				return uint64(l.number)
+			}
+		}
+	}
+	k.number = d.lay(octets[:k.size])
+	d.long = append(d.long, k)
+	d.other[at] = slot{h, uint32(len(d.long))}
+	if 2*len(d.long) > len(d.other) {
+		d.other = twice(d.other, itself)
+	}
+	return 0
+}
+
+// lay takes an entry and returns its number, counted from one.
+func (d *addrDict) lay(octets []byte) uint32 {
+	d.laid = append(append(d.laid, byte(len(octets))), octets...)
+	d.count++
+	return d.count
+}
+
 // append appends the dictionary as dict.append does.
 func (d *addrDict) append(b []byte) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(d.addrs))), d.laid...)
+	return append(binary.AppendUvarint(b, uint64(d.count)), d.laid...)
 }

@@ -45,7 +45,7 @@ func (d *nameDict) ref(v []byte) uint64 {
 	d.slots[at] = slot{h, uint32(len(d.places))}
 	d.octets += len(v)
 	if 2*len(d.places) > len(d.slots) {
-		d.slots = twice(d.slots)
+		d.slots = twice(d.slots, itself)
 	}
 	return 0
 }
@@ -58,15 +58,19 @@ func (d *nameDict) append(b []byte) []byte {
 // A slot is an entry's hash and its number plus one; 0 is a free slot.
 type slot struct{ hash, number uint32 }
 
-// twice returns a table of twice as many slots that holds what all holds.
-func twice(all []slot) []slot {
+// itself is where entries stand whose hash says that.
+func itself(hash uint32) uint32 { return hash }
+
+// twice returns a table of twice as many slots that holds what all holds. place says where an
+// entry with a hash belongs, but for the bits that are too many.
+func twice(all []slot, place func(hash uint32) uint32) []slot {
 	more := make([]slot, 2*len(all))
 	mask := uint32(len(more) - 1)
 	for _, s := range all {
 		if s.number == 0 {
 			continue
 		}
-		at := s.hash & mask
+		at := place(s.hash) & mask
 		for more[at].number != 0 {
 			at = (at + 1) & mask
 		}
