@@ -481,15 +481,27 @@ func TestMessageMemory(t *testing.T) {
 	}
 }
 
-// TestDescriptorsAreReserved for upstreams, store and lists.
+// TestDescriptorsAreReserved for upstreams first, then for clients, and always for
+// store and lists.
 func TestDescriptorsAreReserved(t *testing.T) {
-	w := newWorld(t, setup{config: func(c *Config) { c.Files, c.TCPConns, c.MaxInflight = 256, 1000, 4096 }})
-	if w.cfg.TCPConns != 64 || w.cfg.MaxInflight != 128 || w.places.all != 64 || strings.Count(w.said.String(), "for want of file descriptors") != 2 {
-		t.Errorf("%d connections, %d questions; said %s", w.cfg.TCPConns, w.cfg.MaxInflight, w.said)
-	}
-	w = newWorld(t, setup{config: func(c *Config) { c.Files, c.TCPConns, c.MaxInflight = 100_000, 1000, 4096 }})
-	if w.cfg.TCPConns != 1000 || w.cfg.MaxInflight != 4096 || w.said.String() != "" {
-		t.Errorf("%d connections, %d questions; said %s", w.cfg.TCPConns, w.cfg.MaxInflight, w.said)
+	for _, c := range []struct {
+		files            uint64
+		conns, questions int // configured
+		kept, inflight   int
+		warnings         int
+	}{
+		{256, 1000, 4096, 64, 128, 2},
+		{256, 1000, 50, 142, 50, 1},
+		{1024, 10_000, 4096, 256, 512, 2},
+		{20_000, 10_000, 4096, 10_000, 4096, 0},
+		{20_000, 20_000, 4096, 10_904, 4096, 1},
+		{100_000, 1000, 4096, 1000, 4096, 0},
+		{1, 1000, 4096, 1, 1, 2},
+	} {
+		w := newWorld(t, setup{config: func(cfg *Config) { cfg.Files, cfg.TCPConns, cfg.MaxInflight = c.files, c.conns, c.questions }})
+		if w.cfg.TCPConns != c.kept || w.cfg.MaxInflight != c.inflight || w.places.all != c.kept || strings.Count(w.said.String(), "for want of file descriptors") != c.warnings {
+			t.Errorf("%+v: %d connections, %d questions; said %s", c, w.cfg.TCPConns, w.cfg.MaxInflight, w.said)
+		}
 	}
 }
 

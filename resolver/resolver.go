@@ -140,23 +140,22 @@ func New(cfg Config, st *State) *Resolver {
 	return r
 }
 
-// reserve keeps clients' connections to a quarter of the descriptors that may be
-// open, and questions upstream, each of which may have a socket, to half of them.
-// What is left is for the listeners, the store and the lists.
+// reserve keeps questions upstream, each of which may have a socket, to half of the
+// descriptors that may be open, and clients' connections to what these leave of three
+// quarters: idle clients take no descriptor that a question needs. The last quarter is
+// for the listeners, the store, the lists, and servers that are asked side by side.
 func (cfg *Config) reserve() {
 	if cfg.Files == 0 {
 		cfg.Files = openFiles()
 	}
-	for _, c := range []struct {
-		what  string
-		most  *int
-		share uint64
-	}{{"TCP connections", &cfg.TCPConns, cfg.Files / 4}, {"questions in flight", &cfg.MaxInflight, cfg.Files / 2}} {
-		if uint64(*c.most) > c.share {
-			cfg.Logger.Warn("fewer "+c.what+" than configured, for want of file descriptors", "configured", *c.most, "now", c.share, "descriptors", cfg.Files)
-			*c.most = max(int(c.share), 1)
+	keep := func(what string, most *int, share uint64) {
+		if uint64(*most) > share {
+			cfg.Logger.Warn("fewer "+what+" than configured, for want of file descriptors", "configured", *most, "now", share, "descriptors", cfg.Files)
+			*most = max(int(share), 1)
 		}
 	}
+	keep("questions in flight", &cfg.MaxInflight, cfg.Files/2)
+	keep("TCP connections", &cfg.TCPConns, cfg.Files-cfg.Files/4-uint64(cfg.MaxInflight))
 }
 
 // State returns the state in force.
