@@ -144,6 +144,9 @@ func (c *conditions) query(now time.Time) (q audit.Query, err error) {
 			return q, usage("--%s: %w", t.flag, err)
 		}
 	}
+	if !q.Since.IsZero() && !q.Until.IsZero() && !q.Since.Before(q.Until) {
+		return q, usage("--since is not before --until")
+	}
 	return q, nil
 }
 
