@@ -41,7 +41,7 @@ func (s *signed) flags(c *cobra.Command) {
 func (s *signed) check() error {
 	switch {
 	case s.reason == "":
-		return &exitError{exitUsage, errors.New("write why with --reason: it is kept with the exception")}
+		return &exitError{exitUsage, errors.New("write why with --reason: it is kept on record")}
 	case s.by == "":
 		return &exitError{exitUsage, errors.New("write who answers for it with --by: the environment names no user")}
 	}
