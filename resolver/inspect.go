@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"weir/blocklist"
 	"weir/resolver/cache"
+	"weir/resolver/upstream"
 	"weir/resolver/wire"
 )
 
@@ -51,6 +53,9 @@ func inspect(q, m *dns.Msg, alias string, own []*DNS64, bounds TTL, room []byte)
 	case dns.RcodeSuccess, dns.RcodeNameError, dns.RcodeYXDomain:
 	default:
 		return nil, fmt.Errorf("rcode %s", rcodeName(m.Rcode))
+	}
+	if upstream.Referral(m) {
+		return nil, errors.New("it names other servers to ask")
 	}
 	e := new(cache.Entry)
 	answer, end, err := chain(question, m.Answer, do)

@@ -42,6 +42,10 @@ func TestRepliesAreStripped(t *testing.T) {
 		{"a.example. A", says("a.example. 60 CH A 192.0.2.1"), "NOERROR"},
 		{"a.example. A", says("b.example. 60 A 192.0.2.1"), "NOERROR"},
 		{"a.example. A", says("/", "example. 60 NS ns.example.", "/", "ns.example. 60 A 192.0.2.1"), "NOERROR"}, // a referral is no answer
+		{"a.example. A", alone(false, says("/", "example. 60 NS ns.example.")), refused("it names other servers to ask")},
+		{"a.example. A", alone(true, says("/", "example. 60 NS ns.example.")), "NOERROR"},
+		{"a.example. A", alone(false, says("/", "example. 60 NS ns.example.", soa)), "NOERROR / example. 30 SOA 30;"},
+		{"a.example. A", alone(false, says()), "NOERROR"},
 		{"a.example. A", says("NXDOMAIN", "/", soa, "other.test. 60 SOA ns.example. host.example. 1 2 3 4 9"), "NXDOMAIN / example. 30 SOA 30;"},
 		{"a.example. A", says("NXDOMAIN", "/", "b.example. 60 SOA ns.example. host.example. 1 2 3 4 9"), "NXDOMAIN"},
 		{"a.example. A", says("/", soa), "NOERROR / example. 30 SOA 30;"},
@@ -90,6 +94,14 @@ func TestRepliesAreStripped(t *testing.T) {
 				t.Errorf("%s taught the cache about %s: %s", c.question, other, got)
 			}
 		}
+	}
+}
+
+// alone is what a server says that asks no others, of a name of its own or not.
+func alone(own bool, h handler) handler {
+	return func(q, m *dns.Msg) bool {
+		m.RecursionAvailable, m.Authoritative = false, own
+		return h(q, m)
 	}
 }
 

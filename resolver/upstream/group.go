@@ -198,7 +198,7 @@ func (r *round) take(m *member, reply *dns.Msg, err error) (done bool) {
 	case usable(reply):
 		r.reply, r.server = reply, m.url
 		return true
-	case r.reply == nil || reply.Rcode == dns.RcodeServerFailure && r.reply.Rcode != dns.RcodeServerFailure:
+	case r.reply == nil || Referral(r.reply) || reply.Rcode == dns.RcodeServerFailure && r.reply.Rcode != dns.RcodeServerFailure:
 		r.reply, r.server = reply, m.url
 	}
 	return false
@@ -239,10 +239,25 @@ func (g *Group) Close() error {
 // usable reports whether a reply settles the question for its asker.
 func usable(r *dns.Msg) bool {
 	switch r.Rcode {
-	case dns.RcodeSuccess, dns.RcodeNameError, dns.RcodeYXDomain:
+	case dns.RcodeSuccess:
+		return !Referral(r)
+	case dns.RcodeNameError, dns.RcodeYXDomain:
 		return true
 	}
 	return false
+}
+
+// Referral reports whether a reply only names servers that are to be asked instead, as
+// one that does not resolve says of a name which is not its own (RFC 2308 §2.2). It
+// must not pass for "there is none".
+func Referral(r *dns.Msg) bool {
+	if r.Rcode != dns.RcodeSuccess || r.Authoritative || r.RecursionAvailable || len(r.Answer) > 0 {
+		return false
+	}
+	is := func(rrtype uint16) bool {
+		return slices.ContainsFunc(r.Ns, func(rr dns.RR) bool { return rr.Header().Rrtype == rrtype })
+	}
+	return is(dns.TypeNS) && !is(dns.TypeSOA)
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -113,6 +113,16 @@ func coding(rcode int) *rogue {
 	return &rogue{udp: func(_ int, query []byte, send func([]byte)) { send(coded(rcode)(query)) }}
 }
 
+// referring sends everybody to the root servers.
+func referring() *rogue {
+	return &rogue{udp: func(_ int, query []byte, send func([]byte)) {
+		send(reply(query, func(m *dns.Msg) {
+			m.RecursionAvailable, m.Answer = false, nil
+			m.Ns = []dns.RR{&dns.NS{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeNS, Class: dns.ClassINET, Ttl: 60}, Ns: "a.example."}}
+		}))
+	}}
+}
+
 func silent() *rogue { return new(rogue) }
 
 // quick makes silent servers fail soon.
@@ -132,6 +142,9 @@ func TestWhoAnswers(t *testing.T) {
 		{"YXDOMAIN settles it", []*rogue{coding(dns.RcodeYXDomain), honest()}, 0, "YXDOMAIN"},
 		{"SERVFAIL does not", []*rogue{coding(dns.RcodeServerFailure), honest()}, 1, "NOERROR"},
 		{"REFUSED does not", []*rogue{coding(dns.RcodeRefused), honest()}, 1, "NOERROR"},
+		{"a referral does not", []*rogue{referring(), honest()}, 1, "NOERROR"},
+		{"REFUSED before a referral", []*rogue{referring(), coding(dns.RcodeRefused)}, 1, "REFUSED"},
+		{"no address settles it", []*rogue{coding(dns.RcodeSuccess), honest()}, 0, "NOERROR"},
 		{"SERVFAIL if there is no better", []*rogue{coding(dns.RcodeServerFailure)}, 0, "SERVFAIL"},
 		{"SERVFAIL before REFUSED", []*rogue{coding(dns.RcodeRefused), coding(dns.RcodeServerFailure)}, 1, "SERVFAIL"},
 		{"the first of two SERVFAIL", []*rogue{coding(dns.RcodeServerFailure), coding(dns.RcodeServerFailure)}, 0, "SERVFAIL"},
