@@ -217,6 +217,64 @@ func TestVerifyFindsAFileTwice(t *testing.T) {
 	}
 }
 
+// What was cut off at the end is found by the tree alone too, and when a new store has begun
+// whose first segment is not sealed yet.
+func TestVerifyFindsACutByTheTree(t *testing.T) {
+	d := startDays(t, Config{})
+	for range 3 {
+		d.record(4)
+		d.forward(aDay)
+	}
+	if err := d.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if r := verify(t, d.dir); r.Problems != nil || r.Segments < 3 {
+		t.Fatalf("%+v", r)
+	}
+	kept := map[string][]byte{treeFile: nil, headFile: nil}
+	for name := range kept {
+		content, err := os.ReadFile(filepath.Join(d.dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept[name] = content
+	}
+	files := d.files()
+	for _, name := range []string{files[len(files)-1], headFile, checkpointFile} {
+		if err := os.Remove(filepath.Join(d.dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if problems := strings.Join(verify(t, d.dir).Problems, "\n"); !strings.HasPrefix(problems, "the store ends at segment number ") || strings.Contains(problems, "\n") {
+		t.Errorf("without the last file: problems are\n%s", problems)
+	}
+	if err := os.Remove(filepath.Join(d.dir, treeFile)); err != nil {
+		t.Fatal(err)
+	}
+	if r := verify(t, d.dir); r.Problems != nil { // nothing is left to tell by
+		t.Errorf("%+v", r)
+	}
+
+	for _, name := range files[:len(files)-1] {
+		if err := os.Remove(filepath.Join(d.dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, content := range kept {
+		if err := os.WriteFile(filepath.Join(d.dir, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.start(Config{Block: time.Hour})
+	d.log.Record(query(0, "192.0.2.7", "after.example"))
+	if err := d.log.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if r := d.report(); r.Segments != 0 || r.Open == 0 || r.Problems == nil {
+		t.Errorf("a new store: %+v", r)
+	}
+}
+
 func TestSearchPassesOverADamagedSegment(t *testing.T) {
 	dir := stopped(t)
 	keys := keys(t, dir)

@@ -125,6 +125,7 @@ func (r *Reader) verify(ctx context.Context, how Verification, examiners int, pr
 			if c := v.proof.last; c != nil && c.Sequence > end {
 				v.problem("the store ends at record %d, a checkpoint has signed record %d", v.report.Last, c.Sequence)
 			}
+			v.tellCut(r.views())
 			return v.report, nil
 		}
 	}

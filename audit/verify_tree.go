@@ -186,3 +186,23 @@ func (p *proof) check(notes [][]byte, whose string, problem func(string, ...any)
 		p.signed = max(p.signed, c.last())
 	}
 }
+
+// tellCut reports segments at the end that the tree has, and that are neither in the
+// store nor behind it, unless the log says that it removed them.
+func (v *verifier) tellCut(views []view) {
+	number, last := v.before.number, v.proof.before+uint64(len(v.proof.leaves))
+	if number == 0 && v.report.Segments > 0 {
+		return // the last cannot be read, which was told
+	}
+	for i := range v.proof.removed {
+		number = max(number, v.proof.removed[i].Segments[1])
+	}
+	for i := range views {
+		if views[i].header.number == number+1 {
+			number++
+		}
+	}
+	if number < last {
+		v.problem("the store ends at segment number %d, its tree at number %d", number, last)
+	}
+}
