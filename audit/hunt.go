@@ -70,6 +70,7 @@ func (r *Reader) hunt(ctx context.Context, q Query, h *hunter, limit, most int, 
 		}
 		s.where.all(ctx, r.others())
 	}
+	t.ready()
 	for _, told := range t.told {
 		out.Queries += told.queries
 		for i, key := range told.keys {
@@ -139,24 +140,47 @@ type preyKey struct {
 	what              uint32 // in names or addresses
 }
 
-// probe looks the dictionaries through.
-func (h *hunter) probe(p *page) bool { return p.prey.probe(p, h.covering, h.holding) }
+// A sought is what the dictionaries of a page are looked through for.
+type sought struct {
+	covering func(dst []uint32, name []byte) []uint32  // appends the indicators of a name; nil: of none
+	front    front                                     // of the names that have any
+	below    bool                                      // so do those below them
+	holding  func(dst []uint32, a netip.Addr) []uint32 // appends those of an address; nil: of none
+}
 
-func (y *prey) probe(p *page, covering func(dst []uint32, name []byte) []uint32, holding func(dst []uint32, a netip.Addr) []uint32) bool {
-	if *y = (prey{}); !p.need(p.loadNames, p.loadAddrs) {
-		return false
-	}
+// probe looks the dictionaries through.
+func (y *prey) probe(p *page, s *sought) bool {
+	*y = prey{}
 	var found []uint32
-	for i, name := range p.names {
-		if found = covering(found[:0], name); len(found) > 0 {
+	see := func(i, of int, name []byte) {
+		if found = s.covering(found[:0], name); len(found) > 0 {
 			if y.names == nil {
-				y.names, y.isName = map[uint32][]uint32{}, make([]bool, len(p.names))
+				y.names, y.isName = map[uint32][]uint32{}, make([]bool, of)
 			}
 			y.names[uint32(i)], y.isName[i] = slices.Clone(found), true
 		}
 	}
-	for i, a := range p.addrs {
-		if found = holding(found[:0], a); len(found) > 0 {
+	switch {
+	case s.covering == nil:
+	case p.header.packed:
+		if !p.need(p.loadChain) {
+			return false
+		}
+		p.failed(p.shelf.names.may(s, see))
+	default:
+		for i, name := range p.names {
+			see(i, len(p.names), name)
+		}
+	}
+	var addrs []netip.Addr
+	if s.holding != nil {
+		if !p.need(p.loadAddrs) {
+			return false
+		}
+		addrs = p.addrs
+	}
+	for i, a := range addrs {
+		if found = s.holding(found[:0], a); len(found) > 0 {
 			if y.addrs == nil {
 				y.addrs, y.isAddr = map[uint32][]uint32{}, make([]bool, len(p.addrs))
 			}
@@ -173,6 +197,7 @@ func (y *prey) probe(p *page, covering func(dst []uint32, name []byte) []uint32,
 // gather counts the rows that have something of it, but for the names of which it was told.
 func (y *prey) gather(p *page) {
 	y.spans, y.found = map[preyKey]*preySpan{}, nil
+	p.need(p.loadAddrs)
 	sightOf := p.sights()
 	if p.err != nil {
 		return
@@ -201,12 +226,14 @@ func (y *prey) gather(p *page) {
 		}
 		if y.isName != nil {
 			if n := in.name; y.isName[n] {
+				p.failed(p.nameThese(n))
 				if counted = y.wasTold(p.header.first+uint64(i), p.names[n]); !counted {
 					see(y.names[n], OnName, n)
 				}
 			}
 			for _, n := range in.aliases {
 				if y.isName[n] {
+					p.failed(p.nameThese(n))
 					see(y.names[n], OnAlias, n)
 				}
 			}

@@ -15,6 +15,8 @@ type trail struct {
 	hunter *hunter
 
 	tells map[*run]bool // whose queries are all asked for
+	known sought        // what the index has found
+	any   sought
 
 	mu      sync.Mutex
 	names   map[string][]uint32
@@ -180,11 +182,33 @@ func (t *trail) knows(p *page) bool {
 	return true
 }
 
-// probe is like the hunter's.
-func (t *trail) probe(p *page) bool {
-	if !t.knows(p) {
-		return t.hunter.probe(p)
+// ready makes what probe looks for: all that is known, when it will not become more, and all
+// that the hunter knows.
+func (t *trail) ready() {
+	if len(t.names) > 0 {
+		t.known.front = newFront(len(t.names))
+		for name := range t.names {
+			t.known.front.add(suffixHash([]byte(name[:len(name)-1])))
+		}
+		t.known.covering = func(dst []uint32, name []byte) []uint32 { return append(dst, t.names[string(name)]...) }
 	}
-	return p.prey.probe(p, func(_ []uint32, name []byte) []uint32 { return t.names[string(name)] },
-		func(_ []uint32, a netip.Addr) []uint32 { return t.addrs[a] })
+	if len(t.addrs) > 0 {
+		t.known.holding = func(dst []uint32, a netip.Addr) []uint32 { return append(dst, t.addrs[a]...) }
+	}
+	h := t.hunter
+	t.any = sought{front: h.front, below: true}
+	if len(h.names) > 0 {
+		t.any.covering = h.covering
+	}
+	if len(h.addrs) > 0 {
+		t.any.holding = h.holding
+	}
+}
+
+// probe looks the page through.
+func (t *trail) probe(p *page) bool {
+	if t.knows(p) {
+		return p.prey.probe(p, &t.known)
+	}
+	return p.prey.probe(p, &t.any)
 }

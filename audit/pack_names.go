@@ -71,10 +71,11 @@ type nameShelf struct {
 	ends   []octetSpan // in arena
 	begins []uint32    // of names in arena, and where the last one ends
 
-	links []nameLink
-	whole []wholeName // by name
-	odds  [][]byte
-	depth []uint8 // room for mark
+	links  []nameLink
+	whole  []wholeName // by name
+	odds   [][]byte
+	depth  []uint8 // room for mark and may, by end
+	states []uint64
 }
 
 // An octetSpan is octets of an arena.
@@ -210,17 +211,49 @@ type nameLink struct{ label, behind uint32 }
 // A wholeName is an end, counted so, or the place of an odd name, counted from one.
 type wholeName struct{ end, odd uint32 }
 
-// single makes the name with that number.
-func (s *nameShelf) single(n uint32) ([]byte, error) {
-	w := s.whole[n]
-	if w.odd > 0 {
-		return s.odds[w.odd-1], nil
+// may calls see with the place, among how many, and the octets of each name that may be sought.
+// The hash of an end goes on from that of the end behind it.
+func (s *nameShelf) may(of *sought, see func(i, of int, name []byte)) (err error) {
+	s.states = append(s.states[:0], 0, hashBegin)
+	s.depth = append(s.depth[:0], 0, 0) // 1 is an end that may be
+	if of.front.may(fold(hashBegin)) {
+		s.depth[1] = 1
+	}
+	for _, link := range s.links {
+		h, hit := s.states[link.behind], uint8(0)
+		label := s.labels[link.label]
+		for i := len(label) - 1; i >= 0; i-- {
+			h = (h ^ uint64(label[i])) * hashPrime
+		}
+		if of.front.may(fold(h)) || of.below && s.depth[link.behind] != 0 {
+			hit = 1
+		}
+		s.states, s.depth = append(s.states, h), append(s.depth, hit)
 	}
 	var name []byte
+	for i, w := range s.whole {
+		if w.odd == 0 && s.depth[w.end] == 0 {
+			continue
+		}
+		if name, err = s.single(name[:0], uint32(i)); err != nil {
+			return err
+		}
+		see(i, len(s.whole), name)
+	}
+	return nil
+}
+
+// single appends the name with that number.
+func (s *nameShelf) single(name []byte, n uint32) ([]byte, error) {
+	w := s.whole[n]
+	if w.odd > 0 {
+		return append(name, s.odds[w.odd-1]...), nil
+	}
+	from := len(name)
 	for end := w.end; end > 1; end = s.links[end-2].behind { // which is ever less
 		name = append(name, s.labels[s.links[end-2].label]...)
 	}
-	if name = append(name, 0); len(name) > maxName {
+	if name = append(name, 0); len(name)-from > maxName {
 		return nil, errors.New("its names are too long")
 	}
 	return name, nil

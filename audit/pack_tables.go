@@ -47,10 +47,10 @@ func (b *block) loadChain() error {
 	return b.shelf.once(chainPart, func() error { return b.shelf.names.chain(b.shelf) })
 }
 
-// nameThese makes sure that the block has these of its names.
+// nameThese makes sure that the block has these of its names, after loadChain.
 func (b *block) nameThese(numbers ...uint32) (err error) {
 	s := b.shelf
-	if s.loaded[namesPart] {
+	if !b.header.packed || s.loaded[namesPart] {
 		return nil
 	}
 	if n := len(s.names.whole); len(b.names) != n {
@@ -58,7 +58,7 @@ func (b *block) nameThese(numbers ...uint32) (err error) {
 	}
 	for _, n := range numbers {
 		if b.names[n] == nil {
-			if b.names[n], err = s.names.single(n); err != nil {
+			if b.names[n], err = s.names.single(nil, n); err != nil {
 				return err
 			}
 		}

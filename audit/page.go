@@ -225,6 +225,7 @@ func (p *page) sources() []uint8 { return numbers(p, &p.source, colSource, math.
 func (p *page) transports() []uint8 {
 	return numbers(p, &p.carrier, colTransport, math.MaxUint8)
 }
+
 func (p *page) whys() []uint32 {
 	p.need(p.loadTexts)
 	return numbers(p, &p.why, colReason, uint64(len(p.reasons)))
