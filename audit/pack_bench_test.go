@@ -152,6 +152,7 @@ func BenchmarkPackPoint(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			f := newFilter(c.q)
 			pg := &page{value: pack}
+			before := cpu(b)
 			for b.Loop() {
 				pg.open(u)
 				if pg.err == nil && f.mark(pg) {
@@ -164,6 +165,7 @@ func BenchmarkPackPoint(b *testing.B) {
 					b.Fatal(pg.err)
 				}
 			}
+			b.ReportMetric(float64((cpu(b)-before).Nanoseconds())/float64(b.N)/1e6, "cpu-ms/op")
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(pg.header.count), "ns/event")
 		})
 	}
