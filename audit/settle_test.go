@@ -170,6 +170,38 @@ func TestSettleOnADiskThatStalls(t *testing.T) {
 	}
 }
 
+// What answers wait for does not make others look at the open block, for that takes as
+// long as the block is large.
+func TestSettleMovesNobodyElse(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		l, err := Open(Config{Dir: dir, BeforeAnswer: true, Block: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- l.Run(ctx) }()
+		synctest.Wait() // the index's keeper has had its first look
+		for range 3 {
+			l.Record(query(0, "192.0.2.7", "www.example"))
+			if !l.Settle() {
+				t.Fatal("not settled")
+			}
+			synctest.Wait()
+			l.sealer.mu.Lock()
+			if l.sealer.shown != nil || l.sealer.builder.rows == 0 {
+				t.Errorf("%d records, and somebody has looked at them: %v", l.sealer.builder.rows, l.sealer.shown != nil)
+			}
+			l.sealer.mu.Unlock()
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 // BenchmarkSettle is what UDP sockets do: record a batch, then wait.
 func BenchmarkSettle(b *testing.B) {
 	for _, sockets := range []int{1, 2, 4, 8} {
