@@ -397,6 +397,7 @@ func TestHitsBesideTheWriter(t *testing.T) {
 
 // Whatever happens to a log, the roll-up says what a count of its records says.
 func TestHitsAgreeWithANaiveCount(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		dir, err := os.MkdirTemp(t.TempDir(), "")
 		if err != nil {

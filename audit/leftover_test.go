@@ -81,6 +81,7 @@ func takenOver(t *testing.T, cfg Config) (events, reasons int, lost uint64, says
 // What a run has left that was killed is counted as it is taken over: the hits of lists
 // are whole then, and nothing is said of damage.
 func TestALeftoverIsCounted(t *testing.T) {
+	t.Parallel()
 	dir, said := t.TempDir(), new(bytes.Buffer)
 	cfg := Config{Dir: dir, Block: time.Hour, Logger: slog.New(slog.NewTextHandler(said, nil)), Now: func() time.Time { return epoch }}
 	for range 3 {

@@ -127,6 +127,7 @@ func TestWhatIsOpenCanBeRead(t *testing.T) {
 // which it could be read before, for a reader and for the next run, and the run
 // that did not end is on record.
 func TestWhatWasWrittenOutlivesTheProcess(t *testing.T) {
+	t.Parallel()
 	base := t.TempDir()
 	runs := 0
 	rapid.Check(t, func(rt *rapid.T) {
