@@ -15,8 +15,8 @@ import (
 
 // The tree file keeps the hashes of the tree of segments (RFC 6962) in the order of
 // golang.org/x/mod/sumdb/tlog, so that a proof needs no segment but its own, and old
-// segments may go. It is not synced: it can be made again from the segments, while they
-// are there, and whether it is right is what checkpoints say.
+// segments may go. It is not synced: what a power cut has kept from it is made again from
+// the segments, while they are there, and whether it is right is what checkpoints say.
 const (
 	treeFile       = "audit.tree"
 	treeMagic      = "WEIRTREE"
@@ -85,19 +85,49 @@ func (t *merkleTree) readHeader(path string) error {
 	return nil
 }
 
+// holesWithin is how many octets at the end of the tree may be missing in its midst: those of
+// some minutes, which the system has brought to disk by itself long since.
+const holesWithin = 1 << 20
+
+// cutHoles leaves out what is behind a hash of zeros. When the power is cut the file may be as long as it was
+// to be, without what was written there.
+func (t *merkleTree) cutHoles() error {
+	end := tlog.StoredHashCount(t.size)
+	from := max(0, end-holesWithin/tlog.HashSize)
+	b := make([]byte, (end-from)*tlog.HashSize)
+	if _, err := t.file.ReadAt(b, treeHeaderSize+from*tlog.HashSize); err != nil {
+		return err
+	}
+	for i := from; i < end; i++ {
+		if tlog.Hash(b[(i-from)*tlog.HashSize:]) == (tlog.Hash{}) {
+			t.fit(i)
+			break
+		}
+	}
+	return nil
+}
+
+// fit sets the size to the greatest that has so many hashes.
+func (t *merkleTree) fit(hashes int64) {
+	t.size = 0
+	for lo, hi := int64(0), hashes+1; lo < hi; {
+		if mid := (lo + hi) / 2; tlog.StoredHashCount(mid) <= hashes {
+			t.size, lo = mid, mid+1
+		} else {
+			hi = mid
+		}
+	}
+}
+
 // measure finds out how many leaves there are with all their hashes.
 func (t *merkleTree) measure(path string, readOnly bool) error {
 	info, err := t.file.Stat()
 	if err != nil {
 		return fmt.Errorf("open audit tree: %w", err)
 	}
-	hashes := (info.Size() - treeHeaderSize) / tlog.HashSize
-	for lo, hi := int64(0), hashes+1; lo < hi; { // the greatest size that has as many hashes
-		if mid := (lo + hi) / 2; tlog.StoredHashCount(mid) <= hashes {
-			t.size, lo = mid, mid+1
-		} else {
-			hi = mid
-		}
+	t.fit((info.Size() - treeHeaderSize) / tlog.HashSize)
+	if err := t.cutHoles(); err != nil {
+		return fmt.Errorf("open audit tree %s: %w", path, err)
 	}
 	if whole := treeHeaderSize + tlog.StoredHashCount(t.size)*tlog.HashSize; !readOnly && whole != info.Size() {
 		if err := t.file.Truncate(whole); err != nil {

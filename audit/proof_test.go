@@ -160,6 +160,30 @@ func TestTheTreeCatchesUp(t *testing.T) {
 	}
 }
 
+// When the power is cut the tree may be as long as it was to be, with zeros for what had not come
+// to disk; that is made again from the segments.
+func TestATreeWithHoles(t *testing.T) {
+	whole := proven(t, 6)
+	tree, err := os.ReadFile(filepath.Join(whole, treeFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, hole := 0, treeHeaderSize; hole < len(tree); i, hole = i+1, hole+32 {
+		dir, holed, end := copied(t, whole), bytes.Clone(tree), len(tree)
+		if i%2 == 0 {
+			end = hole + 32
+		}
+		clear(holed[hole:end])
+		if err := os.WriteFile(filepath.Join(dir, treeFile), holed, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		fill(t, dir, 20, 20)
+		if report := verify(t, dir); len(report.Problems) > 0 || report.Signed != report.Segments {
+			t.Fatalf("zeros from %d to %d: %+v", hole, end, report)
+		}
+	}
+}
+
 // What cannot be compared with a tree that is there begins a new one, and says so.
 func TestATreeThatCannotGoOn(t *testing.T) {
 	dir := proven(t, 6)
