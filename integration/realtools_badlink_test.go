@@ -186,6 +186,18 @@ func TestRealBadLink(t *testing.T) {
 	far := newMachine(t)
 	link := &badLink{loss: 0.2, twice: 0.1, delay: 50 * time.Millisecond, jitter: 20 * time.Millisecond, random: rand.New(rand.NewPCG(1, 2))}
 	link.between(t, openTun(t, "near", "10.8.0.1/24"), far.openTun(t, "far", "10.8.0.2/24"))
+	nsdBeyond(t, far)
+	for _, url := range []string{"udp://10.8.0.2:5353", "tcp://10.8.0.2:5353"} {
+		acrossBadLink(t, url)
+		link.mu.Lock()
+		t.Logf("%s: the line carried %d packets, lost %d, doubled %d", url, link.sent, link.lost, link.doubled)
+		link.mu.Unlock()
+	}
+}
+
+// nsdBeyond starts nsd on the other machine, whose address is 10.8.0.2.
+func nsdBeyond(t *testing.T, far *machine) {
+	t.Helper()
 	dir, port := t.TempDir(), uint16(5353)
 	writeFile(t, dir, "zone", zoneText)
 	conf := nsdServer(dir, port) + fmt.Sprintf("server:\n\tip-address: 10.8.0.2@%d\nzone:\n\tname: load.example\n\tzonefile: zone\n", port)
@@ -198,26 +210,25 @@ func TestRealBadLink(t *testing.T) {
 	if err := nsd.ready("load.example"); err != nil {
 		t.Fatalf("%v; it said:\n%s", err, &nsd.said)
 	}
+}
 
-	for _, url := range []string{"udp://10.8.0.2:5353", "tcp://10.8.0.2:5353"} {
-		w := startWeir(t, t.TempDir(), fmt.Sprintf(badLinkConfig, url))
-		right, failed, slowest := askAll(t, w.addrs[0], onBadLink)
-		link.mu.Lock()
-		t.Logf("%s: %d of %d answers right, %d SERVFAIL, slowest %v; the line carried %d packets, lost %d, doubled %d",
-			url, right, onBadLink, failed, slowest.Round(time.Millisecond), link.sent, link.lost, link.doubled)
-		link.mu.Unlock()
-		if right+failed != onBadLink || failed > onBadLink/8 {
-			t.Errorf("%s: %d right and %d failed of %d", url, right, failed, onBadLink)
-		}
-		if slowest > 6*time.Second {
-			t.Errorf("%s: an answer took %v, and the deadline is 5s", url, slowest)
-		}
-		st := w.settled(t)
-		if st.Resolver.Answered != onBadLink+1 || st.Resolver.Panics != 0 || st.Resolver.Unsent != 0 {
-			t.Errorf("%s: %+v", url, st.Resolver)
-		}
-		w.stop(t)
+// acrossBadLink asks weir for names of an upstream that is behind a bad line.
+func acrossBadLink(t *testing.T, url string) {
+	t.Helper()
+	w := startWeir(t, t.TempDir(), fmt.Sprintf(badLinkConfig, url))
+	right, failed, slowest := askAll(t, w.addrs[0], onBadLink)
+	t.Logf("%s: %d of %d answers right, %d SERVFAIL, slowest %v", url, right, onBadLink, failed, slowest.Round(time.Millisecond))
+	if right+failed != onBadLink || failed > onBadLink/8 {
+		t.Errorf("%s: %d right and %d failed of %d", url, right, failed, onBadLink)
 	}
+	if slowest > 6*time.Second {
+		t.Errorf("%s: an answer took %v, and the deadline is 5s", url, slowest)
+	}
+	st := w.settled(t)
+	if st.Resolver.Answered != onBadLink+1 || st.Resolver.Panics != 0 || st.Resolver.Unsent != 0 {
+		t.Errorf("%s: %+v", url, st.Resolver)
+	}
+	w.stop(t)
 }
 
 // askAll asks for n names at once from one socket and reads until each has its

@@ -68,7 +68,11 @@ func labQueries() (out []*query) {
 // many places, those idle for longest give way.
 func TestRealIdleClients(t *testing.T) {
 	needTools(t)
-	const clients, each, windows = 10_000, 50, 31
+	testIdleClients(t, 31)
+}
+
+func testIdleClients(t *testing.T, windows int) {
+	const clients, each = 10_000, 50
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
