@@ -105,9 +105,26 @@ func (m *console) until(t *testing.T, come func(line string) bool) {
 // machineTools are the programs of the suite, and the packages that bring them. Those from kmod on are
 // there in the machine too.
 var machineTools = [][2]string{
-	{"qemu-system-x86_64", "qemu-system-x86"}, {"apt-get", "apt"}, {"apt-cache", "apt"}, {"dpkg-deb", "dpkg"}, {"depmod", "kmod"}, {"modprobe", "kmod"},
-	{"insmod", "kmod"}, {"sh", "dash"}, {"mount", "mount"}, {"truncate", "coreutils"}, {"mkdir", "coreutils"}, {"blockdev", "util-linux"}, {"losetup", "mount"}, {"setpriv", "util-linux"},
-	{"mkfs.ext4", "e2fsprogs"}, {"e2fsck", "e2fsprogs"}, {"dmsetup", "dmsetup"}, {"ip", "iproute2"}, {"tc", "iproute2"}, {"nsd", "nsd"},
+	{"qemu-system-x86_64", "qemu-system-x86"},
+	{"apt-get", "apt"},
+	{"apt-cache", "apt"},
+	{"dpkg-deb", "dpkg"},
+	{"depmod", "kmod"},
+	{"modprobe", "kmod"},
+	{"insmod", "kmod"},
+	{"sh", "dash"},
+	{"mount", "mount"},
+	{"truncate", "coreutils"},
+	{"mkdir", "coreutils"},
+	{"blockdev", "util-linux"},
+	{"losetup", "mount"},
+	{"setpriv", "util-linux"},
+	{"mkfs.ext4", "e2fsprogs"},
+	{"e2fsck", "e2fsprogs"},
+	{"dmsetup", "dmsetup"},
+	{"ip", "iproute2"},
+	{"tc", "iproute2"},
+	{"nsd", "nsd"},
 }
 
 const insideFrom = "insmod"
