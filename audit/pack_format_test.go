@@ -199,7 +199,7 @@ func FuzzPack(f *testing.F) {
 			if !slices.Equal(pg.alias.of(uint32(i)), whole.aliases(r)) || !slices.Equal(pg.addr.of(uint32(i)), whole.answers(r)) {
 				t.Fatalf("row %d: other answers", i)
 			}
-			if r.kind != KindQuery {
+			if r.kind != KindQuery || i >= 16 && i < len(whole.rows)-16 { // each alone takes long where there are many
 				continue
 			}
 			if one.chosen = []uint32{uint32(i)}; !one.isFew() && len(whole.rows) >= pickFew {
