@@ -15,9 +15,12 @@ import (
 type asking struct {
 	calls [maxMessages]*call // in the order in which they were sent; nil are those that have ended
 	sent  int
-	alone bool         // there is no other connection to send it over
-	said  chan outcome // capacity maxMessages: a call writes once at most
+	least time.Duration // of silence that is bearable: who has long to wait may ask what takes long
+	alone bool          // there is no other connection to send it over
+	said  chan outcome  // capacity maxMessages: a call writes once at most
 }
+
+const silentPart = 8 // of the time that a query has, for which any connection may be silent
 
 // ask sends the query and waits for its reply. If a connection that was there
 // before is lost, the query is sent once more over a newer one, since the server
@@ -32,7 +35,7 @@ func (p *streams) ask(ctx context.Context, a *attempt) (*dns.Msg, finding, error
 	if a.messages >= maxMessages {
 		return nil, foreign, errors.New("refuses EDNS and has been sent all messages")
 	}
-	w := asking{said: make(chan outcome, maxMessages)}
+	w := asking{said: make(chan outcome, maxMessages), least: min(time.Until(a.deadline)/silentPart, mostPatience)}
 	if err := w.send(p, a, 0); err != nil {
 		return nil, foreign, err
 	}
@@ -97,7 +100,7 @@ func (w *asking) next(a *attempt) time.Time {
 	if s.conn != nil && s.quiet.After(since) {
 		since = s.quiet
 	}
-	return earlier(since.Add(s.of.patience()<<(w.sent-1)), a.deadline)
+	return earlier(since.Add(max(s.of.patience(), w.least)<<(w.sent-1)), a.deadline)
 }
 
 // carries says that a call is on s.
