@@ -50,7 +50,7 @@ func (m *mapped) device() string { return "/dev/mapper/" + m.name }
 
 func (m *mapped) mount(t *testing.T) {
 	t.Helper()
-	must(t, "/", "mount", "-o", "usrquota", m.device(), m.dir)
+	must(t, "/", "mount", "-o", "usrquota,commit=1", m.device(), m.dir)
 }
 
 // table is a line of dmsetup(8) that maps all of the disk.
@@ -107,17 +107,37 @@ func (m *mapped) quota(t *testing.T, kib uint64) {
 func (m *mapped) startOn(t *testing.T, commit, onFull string) *troubled {
 	t.Helper()
 	memory := t.TempDir()
-	if err := unix.Mount("none", memory, "tmpfs", 0, "size=256k"); err != nil {
+	if err := unix.Mount("none", memory, "tmpfs", 0, "size=128k"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = unix.Unmount(memory, unix.MNT_DETACH) })
 	dir := t.TempDir()
 	writeFile(t, dir, "config.toml", fmt.Sprintf(diskConfig, m.dir, memory, commit, onFull))
+	return startIn(t, dir, commit, onFull)
+}
+
+// startIn starts weir in a folder that has its configuration.
+func startIn(t *testing.T, dir, commit, onFull string) *troubled {
+	t.Helper()
 	cmd := exec.Command("setpriv", "--bounding-set=-sys_resource", binary, "serve", "--config", "config.toml")
 	cmd.Dir = dir
 	w := newTroubled(greeted(t, cmd), commit, onFull)
 	w.rate, w.limit = 200, 3*time.Second // the processor is emulated
 	return w
+}
+
+// counted returns how many queries the log has, and how many it says were lost.
+func (w *troubled) counted(t *testing.T) (recorded, lost int) {
+	t.Helper()
+	for _, r := range w.export(t, 0) {
+		switch r.Kind {
+		case "query":
+			recorded++
+		case "gap":
+			lost += int(r.Lost)
+		}
+	}
+	return recorded, lost
 }
 
 // TestMachineRemount: the kernel makes the disk read-only while weir writes to it, as it does
@@ -145,6 +165,119 @@ func TestMachineQuota(t *testing.T) {
 		w := m.startOn(t, commit, onFull)
 		w.works(t)
 		w.through(t, "disk quota exceeded", func() { m.quota(t, 1) }, func() { m.quota(t, 0) })
+		w.adds(t, 14)
+	})
+}
+
+// TestMachineErrors: every write to the disk fails for a while, and is reported as late as the
+// system likes. Without a journal ext4 goes on with such a disk.
+func TestMachineErrors(t *testing.T) {
+	if !inMachine(t) {
+		return
+	}
+	forEachChoice(t, func(t *testing.T, commit, onFull string) {
+		m := newMapped(t, "-O", "^has_journal")
+		w := m.startOn(t, commit, onFull)
+		w.works(t)
+		for range 2 {
+			w.through(t, "input/output error",
+				func() { m.becomes(t, m.table("flakey", "0", "0", "3600", "1", "error_writes")) },
+				func() { m.becomes(t, m.table("linear", "0")) })
+		}
+		w.adds(t, 28)
+	})
+}
+
+// TestMachineJournal: ext4 gives the disk up, for good, when its journal cannot be written. Weir says so and
+// does as it is configured, to the end; when the disk has been repaired, the next one goes on
+// with what waited in memory.
+func TestMachineJournal(t *testing.T) {
+	if !inMachine(t) {
+		return
+	}
+	forEachChoice(t, func(t *testing.T, commit, onFull string) {
+		m := newMapped(t, "-e", "remount-ro")
+		w := m.startOn(t, commit, onFull)
+		w.works(t)
+		m.becomes(t, m.table("flakey", "0", "0", "3600", "1", "error_writes"))
+		failed, slowest := w.load(t, func(c *pacedClient) {
+			w.until(t, "given up", func(st weirStatus) bool { return strings.Contains(st.Audit.LastError, "read-only") })
+			c.more(t, 100)
+		})
+		if lost := w.status(t).Audit.Lost; slowest > w.limit || (failed > 0) != (onFull == "refuse" && (commit == "before-answer" || lost > 0)) {
+			t.Errorf("%d answers are SERVFAIL, the slowest took %v", failed, slowest)
+		}
+		w.says(t, `(?m)^ +cannot write: .*read-only file system$`, `(?m)^weir_audit_failing 1$`)
+		m.becomes(t, m.table("linear", "0"))
+		_, _ = output(t, "/", "mount", "-o", "remount,rw", m.dir) // does not help
+		w.load(t, func(c *pacedClient) { c.more(t, 20) })
+		if st := w.status(t); st.Audit.LastError == "" {
+			t.Errorf("ext4 goes on: %+v", st.Audit)
+		}
+		if code := w.terminate(t); code == 0 {
+			t.Errorf("exit code %d with records that are not on disk", code)
+		}
+		if err := unix.Unmount(m.dir, 0); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := output(t, "/", "e2fsck", "-fy", m.device()); err != nil && !strings.Contains(err.Error(), "exit status 1") {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		m.mount(t)
+		again := startIn(t, w.dir, commit, onFull)
+		again.works(t)
+		again.settled(t)
+		if code := again.terminate(t); code != 0 {
+			t.Errorf("exit code %d after the repair", code)
+		}
+		if rep := again.report(t); len(rep.Problems) > 0 || rep.Records != rep.Last-rep.First+1 {
+			t.Errorf("the log is not whole: %+v", rep)
+		}
+		recorded, lost := again.counted(t)
+		if recorded != w.asked+again.asked || lost > 1 { // the change that says how many answers were withheld
+			t.Errorf("%d and %d asked, %d recorded and %d lost; it said:\n%s\n%s", w.asked, again.asked, recorded, lost, &w.said, &again.said)
+		}
+		t.Logf("%s, %s: %d asked before the repair and %d after it = %d recorded + %d lost; %d SERVFAIL", commit, onFull, w.asked, again.asked, recorded, lost, failed)
+	})
+}
+
+// TestMachineSlow: each flush of the disk's own memory takes 100 ms, and then 2 s.
+func TestMachineSlow(t *testing.T) {
+	if !inMachine(t) {
+		return
+	}
+	forEachChoice(t, func(t *testing.T, commit, onFull string) {
+		m := newMapped(t)
+		w := m.startOn(t, commit, onFull)
+		w.works(t)
+		answers, refuse := commit == "before-answer", onFull == "refuse"
+		slow := func(ms string) string {
+			return m.table("delay", "0", "0", m.below, "0", "0", m.below, "0", ms)
+		}
+		if answers { // the socket waits with each batch of queries for the disk
+			w.rate = 40
+		}
+		m.becomes(t, slow("100"))
+		failed, slowest := w.load(t, func(c *pacedClient) { c.more(t, 300) })
+		if failed > 0 || slowest > w.limit || answers && slowest < 100*time.Millisecond || !answers && slowest > w.limit/6 {
+			t.Errorf("flushes of 100 ms: %d answers are SERVFAIL, the slowest took %v", failed, slowest)
+		}
+		t.Logf("%s, %s: flushes of 100 ms, %d answers are SERVFAIL, the slowest took %v", commit, onFull, failed, slowest.Round(time.Millisecond))
+		w.works(t)
+		w.rate = 200
+		lost := w.status(t).Audit.Lost
+		m.becomes(t, slow("2000"))
+		failed, slowest = w.load(t, func(c *pacedClient) {
+			w.until(t, "stalled", func(st weirStatus) bool { return st.Audit.Stalled > time.Second })
+			w.says(t, `(?m)^ +the disk keeps it waiting for \d`, `(?m)^weir_audit_stalled_seconds [1-9]`)
+			c.more(t, 300)
+		})
+		if slowest > w.limit || !answers && slowest > w.limit/6 || (failed > 0) != (refuse && (answers || w.status(t).Audit.Lost > lost)) {
+			t.Errorf("flushes of 2 s: %d answers are SERVFAIL, the slowest took %v", failed, slowest)
+		}
+		t.Logf("%s, %s: flushes of 2 s, %d answers are SERVFAIL, the slowest took %v", commit, onFull, failed, slowest.Round(time.Millisecond))
+		m.becomes(t, m.table("linear", "0"))
+		w.works(t)
 		w.adds(t, 14)
 	})
 }
