@@ -40,5 +40,5 @@ func TestMachineIdleClients(t *testing.T) {
 	if !inMachine(t, "-m", "2048") {
 		return
 	}
-	testIdleClients(t, 11)
+	testIdleClients(t, 11, 100)
 }

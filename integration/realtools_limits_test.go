@@ -68,10 +68,10 @@ func labQueries() (out []*query) {
 // many places, those idle for longest give way.
 func TestRealIdleClients(t *testing.T) {
 	needTools(t)
-	testIdleClients(t, 31)
+	testIdleClients(t, 31, 1000)
 }
 
-func testIdleClients(t *testing.T, windows int) {
+func testIdleClients(t *testing.T, windows, rate int) {
 	const clients, each = 10_000, 50
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
@@ -105,7 +105,7 @@ func testIdleClients(t *testing.T, windows int) {
 	}
 	var without, with, ratios []float64
 	for i := range 1 + windows { // the first is not counted
-		a, b := startPaced(t, calm.addrs[0], 1000, labQueries()), startPaced(t, crowded.addrs[0], 1000, labQueries())
+		a, b := startPaced(t, calm.addrs[0], rate, labQueries()), startPaced(t, crowded.addrs[0], rate, labQueries())
 		a.more(t, 400)
 		slow := func(c *pacedClient) float64 {
 			return float64(percentile(c.finish(t), 99)) / float64(time.Microsecond)
