@@ -47,7 +47,9 @@ func (g *global) records(cmd *cobra.Command) (records, error) {
 	}
 	if cl != nil {
 		cl.Verb = cmd.Name()
-		humbly.Become() // the server may need the cores
+		if cmd.Name() == "export" {
+			humbly.Become() // the server may need the cores for as long as that takes
+		}
 		return cl, nil
 	}
 	r, err := audit.OpenReader(cfg.Resolve(cfg.Audit.Path))

@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"weir/audit"
-	"weir/cmd/internal/humbly"
 )
 
 func tailCommand(g *global) *cobra.Command {
@@ -34,7 +33,6 @@ func tailCommand(g *global) *cobra.Command {
 				return err
 			}
 			defer cl.Close()
-			humbly.Become()
 			ctx, stop := interruptible(cmd)
 			defer stop()
 			out := cmd.OutOrStdout()
