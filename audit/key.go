@@ -132,6 +132,12 @@ func parseKey(text string) (*signingKey, error) {
 	return &signingKey{signer, public, private}, nil
 }
 
+// text is what parseKey reads.
+func (k *signingKey) text() string {
+	seed := append([]byte{1}, k.private.Seed()...) // 1 is Ed25519
+	return fmt.Sprintf("PRIVATE+KEY+%s+%08x+%s", k.Name(), k.KeyHash(), base64.StdEncoding.EncodeToString(seed))
+}
+
 // segmentMessage is what a segment's own signature is about: so that one which was made
 // again without the key is found by itself, not only somewhere between two checkpoints.
 func segmentMessage(leaf hash) []byte { return append([]byte("weir audit segment\n"), leaf[:]...) }

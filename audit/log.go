@@ -77,6 +77,7 @@ type Log struct {
 		written   uint64 // events on disk since Open
 		newest    uint64 // sequence number of the last record on disk, 0 is none
 		abandoned uint64 // events taken that never reached the disk
+		missing   uint64 // records that were on disk, in files that are gone
 		last      header // newest segment on disk
 		oldest    uint64 // number of the store's oldest segment; 0 is none
 		begins    int64  // time of its earliest record

@@ -208,7 +208,7 @@ func (n *notary) say(err error) {
 		n.log.cfg.Logger.Info("audit proofs work again")
 	case err != nil && n.failed != err.Error():
 		n.failed = err.Error()
-		n.log.cfg.Logger.Error("audit proofs are behind, records are not", "error", err)
+		n.log.cfg.Logger.Error("audit proofs are behind, will try again", "error", err)
 	}
 }
 

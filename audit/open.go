@@ -145,6 +145,14 @@ func (l *Log) replaceUnopened(s *store, damage *DamageError) error {
 // tellAside signs that the file was set aside, with its records up to the one before next;
 // closed are the segments that were to follow.
 func (l *Log) tellAside(s *store, path string, next uint64, closed []sealed) {
+	if r, ok := l.removal(s, path, SetAside, next, closed); ok {
+		l.tell(r)
+	}
+}
+
+// removal says what is missing behind the store, from the file at path up to the record
+// before next; ok is false if nothing is known to be.
+func (l *Log) removal(s *store, path, why string, next uint64, closed []sealed) (r Removal, ok bool) {
 	number, last := l.sealer.last.number, l.sealer.digest
 	if len(closed) > 0 {
 		number, last = closed[0].header.number-1, closed[0].header.prev
@@ -152,14 +160,11 @@ func (l *Log) tellAside(s *store, path string, next uint64, closed []sealed) {
 	first, _ := fileNumber(filepath.Base(path))
 	before, _ := s.lastWhole()
 	now := l.cfg.Now()
-	r := Removal{
-		File: filepath.Base(path), Why: SetAside, Records: [2]uint64{max(first, 1), next - 1},
+	r = Removal{
+		File: filepath.Base(path), Why: why, Records: [2]uint64{max(first, 1), next - 1},
 		Segments: [2]uint64{before.number + 1, number}, Last: last, From: now, To: now, Time: now,
 	}
-	if r.Records[1] < r.Records[0] || number <= before.number {
-		return // nothing is known to be missing
-	}
-	l.tell(r)
+	return r, r.Records[1] >= r.Records[0] && number > before.number
 }
 
 func (l *Log) moveAside(damage *DamageError) error {

@@ -40,6 +40,7 @@ const (
 	RemovedByAge  = "age"    // Config.Keep
 	RemovedBySize = "size"   // Config.KeepSize
 	SetAside      = "damage" // moved aside, see OnError
+	Astray        = "astray" // somebody else removed it, or put another in its place, while the log wrote to it
 	BeforeFiles   = "former" // it was not there when the version that began to keep account did so
 )
 

@@ -11,6 +11,7 @@ type Stats struct {
 	Recorded  uint64        // events taken, on disk or pending
 	Excluded  ExcludedCount // queries that were not to be recorded (Config.Exclude): they are in none of the others
 	Lost      uint64        // events that could not be taken, or were pending when the log ended in failure
+	Missing   uint64        // records that were on disk, in files that somebody removed or replaced since Open
 	Changes   uint64        // of Recorded and Lost together, those that are no queries
 	Pending   uint64        // events taken that are not on disk yet
 	Segments  uint64        // segments in the store
@@ -54,7 +55,7 @@ func (l *Log) Stats() Stats {
 	if l.status.oldest != 0 {
 		s.Segments = l.status.last.number - l.status.oldest + 1
 	}
-	s.Packed = l.status.packed
+	s.Packed, s.Missing = l.status.packed, l.status.missing
 	s.LastSeq = l.status.newest
 	if l.status.oldest != 0 {
 		s.Oldest = instant(l.status.begins)

@@ -37,7 +37,7 @@ type Report struct {
 // Removed are records that the log itself has taken out of the store, one behind the
 // other and for one reason.
 type Removed struct {
-	Why   string    `json:"why"` // age, size, damage or former, see Removal
+	Why   string    `json:"why"` // age, size, damage, astray or former, see Removal
 	First uint64    `json:"first"`
 	Last  uint64    `json:"last"`
 	From  time.Time `json:"from"`
@@ -387,6 +387,9 @@ func (v *verifier) gone(first, next uint64) (removed []Removal, missing [][2]uin
 		}
 	}
 	for _, r := range removed {
+		if r.Why == Astray {
+			v.problem("records %d to %d are lost: somebody removed or replaced %s while the log had it open", r.Records[0], r.Records[1], r.File)
+		}
 		n := len(v.report.Removed) - 1
 		if n < 0 || v.report.Removed[n].Why != r.Why || v.report.Removed[n].Last+1 != r.Records[0] {
 			v.report.Removed = append(v.report.Removed, Removed{Why: r.Why, First: r.Records[0], From: r.From})

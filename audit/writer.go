@@ -120,6 +120,7 @@ type writer struct {
 	slow    time.Time // when a slow step was
 	failed  time.Time // when a failure was
 	head    *os.File
+	astray  *astray       // a file is not there; nil: all are
 	rollup  *rollup       // of the store, nil at first
 	rest    time.Duration // how long counting hits again is to pause
 }
@@ -140,6 +141,8 @@ func (w *writer) run(ctx context.Context) error {
 	if !l.ready() {
 		signal(l.kick)
 	}
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
 	var recount, sign <-chan time.Time
 	// The last quarter of the interval is left to the commit.
 	wait := l.cfg.Interval - l.cfg.Interval/4
@@ -158,6 +161,10 @@ func (w *writer) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return w.step(true)
+		case <-look.C:
+			if failed || !w.looks() {
+				continue
+			}
 		case <-sign:
 			sign = nil
 			l.notary.checkpoint(l.cfg.Now())
@@ -223,6 +230,9 @@ func (w *writer) step(final bool) error {
 	defer w.watch()()
 	s := w.log.sealer
 	if err := w.prepare(); err != nil {
+		return err
+	}
+	if err := w.mend(); err != nil {
 		return err
 	}
 	if len(s.closed) > 0 {

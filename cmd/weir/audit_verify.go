@@ -113,6 +113,8 @@ func removedText(r *audit.Removed) string {
 	switch r.Why {
 	case audit.SetAside:
 		return fmt.Sprintf("%s: set aside as damaged at %s", what, day(r.From))
+	case audit.Astray:
+		return fmt.Sprintf("%s: lost with a file that somebody removed or replaced, found at %s", what, day(r.To))
 	case audit.BeforeFiles:
 		return fmt.Sprintf("%s: were not there at %s, when files began to be accounted for", what, day(r.From))
 	}

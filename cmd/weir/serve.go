@@ -225,6 +225,9 @@ func (s *server) run(ctx context.Context, adm *admin.Server, signals <-chan os.S
 		return fmt.Errorf("serve: %w", err)
 	}
 	st := s.log.Stats()
+	if st.Missing > 0 {
+		s.logger.Error("audit records that were on disk are lost with files that somebody removed or replaced", "missing", st.Missing)
+	}
 	s.logger.Info("stopped", "answered", s.resolver.Stats().Answered, "recorded", st.Recorded, "lost", st.Lost, "excluded", st.Excluded.Sum(), "last_seq", st.LastSeq)
 	return nil
 }

@@ -147,6 +147,9 @@ func printStatus(out io.Writer, st admin.Status) error {
 	if a.LastError != "" {
 		rows = append(rows, []string{"", "cannot write: " + shown(a.LastError)})
 	}
+	if a.Missing > 0 {
+		rows = append(rows, []string{"", plural(int(a.Missing), "record") + " LOST from the disk: somebody removed or replaced the store's files while they were open"})
+	}
 	if a.Stalled > 0 {
 		rows = append(rows, []string{"", fmt.Sprintf("the disk keeps it waiting for %s", a.Stalled.Round(100*time.Millisecond))})
 	}

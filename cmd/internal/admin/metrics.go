@@ -187,6 +187,7 @@ var metrics = []metric{
 	count("audit_recorded", "Records taken, on disk or pending.", func(s *Status) uint64 { return s.Audit.Recorded }),
 	count("audit_changes", "Of those to be kept, the ones that are no queries.", func(s *Status) uint64 { return s.Audit.Changes }),
 	count("audit_lost", "Records that could not be taken; the log holds how many, and when.", func(s *Status) uint64 { return s.Audit.Lost }),
+	count("audit_missing", "Records that were on disk, in files that somebody removed or replaced while the server had them open.", func(s *Status) uint64 { return s.Audit.Missing }),
 	{
 		"audit_excluded_total", "Queries that were not to be recorded, by the setting that says so.", counter,
 		[]string{"by"},
