@@ -136,6 +136,15 @@ func (b *backup) write(ctx context.Context, out io.Writer) error {
 	for i := range b.parts {
 		b.total += b.parts[i].size
 	}
+	aside, err := filepath.Glob(filepath.Join(escapeGlob(b.dir), filePrefix+"*"+fileSuffix+damagedInfix+"*"))
+	if err != nil {
+		return fmt.Errorf("back up the audit store: %w", err)
+	}
+	for _, path := range aside {
+		if info, err := os.Stat(path); err == nil {
+			b.total += info.Size()
+		}
+	}
 	t := tar.NewWriter(out)
 	for _, f := range b.files {
 		err := b.file(ctx, t, filepath.Base(f.path), -1)
@@ -164,6 +173,9 @@ func (b *backup) write(ctx context.Context, out io.Writer) error {
 	names := []string{publicFile, holdFile, removalFile}
 	if b.withKey {
 		names = append(names, keyFile, ClientKeysFile)
+	}
+	for _, path := range aside { // Verify asks for them
+		names = append(names, filepath.Base(path))
 	}
 	for _, name := range names {
 		if err := b.file(ctx, t, name, -1); err != nil && !errors.Is(err, fs.ErrNotExist) {

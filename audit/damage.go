@@ -74,10 +74,12 @@ func letGo(f *os.File) error {
 	return errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close())
 }
 
+const damagedInfix = ".damaged-" // in a name, before the time
+
 // moveAside renames a damaged store so that a new one can take its place, and
 // returns the new path. Nothing is ever overwritten.
 func moveAside(file string, now time.Time) (string, error) {
-	stamp := file + ".damaged-" + now.UTC().Format("20060102T150405Z")
+	stamp := file + damagedInfix + now.UTC().Format("20060102T150405Z")
 	to := stamp
 	for i := 2; ; i++ {
 		if _, err := os.Lstat(to); errors.Is(err, fs.ErrNotExist) {

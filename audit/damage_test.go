@@ -548,3 +548,37 @@ func TestNothingIsMovedOver(t *testing.T) {
 		t.Errorf("%d files of 3 are left", len(files))
 	}
 }
+
+// That a file was set aside as damaged does not hide that somebody removed it then.
+func TestWhatWasSetAsideIsAskedFor(t *testing.T) {
+	dir := stopped(t)
+	path := newestFile(t, dir)
+	before := verify(t, dir)
+	if err := os.Truncate(path, 100); err != nil {
+		t.Fatal(err)
+	}
+	l, stop := start(t, Config{Dir: dir})
+	var archive bytes.Buffer
+	if err := l.Backup(t.Context(), &archive, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	copied, _ := unpackBackup(t, &archive)
+	for _, dir := range []string{dir, copied} {
+		if r := verify(t, dir); r.Problems != nil || r.Aside != before.Records || len(r.Removed) != 1 || r.Removed[0].Gone {
+			t.Errorf("set aside: %+v", r)
+		}
+	}
+	aside, err := filepath.Glob(path + ".damaged-*")
+	if err != nil || len(aside) != 1 {
+		t.Fatal(aside, err)
+	}
+	if err := os.Remove(aside[0]); err != nil {
+		t.Fatal(err)
+	}
+	if r := verify(t, dir); len(r.Problems) != 1 || !strings.Contains(r.Problems[0], "what was set aside is not there any more") || !r.Removed[0].Gone {
+		t.Errorf("gone: %+v", r)
+	}
+}

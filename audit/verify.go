@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 )
 
@@ -30,6 +32,7 @@ type Report struct {
 	Keys     []string  `json:"keys,omitempty"`     // that the segments and checkpoints were checked by
 	Signed   uint64    `json:"signed"`             // number of the last segment that a checkpoint has signed
 	Until    time.Time `json:"until,omitzero"`     // when it did
+	Aside    uint64    `json:"aside,omitempty"`    // records of files that were set aside as damaged: they are among Removed, and not in the store
 	Removed  []Removed `json:"removed,omitempty"`  // records that are not in the store any more, with the log's own word for it
 	Problems []string  `json:"problems,omitempty"` // the place, by segment key, and what is wrong there
 }
@@ -43,6 +46,7 @@ type Removed struct {
 	From  time.Time `json:"from"`
 	To    time.Time `json:"to"`
 	Files int       `json:"files"`
+	Gone  bool      `json:"gone,omitempty"` // of damage: what was set aside is not in the folder any more
 	Bytes int64     `json:"bytes"`
 }
 
@@ -396,11 +400,35 @@ func (v *verifier) gone(first, next uint64) (removed []Removal, missing [][2]uin
 			n++
 		}
 		sum := &v.report.Removed[n]
+		if r.Why == SetAside {
+			v.report.Aside += r.Records[1] - r.Records[0] + 1
+			if v.asideGone(&r) {
+				sum.Gone = true
+				v.problem("records %d to %d are missing: %s was set aside as damaged, and what was set aside is not there any more", r.Records[0], r.Records[1], r.File)
+			}
+		}
 		sum.Last, sum.To = r.Records[1], r.To
 		sum.Files++
 		sum.Bytes += r.Octets
 	}
 	return removed, missing
+}
+
+// asideGone says that a file which was set aside as damaged is not there, though it is
+// younger than all that retention has removed.
+func (v *verifier) asideGone(r *Removal) bool {
+	for _, later := range v.proof.removed {
+		if later.Records[0] > r.Records[1] && (later.Why == RemovedByAge || later.Why == RemovedBySize) {
+			return false
+		}
+	}
+	found, err := filepath.Glob(filepath.Join(escapeGlob(v.dir), r.File+damagedInfix+"*"))
+	return err == nil && len(found) == 0
+}
+
+// escapeGlob returns a pattern that only path fits.
+func escapeGlob(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
 // split says which removals, in order, are of records from first up to before next, and

@@ -86,8 +86,12 @@ func printReport(out io.Writer, r audit.Report) error {
 	if len(r.Problems) > 0 {
 		word = "DAMAGED"
 	}
-	_, err := fmt.Fprintf(out, "%s: %s in %s, sequence %d to %d, %s recorded as lost\n",
-		word, plural(int(r.Records), "record"), plural(int(r.Segments), "segment"), r.First, r.Last, plural(int(r.Lost), "event"))
+	aside := ""
+	if r.Aside > 0 {
+		aside = fmt.Sprintf("; %s not in it, set aside as damaged", plural(int(r.Aside), "record"))
+	}
+	_, err := fmt.Fprintf(out, "%s: %s in %s, sequence %d to %d, %s recorded as lost%s\n",
+		word, plural(int(r.Records), "record"), plural(int(r.Segments), "segment"), r.First, r.Last, plural(int(r.Lost), "event"), aside)
 	if r.Open > 0 {
 		fmt.Fprintf(out, "%d of them not sealed yet\n", r.Open)
 	}
@@ -112,6 +116,9 @@ func removedText(r *audit.Removed) string {
 	what := fmt.Sprintf("records %d to %d", r.First, r.Last)
 	switch r.Why {
 	case audit.SetAside:
+		if r.Gone {
+			return fmt.Sprintf("%s: set aside as damaged at %s, and gone since", what, day(r.From))
+		}
 		return fmt.Sprintf("%s: set aside as damaged at %s", what, day(r.From))
 	case audit.Astray:
 		return fmt.Sprintf("%s: lost with a file that somebody removed or replaced, found at %s", what, day(r.To))
