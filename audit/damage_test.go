@@ -582,3 +582,38 @@ func TestWhatWasSetAsideIsAskedFor(t *testing.T) {
 		t.Errorf("gone: %+v", r)
 	}
 }
+
+// The number in a file's name is what questions find it by.
+func TestVerifyReadsNames(t *testing.T) {
+	for name, want := range map[string]string{
+		"audit-0000000000000005-20260302.db": "audit-0000000000000005-20260302.db: its records begin at 1, by its name at 5: questions do not find all of them",
+		"audit-0000000000000001-20260302.db": "",
+	} {
+		dir := stopped(t)
+		if err := os.Rename(newestFile(t, dir), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		if p := strings.Join(verify(t, dir).Problems, "; "); p != want {
+			t.Errorf("%s: %q", name, p)
+		}
+	}
+	d := startDays(t, Config{})
+	for range 3 {
+		d.record(3)
+		d.forward(aDay)
+	}
+	if err := d.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if p := verify(t, d.dir).Problems; p != nil {
+		t.Fatal(p)
+	}
+	names := d.files()
+	lower := "audit-0000000000000002-20240502.db"
+	if err := os.Rename(filepath.Join(d.dir, names[1]), filepath.Join(d.dir, lower)); err != nil {
+		t.Fatal(err)
+	}
+	if p := verify(t, d.dir).Problems; len(p) != 1 || !strings.HasPrefix(p[0], lower+": its records begin at 4, by its name at 2, which is in the file before") {
+		t.Errorf("%q", p)
+	}
+}

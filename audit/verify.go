@@ -88,6 +88,7 @@ func (r *Reader) verify(ctx context.Context, how Verification, examiners int, pr
 		}
 	})
 	defer l.close()
+	var in *file // of the segment before
 	for at := (position{}); ; {
 		if err := ctx.Err(); err != nil {
 			return v.report, err
@@ -97,6 +98,9 @@ func (r *Reader) verify(ctx context.Context, how Verification, examiners int, pr
 		if ok && err == nil {
 			x.key = append(x.key[:0], at.key...)
 			x.value, at.value = at.value, x.value
+			if x.begins = nil; at.file != in {
+				x.begins, in = at.file, at.file
+			}
 			l.push(x)
 			continue
 		}
@@ -208,6 +212,7 @@ func (v *verifier) follow(x *exam) {
 		seen = 0 // it comes behind, as all do but what was packed meanwhile
 	}
 	v.key = first
+	v.named(x.begins, first)
 	if x.pack != nil {
 		v.followPack(x, place, seen)
 		return
@@ -228,6 +233,19 @@ func (v *verifier) follow(x *exam) {
 		return
 	}
 	v.link(place, before, h, digest)
+}
+
+// named checks that a file, which begins with that record, has the number in its name that
+// questions find it by: no record of it is lower, and all those before it are.
+func (v *verifier) named(f *file, first uint64) {
+	switch {
+	case f == nil:
+	case first < f.first:
+		v.problem("%s: its records begin at %d, by its name at %d: questions do not find all of them", filepath.Base(f.path), first, f.first)
+	case f.first <= v.report.Last && first > v.report.Last:
+		v.problem("%s: its records begin at %d, by its name at %d, which is in the file before: questions do not find all of that",
+			filepath.Base(f.path), first, f.first)
+	}
 }
 
 // link checks that a segment follows the one before it, unless that is damaged, and counts it.

@@ -14,6 +14,7 @@ type exam struct {
 	astray error // its place in the log's tree is another's
 	signed bool
 	pack   *packExam // of a pack, in place of these
+	begins *file     // whose first segment it is; nil for others
 
 	buf   []byte // room for its payload
 	block block
