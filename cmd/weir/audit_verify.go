@@ -100,6 +100,8 @@ func printReport(out io.Writer, r audit.Report) error {
 	}
 	if r.Signed > 0 {
 		fmt.Fprintf(out, "signed up to segment %d at %s by %s\n", r.Signed, r.Until.UTC().Format(time.RFC3339), shown(r.Keys[len(r.Keys)-1]))
+	} else if r.Segments > 0 {
+		fmt.Fprintln(out, "no checkpoint: nothing that the log has signed says how far it went")
 	}
 	for i := range r.Removed {
 		fmt.Fprintf(out, "%s\n", removedText(&r.Removed[i]))
