@@ -28,6 +28,8 @@ type astray struct {
 	damage  *DamageError
 	removal Removal // the records that are lost
 	lost    bool    // there are some
+	told    bool    // a note says so
+	file    string  // of the store, that was the newest; empty if it is there
 }
 
 // there says that path is still the open file. A disk that fails says nothing of that.
@@ -66,12 +68,16 @@ func (w *writer) looks() bool {
 
 // mend makes again what is not there. After an error it may be called again.
 func (w *writer) mend() error {
-	if !w.looks() {
+	l, s := w.log, w.log.store.Load()
+	if s == nil {
 		return nil
 	}
-	l, s := w.log, w.log.store.Load()
 	if w.astray == nil {
-		w.astray = &astray{damage: &DamageError{l.astray(s), "looking for it", whyAstray}}
+		path := l.astray(s)
+		if path == "" {
+			return nil
+		}
+		w.astray = &astray{damage: &DamageError{path, "looking for it", whyAstray}}
 		_ = w.report(w.astray.damage)
 	}
 	w.giveUp(s)
@@ -109,6 +115,7 @@ func (w *writer) giveUp(s *store) {
 		from = h.min
 	}
 	path := b.path
+	w.astray.file = path
 	s.discard()
 	for files := s.all(); len(files) > 0; files = s.all() {
 		f := files[len(files)-1]
@@ -178,15 +185,16 @@ func (w *writer) makeAgain(s *store) error {
 	if s.newest() != nil {
 		return nil
 	}
-	if path := w.astray.damage.File; w.astray.lost {
-		if _, err := os.Lstat(path); err == nil { // another's, which may be of use
-			moved, err := moveAside(path, l.cfg.Now())
-			if err != nil {
-				return err
-			}
-			l.note("what was put in the place of a file of the store was moved to " + filepath.Base(moved))
+	if _, err := os.Lstat(w.astray.file); err == nil { // another's, which may be of use
+		moved, err := moveAside(w.astray.file, l.cfg.Now())
+		if err != nil {
+			return err
 		}
+		l.note("what was put in the place of a file of the store was moved to " + filepath.Base(moved))
+	}
+	if w.astray.lost && !w.astray.told {
 		l.tell(w.astray.removal)
+		w.astray.told = true
 	}
 	return s.begin(l.continuing(), l.cfg.Now())
 }

@@ -174,3 +174,27 @@ func TestAFolderThatCannotBeMadeAgain(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// So with a file that has nothing in it yet, and another in its place.
+func TestAnEmptyFileIsReplacedWhileOpen(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "audit")
+	l, stop := start(t, Config{Dir: dir, Block: 1 << 40})
+	recordAll(t, l, 5)
+	path := newestFile(t, dir)
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte("nothing"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	recordAll(t, l, 3)
+	if s := l.Stats(); s.Missing != 0 || s.LastError != "" {
+		t.Errorf("%+v", s)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if r := verify(t, dir); r.Problems != nil || r.First != 1 || r.Records < 9 {
+		t.Errorf("%+v", r)
+	}
+}
