@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // recordAll records so many queries and waits until they are on disk.
@@ -123,6 +125,26 @@ func TestFilesThatAreRemovedWhileOpen(t *testing.T) {
 			}
 		})
 	}
+}
+
+// It is found within lookEvery when there is nothing to be written.
+func TestAFolderThatIsRemovedWhileOpenAndIdle(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "audit")
+	synctest.Test(t, func(t *testing.T) {
+		l, stop := start(t, Config{Dir: dir})
+		recordAll(t, l, 5)
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(lookEvery)
+		synctest.Wait()
+		if s := l.Stats(); s.Missing != 5 {
+			t.Errorf("%+v", s)
+		}
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
 // Where damage is to end the service, so does this.
