@@ -28,6 +28,9 @@ func checkCommand(g *global) *cobra.Command {
 				return told(err, talk, "it would not start")
 			}
 			defer b.close()
+			if problems := onDisk(cfg); len(problems) > 0 {
+				return told(&configError{problems}, talk, "it would not start")
+			}
 			tellLists(talk, b)
 			for _, line := range b.names.warnings() {
 				fmt.Fprintf(talk, "warning[hosts]: %s\n", shown(line))
