@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"weir/audit"
@@ -313,7 +314,13 @@ func Load(path string) (*Config, []Problem, error) {
 	return cfg, problems, nil
 }
 
+// readConfig reads a file whole. What was piped in, as /dev/stdin or /dev/fd/3, has somebody who writes it; a pipe with a
+// name would be waited for until there is one.
 func readConfig(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err == nil && info.Mode()&fs.ModeNamedPipe != 0 && !strings.HasPrefix(path, "/dev/") && !strings.HasPrefix(path, "/proc/") {
+		return nil, fmt.Errorf("%s is a pipe, not a file; /dev/stdin reads what is piped in", path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err

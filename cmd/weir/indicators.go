@@ -24,6 +24,10 @@ type indicators struct {
 	problems []string // of the first of these, with file:line:column
 }
 
+// maxIndicators is how large a list of indicators may be, in octets: as many as one hunt takes, all of the longest names and
+// with a comment each. More is no list, or a device that never ends.
+const maxIndicators = 64 << 20
+
 // maxProblems is of how many lines it is told why they are no indicators.
 const maxProblems = 10
 
@@ -37,10 +41,11 @@ const maxProblems = 10
 //
 // "#" and ";" at the beginning of a line, and " #" behind an indicator, begin a
 // comment. "[.]" stands for a dot, as those write who want no link made of a name.
-// The error is one of reading, or that there are too many.
+// The error is one of reading, or that there is too much.
 func readIndicators(in io.Reader, file string) (*indicators, error) {
 	found := &indicators{}
-	lines := bufio.NewReaderSize(in, indicatorLine)
+	whole := &io.LimitedReader{R: in, N: maxIndicators + 1}
+	lines := bufio.NewReaderSize(whole, indicatorLine)
 	for n := 1; ; n++ {
 		line, long, err := lines.ReadLine()
 		if err != nil {
@@ -55,6 +60,9 @@ func readIndicators(in io.Reader, file string) (*indicators, error) {
 		text, cut := string(line), long
 		for long && err == nil { // pass over the rest
 			_, long, err = lines.ReadLine()
+		}
+		if whole.N == 0 {
+			return nil, fmt.Errorf("%s is larger than %v, which no list of indicators is: split the file", file, Size(maxIndicators))
 		}
 		if cut {
 			found.wrong(file, n, indicatorLine, "the line is longer than a name can be")

@@ -116,3 +116,17 @@ func FuzzReadIndicators(f *testing.F) {
 		}
 	})
 }
+
+// endless is a device that never ends.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+func TestIndicatorsEnd(t *testing.T) {
+	if _, err := readIndicators(endless{}, "zero"); err == nil || !strings.Contains(err.Error(), "zero is larger than 64MiB") {
+		t.Errorf("a device that never ends: %v", err)
+	}
+}
