@@ -49,6 +49,8 @@ type decoder struct {
 	*report
 	places places
 	root   reflect.Type // of the whole file
+
+	unknowns int // keys that were reported
 }
 
 // table decodes n into a struct. path is its dotted name and header that in brackets, both "" for the file itself.
@@ -85,7 +87,9 @@ func (d *decoder) unknown(e entry, into reflect.Value, header string) {
 		label = "not a table or setting of this file"
 	}
 	note := "settings there: " + strings.Join(names, ", ")
-	if tables := tablesWith(e.name, d.root, ""); len(tables) > 0 {
+	if d.unknowns++; d.unknowns > mostProblems {
+		note = "" // hardly one of these is written out
+	} else if tables := tablesWith(e.name, d.root, ""); len(tables) > 0 {
 		note = fmt.Sprintf("%s is a setting of %s", e.name, strings.Join(tables, ", "))
 	}
 	if near := nearest(e.name, names); near != "" {

@@ -10,11 +10,16 @@ func nearest(text string, words []string) string {
 		return ""
 	}
 	best, least := "", max(1, len(text)/3)+1
+	folded := fold(text)
 	for _, word := range words {
 		if len(word) > longest {
 			continue
 		}
-		if d := distance(fold(text), fold(word)); d < least && d < len(word) {
+		w := fold(word)
+		if apart := len(w) - len(folded); apart >= least || -apart >= least {
+			continue // so many letters are there to insert or delete
+		}
+		if d := distance(folded, w); d < least && d < len(word) {
 			best, least = word, d
 		}
 	}

@@ -103,9 +103,12 @@ func (p Problem) String() string {
 
 // renderProblems is all of problems, one after the other, and where there is more than one a last line that counts
 // them and says what came of it: "3 problems in config.toml; nothing was started".
+//
+// Of many the first mostProblems are written out.
 func renderProblems(problems []Problem, outcome string) string {
 	var b strings.Builder
-	for i, p := range problems {
+	written := firstProblems(problems)
+	for i, p := range written {
 		if i > 0 {
 			b.WriteByte('\n')
 		}
@@ -113,6 +116,9 @@ func renderProblems(problems []Problem, outcome string) string {
 	}
 	if len(problems) < 2 {
 		return b.String()
+	}
+	if more := len(problems) - len(written); more > 0 {
+		fmt.Fprintf(&b, "\nand %d more\n", more)
 	}
 	var counts []string
 	errors := countErrors(problems)
@@ -124,6 +130,29 @@ func renderProblems(problems []Problem, outcome string) string {
 	}
 	fmt.Fprintf(&b, "\n%s in %s; %s\n", strings.Join(counts, " and "), shown(problems[0].File), outcome)
 	return b.String()
+}
+
+// mostProblems is how many problems of a file are written out: what has more is no configuration, or has one mistake many times.
+const mostProblems = 100
+
+// firstProblems returns those of problems that are written out, in their order. Warnings give way to errors.
+func firstProblems(problems []Problem) []Problem {
+	if len(problems) <= mostProblems {
+		return problems
+	}
+	warnings := max(0, mostProblems-countErrors(problems))
+	var first []Problem
+	for _, p := range problems {
+		if p.Severity == SeverityWarning {
+			if warnings--; warnings < 0 {
+				continue
+			}
+		}
+		if first = append(first, p); len(first) == mostProblems {
+			break
+		}
+	}
+	return first
 }
 
 func countErrors(problems []Problem) int {
@@ -383,9 +412,14 @@ func (r *report) quoted(n int) string {
 // sorted returns all problems in the order of the file, those of the file as a whole last.
 func (r *report) sorted() []Problem {
 	var problems []Problem
+	lines := make(map[int]string)
 	for _, p := range r.problems {
 		for i := range p.Marks {
-			p.Marks[i].line = r.quoted(p.Marks[i].Pos.Line)
+			m := &p.Marks[i]
+			if _, known := lines[m.Pos.Line]; !known {
+				lines[m.Pos.Line] = r.quoted(m.Pos.Line)
+			}
+			m.line = lines[m.Pos.Line]
 		}
 		problems = append(problems, *p)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"fmt"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -192,9 +194,44 @@ func TestLoadUnreadable(t *testing.T) {
 	if _, _, err := Load(large); err == nil || !strings.Contains(err.Error(), "8MiB") {
 		t.Errorf("large file: %v", err)
 	}
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Load(pipe); err == nil || !strings.Contains(err.Error(), "is a pipe") {
+		t.Errorf("a pipe that nobody writes into: %v", err)
+	}
 	cfg, problems, err := Load("testdata/config/types.toml")
 	if cfg != nil || err != nil || len(problems) == 0 {
 		t.Errorf("a file with errors gave %v, %v", cfg, err)
+	}
+}
+
+// TestManyProblems asserts that of many problems the first are written out, errors before warnings, and all are counted.
+func TestManyProblems(t *testing.T) {
+	const many = 3000
+	var text strings.Builder
+	text.WriteString("version = 1\n[access]\nallow = [\"0.0.0.0/0\"]\n[x]\n")
+	for i := range many {
+		fmt.Fprintf(&text, "key%d = 1\n", i)
+	}
+	text.WriteString("[server]\nlisten = [")
+	for i := range many {
+		fmt.Fprintf(&text, "%d, ", i)
+	}
+	text.WriteString("]\n")
+	_, problems := parseConfig("config.toml", []byte(text.String()))
+	if len(problems) < many {
+		t.Fatalf("%d problems", len(problems))
+	}
+	got := renderProblems(problems, "nothing was started")
+	more := fmt.Sprintf("\nand %d more\n\n%d problems and 1 warning in config.toml; nothing was started\n", len(problems)-mostProblems, len(problems)-1)
+	if n := strings.Count(got, "--> "); n != mostProblems || !strings.HasSuffix(got, more) || strings.Contains(got, "open resolver") {
+		t.Errorf("%d problems written out, the end is %q", n, got[max(0, len(got)-200):])
+	}
+	lines := (&configError{problems}).lines()
+	if n := len(lines); n != mostProblems+1 || lines[n-1] != fmt.Sprintf("and %d problems more", len(problems)-1-mostProblems) {
+		t.Errorf("%d lines, the last is %q", n, lines[n-1])
 	}
 }
 

@@ -57,15 +57,19 @@ func (f *faults) place(at Pos, message string, notes []string) {
 // configError is a configuration that cannot be used.
 type configError struct{ problems []Problem }
 
-// Error is all that keeps it from being used, one problem a line.
+// Error is what keeps it from being used, one problem a line.
 func (e *configError) Error() string { return strings.Join(e.lines(), "\n") }
 
+// lines are those of Error. Of many the first are there, and how many more there are.
 func (e *configError) lines() []string {
 	var lines []string
-	for _, p := range e.problems {
+	for _, p := range firstProblems(e.problems) {
 		if p.Severity == SeverityError {
 			lines = append(lines, p.Error())
 		}
+	}
+	if more := countErrors(e.problems) - len(lines); more > 0 {
+		lines = append(lines, fmt.Sprintf("and %s more", plural(more, "problem")))
 	}
 	return lines
 }
