@@ -118,6 +118,7 @@ func (c *checker) server(url *string, what string) (name string) {
 		if own.Port() != 0 && own.Port() == addr.Port() && (own.Addr() == addr.Addr() || everyAddress) {
 			p := c.errorAt(c.At(url), fmt.Sprintf("%q is this resolver itself", *url), "every question would come back")
 			c.mark(p, c.At(own), "it listens here")
+			break
 		}
 	}
 	return name

@@ -192,7 +192,22 @@ func parseDuration(text string) (time.Duration, error) {
 			return 0, fault{"days are not a unit", fmt.Sprintf(`write "%dh"`, 24*n)}
 		}
 	}
+	if tooLong(text) {
+		return 0, fault{label: "too large"}
+	}
 	return 0, fault{"not a number with a unit", `units: ms, s, m, h; for example "1.5s"`}
+}
+
+// tooLong says that text, which is no duration, would be one if its numbers were smaller.
+func tooLong(text string) bool {
+	ones := strings.Map(func(r rune) rune {
+		if r >= '1' && r <= '9' {
+			return '0'
+		}
+		return r
+	}, text)
+	_, err := time.ParseDuration(ones)
+	return err == nil
 }
 
 func parseAge(text string) (Age, error) {
@@ -205,6 +220,9 @@ func parseAge(text string) (Age, error) {
 		}
 	}
 	d, err := time.ParseDuration(text)
+	if days, ok := strings.CutSuffix(text, "d"); err != nil && tooLong(text) || ok && tooLong(days+"h") && days[0] != '-' && !strings.ContainsAny(days, ".hms") {
+		return 0, fault{"too large", `at most "36500d"; "0" is for ever`}
+	}
 	if err != nil || d < 0 {
 		return 0, fault{"not a number with a unit", `units: m, h, d; for example "400d", or "0" for ever`}
 	}
