@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -125,6 +126,13 @@ func parseQuestion(q admin.Question) (*blocklist.Lookup, error) {
 		l.At = time.Now().UnixNano()
 	}
 	var err error
+	if strings.Contains(q.Name, "://") {
+		u, err := url.Parse(q.Name)
+		if err != nil || u.Hostname() == "" {
+			return nil, fmt.Errorf("%q is a URL, not a name", q.Name)
+		}
+		return nil, fmt.Errorf("%q is a URL, not a name: ask for %s", q.Name, u.Hostname())
+	}
 	if l.Name, err = blocklistName(q.Name); err != nil {
 		return nil, err
 	}
