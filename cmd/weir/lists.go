@@ -195,7 +195,7 @@ func listsCheckCommand() *cobra.Command {
 					bad = true
 					continue
 				}
-				bad = bad || l.Unreadable > 0
+				bad = bad || l.Unreadable > 0 || l.Entries+l.Networks == 0 && len(l.Ignored) > 0 // of that nothing is a list
 				networks := ""
 				if l.Networks > 0 {
 					networks = ", " + plural(l.Networks, "network")
