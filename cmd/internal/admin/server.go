@@ -302,9 +302,15 @@ func actor(r *http.Request) string {
 	return who
 }
 
+// maxReadText is how much of what somebody looks for is recorded, in octets.
+const maxReadText = 1024
+
 // read records that somebody reads the records, before there is one to be seen:
 // it is among what comes after them.
 func (s *Server) read(r *http.Request, action, text string) {
+	if len(text) > maxReadText {
+		text = strings.ToValidUTF8(text[:maxReadText], "") + "..."
+	}
 	s.Backend.Audit().RecordChange(audit.Change{Action: action, Actor: actor(r), Text: text})
 }
 
