@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"weir/blocklist"
@@ -158,6 +159,10 @@ func (b *built) tell(old *blocklist.Lists, logger *slog.Logger) {
 		logger.Info("compiled names mapped, no list has changed", "names", b.lists.Matcher().Names())
 	}
 	for _, line := range news(old, b.lists) {
+		if strings.HasSuffix(line, upToDate) {
+			logger.Info(line)
+			continue
+		}
 		logger.Warn(line)
 	}
 	for _, l := range b.lists.All() {

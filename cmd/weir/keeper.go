@@ -289,6 +289,9 @@ func keptText(l *blocklist.List) string {
 	return "kept: " + l.Kept
 }
 
+// upToDate ends the line about a list with which all is well again.
+const upToDate = " is up to date again"
+
 // news says, a line each, which lists are not what their origins have, as far
 // as that is new, and which are again.
 func news(old, now *blocklist.Lists) []string {
@@ -311,7 +314,7 @@ func news(old, now *blocklist.Lists) []string {
 		case l.Kept != "":
 			out = append(out, fmt.Sprintf("%s stays as it was, %s", what, keptText(l)))
 		case known:
-			out = append(out, what+" is up to date again")
+			out = append(out, what+upToDate)
 		}
 	}
 	return out
