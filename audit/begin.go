@@ -105,6 +105,9 @@ func (l *Log) begin() error {
 // beginRun begins a run. Nothing is left of another.
 func (l *Log) beginRun() {
 	_, _ = rand.Read(l.run[:]) // does not fail, see crypto/rand
+	l.status.Lock()
+	l.status.next = l.sealer.upcoming()
+	l.status.Unlock()
 	l.makeSlabs()
 	l.texts.begin(l.run, l.mapping != nil)
 	l.tables.RLock()

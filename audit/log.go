@@ -76,6 +76,7 @@ type Log struct {
 		sync.Mutex
 		written   uint64 // events on disk since Open
 		newest    uint64 // sequence number of the last record on disk, 0 is none
+		next      uint64 // that the next record had when the log began to take records; 0 before
 		abandoned uint64 // events taken that never reached the disk
 		missing   uint64 // records that were on disk, in files that are gone
 		last      header // newest segment on disk

@@ -30,6 +30,14 @@ type Stats struct {
 	Exposed   string        // what a process that is killed would lose; empty is nothing
 }
 
+// NextSeq returns the sequence number of the record that comes behind those on disk. It is not one more than that of the
+// last where the store was moved aside: numbers go on.
+func (l *Log) NextSeq() uint64 {
+	l.status.Lock()
+	defer l.status.Unlock()
+	return max(l.status.next, l.status.newest+1)
+}
+
 // Stats returns the counts as they are now. While events are being recorded the
 // numbers may be a few events apart from each other.
 func (l *Log) Stats() Stats {

@@ -246,7 +246,7 @@ func (s *server) greet(talk io.Writer) {
 	if st := s.log.Stats(); st.LastError != "" {
 		fmt.Fprintf(talk, "  audit store %s cannot be written yet: %s\n", b.cfg.Audit.Path, shown(st.LastError))
 	} else {
-		fmt.Fprintf(talk, "  audit store %s, next record %d\n", b.cfg.Audit.Path, st.LastSeq+1)
+		fmt.Fprintf(talk, "  audit store %s, next record %d\n", b.cfg.Audit.Path, s.log.NextSeq())
 	}
 	if len(addrs) > 0 {
 		fmt.Fprintf(talk, "try\n  dig @%s -p %d %s\n  weir explain %[3]s\n  weir audit search\n", reachable(addrs[0].Addr()), addrs[0].Port(), s.sample())
