@@ -282,6 +282,9 @@ func (r *Resolver) fetch(f *flight, key, room []byte) (e *cache.Entry) {
 		if errors.Is(err, context.DeadlineExceeded) {
 			code, text = edeUnreachable, "upstream "+group.Name()+" did not answer"
 		}
+		if errors.Is(err, upstream.ErrNoReply) {
+			text += ": it sent what is no reply to the question"
+		}
 		r.logger.Debug("no answer", "question", q.Question[0].String(), "upstream", group.Name(), "error", err)
 		return r.failure(f, key, code, text)
 	}

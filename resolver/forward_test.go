@@ -221,6 +221,7 @@ func TestFailureOfOneQuestionIsKept(t *testing.T) {
 
 // TestSilentAndDeadUpstreams: each says what is wrong, in the reply and the log.
 func TestSilentAndDeadUpstreams(t *testing.T) {
+	astray := func(_, m *dns.Msg) bool { m.Id++; return true }
 	gone := newServer(t, nil)
 	gone.addr = "127.0.0.1:1" // nobody listens there
 	for _, c := range []struct {
@@ -228,6 +229,7 @@ func TestSilentAndDeadUpstreams(t *testing.T) {
 		want string
 	}{
 		{newServer(t, map[string]handler{www: silent}), `SERVFAIL ede 22 "upstream default did not answer"`},
+		{newServer(t, map[string]handler{www: astray}), `SERVFAIL ede 22 "upstream default did not answer: it sent what is no reply to the question"`},
 		{gone, `SERVFAIL ede 23 "upstream default failed"`},
 	} {
 		w := newWorld(t, setup{upstream: c.s, deadline: 300 * time.Millisecond})

@@ -102,8 +102,8 @@ func TestNothingButLiesEndsAtTheDeadline(t *testing.T) {
 	}}
 	x := r.start(t).open(t, "udp", Options{})
 	_, err := x.Exchange(within(t, impatient), ask("www.example.test."))
-	if !errors.Is(err, context.DeadlineExceeded) {
-		t.Fatalf("error %v, want deadline exceeded", err)
+	if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, ErrNoReply) {
+		t.Fatalf("error %v, want deadline exceeded after what is no reply", err)
 	}
 	if s := x.Stats(); s.Ignored != maxWrong-1 || s.Timeouts != 1 || s.Answered != 0 {
 		t.Errorf("stats %+v, want %d ignored and one timeout", s, maxWrong-1)

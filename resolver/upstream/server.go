@@ -103,7 +103,7 @@ func (s *server) exchange(ctx context.Context, m *dns.Msg, by asker) (*dns.Msg, 
 	}
 	reply, err := s.askTwice(ctx, m, a, by)
 	if err != nil {
-		return nil, s.failed(ctx, err)
+		return nil, s.failed(ctx, a, err)
 	}
 	s.answered.Add(1)
 	if s.lastError.Load() != nil {
@@ -129,7 +129,7 @@ func (s *server) askTwice(ctx context.Context, m *dns.Msg, a *attempt, by asker)
 
 // failed counts err and wraps it, so that callers need not know how each layer of
 // the network tells a timeout.
-func (s *server) failed(ctx context.Context, err error) error {
+func (s *server) failed(ctx context.Context, a *attempt, err error) error {
 	var timeout net.Error
 	switch {
 	case errors.Is(err, errQuery):
@@ -143,6 +143,9 @@ func (s *server) failed(ctx context.Context, err error) error {
 		s.failures.Add(1)
 		text := err.Error()
 		s.lastError.Store(&text)
+	}
+	if a.wrong > 0 {
+		return fmt.Errorf("%s: %w, after %w", s.url, err, ErrNoReply)
 	}
 	return fmt.Errorf("%s: %w", s.url, err)
 }

@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -36,6 +37,10 @@ type Exchanger interface {
 	// String returns the server's URL with its port, "udp://192.0.2.53:53".
 	String() string
 }
+
+// ErrNoReply is among the errors of an exchange in which a server was not silent: datagrams came from its address that
+// were malformed, or replies to something else.
+var ErrNoReply = errors.New("datagrams that are no reply to the question")
 
 // Options hold what all servers have in common. The zero value is the default.
 type Options struct {
