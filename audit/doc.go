@@ -46,7 +46,7 @@
 //	the store    segment.go, period.go, store.go, store_open.go, store_read.go, store_file.go, lock.go; rollup.go and hits.go
 //	its room     pack.go and pack_*.go; retain.go, removal.go, hold.go, backup.go
 //	its index    index.go, index_*.go
-//	proof        canonical.go, rowtree.go, hashes.go, merkle.go, key.go, checkpoint.go, notary.go, witness.go; verify.go, prove.go
+//	proof        canonical.go, rowtree.go, hashes.go, merkle.go, key.go, checkpoint.go, notary.go, witness.go; verify.go, verify_gone.go (what is missing), prove.go
 //	reading      reader.go, sweep.go, yield.go, page.go, filter.go, block.go; record.go
 //	questions    top.go, trace.go, clients.go, fresh.go, rare.go, hunt.go, trend.go; reveal.go
 //	formats      encode.go, encode_*.go
