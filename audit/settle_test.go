@@ -85,10 +85,13 @@ func TestSettleOnADiskThatFails(t *testing.T) {
 			t.Fatal(err)
 		}
 		good := l.wal.file
-		swap := func(f *os.File) { // while the writer waits
-			l.tables.Lock()
-			l.wal.file = f
-			l.tables.Unlock()
+		swap := func(f *os.File) { // between two steps of the writer
+			done := make(chan struct{})
+			l.asking <- func(*writer) {
+				l.wal.file = f
+				close(done)
+			}
+			<-done
 		}
 		swap(bad)
 		l.Record(query(1, "192.0.2.7", "www.example"))
