@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +30,7 @@ type mapped struct {
 	disk
 	name, below string // of the device; what it maps
 	sectors     string
+	options     string // of mount
 }
 
 // newMapped mounts a disk of 48 MiB, with quotas and with whatever options mkfs is given.
@@ -40,7 +42,10 @@ func newMapped(t *testing.T, options ...string) *mapped {
 	m.sectors = strings.TrimSpace(must(t, "/", "blockdev", "--getsz", m.below))
 	must(t, "/", "dmsetup", "create", m.name, "--table", m.table("linear", "0"))
 	must(t, "/", "mkfs.ext4", append(append([]string{"-q", "-O", "quota", "-E", "quotatype=usrquota"}, options...), m.device())...)
-	m.dir = t.TempDir()
+	m.dir, m.options = t.TempDir(), "usrquota"
+	if !slices.Contains(options, "^has_journal") { // which alone has times to be written at
+		m.options += ",commit=1"
+	}
 	m.mount(t)
 	t.Cleanup(func() { _ = unix.Unmount(m.dir, unix.MNT_DETACH) })
 	return m
@@ -50,7 +55,7 @@ func (m *mapped) device() string { return "/dev/mapper/" + m.name }
 
 func (m *mapped) mount(t *testing.T) {
 	t.Helper()
-	must(t, "/", "mount", "-o", "usrquota,commit=1", m.device(), m.dir)
+	must(t, "/", "mount", "-o", m.options, m.device(), m.dir)
 }
 
 // table is a line of dmsetup(8) that maps all of the disk.
