@@ -69,7 +69,8 @@ func inspect(q, m *dns.Msg, alias string, own []*DNS64, bounds TTL, room []byte)
 		answer = append([]dns.RR{cname}, answer...)
 	}
 	found := alias != "" && asked.Qtype == dns.TypeCNAME // records of the type asked for at the end of the chain
-	life := bounds.Max
+	life, shortest := bounds.Max, bounds.Max
+	asks := func(h *dns.RR_Header) bool { return h.Rrtype == question.Qtype && sameName(h.Name, end) }
 	for _, rr := range answer {
 		h := rr.Header()
 		if !whole(rr) {
@@ -80,7 +81,14 @@ func inspect(q, m *dns.Msg, alias string, own []*DNS64, bounds TTL, room []byte)
 		if err := note(e, rr, own); err != nil {
 			return nil, err
 		}
-		found = found || h.Rrtype == question.Qtype && sameName(h.Name, end)
+		if asks(h) {
+			found, shortest = true, min(shortest, h.Ttl)
+		}
+	}
+	for _, rr := range answer { // a set has one TTL, its lowest (RFC 2181 §5.2)
+		if h := rr.Header(); asks(h) && h.Rrtype != dns.TypeRRSIG {
+			h.Ttl = shortest
+		}
 	}
 	noted(e)
 	out := dns.Msg{Question: []dns.Question{asked}, Answer: answer, Compress: true}

@@ -39,6 +39,8 @@ func TestRepliesAreStripped(t *testing.T) {
 		{"a.example. A", says("a.example. 60 A 192.0.2.1", "b.example. 60 A 192.0.2.2", "a.example. 60 AAAA 2001:db8::1", "a.example. 60 TXT x"), "NOERROR a.example. 60 A 192.0.2.1;"},
 		{"a.example. A", says("A.EXAMPLE. 60 A 192.0.2.1"), "NOERROR A.EXAMPLE. 60 A 192.0.2.1;"},
 		{"a.example. A", says("a.example. 60 A 192.0.2.1", "/", "example. 60 NS evil.example.net.", "/", "evil.example.net. 60 A 192.0.2.66", "b.example. 60 A 192.0.2.67"), "NOERROR a.example. 60 A 192.0.2.1;"},
+		{"a.example. A", says("a.example. 60 A 192.0.2.1", "a.example. 9 A 192.0.2.2"), "NOERROR a.example. 9 A 192.0.2.1; a.example. 9 A 192.0.2.2;"}, // one set, one TTL
+		{"c0.example. A", says("c0.example. 9 CNAME c1.example.", "c1.example. 60 A 192.0.2.1"), "NOERROR c0.example. 9 CNAME c1.example.; c1.example. 60 A 192.0.2.1;"},
 		{"a.example. A", says("a.example. 60 CH A 192.0.2.1"), "NOERROR"},
 		{"a.example. A", says("b.example. 60 A 192.0.2.1"), "NOERROR"},
 		{"a.example. A", says("/", "example. 60 NS ns.example.", "/", "ns.example. 60 A 192.0.2.1"), "NOERROR"}, // a referral is no answer
