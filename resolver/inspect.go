@@ -121,19 +121,22 @@ func inspect(q, m *dns.Msg, alias string, own []*DNS64, bounds TTL, room []byte)
 }
 
 // chain returns the records of an answer section that answer question, in
-// their order and their place, and the name at the end of the aliases.
+// their place, and the name at the end of the aliases. Each alias stands before
+// what it leads to, wherever it stood: resolvers in C libraries read an answer
+// once, from the front (RFC 1034 §4.3.1).
 func chain(question dns.Question, records []dns.RR, do bool) (out []dns.RR, end string, err error) {
 	end = question.Name
-	var room [32]bool
-	kept := append(room[:0], make([]bool, len(records))...)
-	for hops := 0; ; hops++ {
-		if hops > maxChain {
+	var room [32]uint8
+	kept := append(room[:0], make([]uint8, len(records))...) // by which name of the chain, counted from 1; 0 is not
+	hop := uint8(1)
+	for ; ; hop++ {
+		if hop > maxChain+1 {
 			return nil, "", fmt.Errorf("more than %d aliases, or a loop of them", maxChain)
 		}
 		next := ""
 		for i, rr := range records {
 			if c, ok := rr.(*dns.CNAME); ok && c.Hdr.Class == dns.ClassINET && sameName(c.Hdr.Name, end) {
-				kept[i] = true
+				kept[i] = hop
 				if question.Qtype != dns.TypeCNAME {
 					next = c.Target
 				}
@@ -147,15 +150,18 @@ func chain(question dns.Question, records []dns.RR, do bool) (out []dns.RR, end 
 			}
 			own := sameName(h.Name, end)
 			asked := own && next == "" && h.Rrtype == question.Qtype
+			ours := asked
 			switch rr := rr.(type) {
-			case *dns.CNAME: // done
+			case *dns.CNAME:
+				continue // done
 			case *dns.DNAME:
-				kept[i] = kept[i] || asked || makes(rr, end, next)
+				ours = asked || makes(rr, end, next)
 			case *dns.RRSIG:
 				above := rr.TypeCovered == dns.TypeDNAME && next != "" && below(end, h.Name)
-				kept[i] = kept[i] || asked || do && (own || above)
-			default:
-				kept[i] = kept[i] || asked
+				ours = asked || do && (own || above)
+			}
+			if ours && kept[i] == 0 {
+				kept[i] = hop
 			}
 		}
 		if next == "" {
@@ -163,10 +169,14 @@ func chain(question dns.Question, records []dns.RR, do bool) (out []dns.RR, end 
 		}
 		end = next
 	}
+	var copied [32]dns.RR
+	all := append(copied[:0], records...)
 	out = records[:0]
-	for i, rr := range records {
-		if kept[i] {
-			out = append(out, rr)
+	for at := range hop {
+		for i, rr := range all {
+			if kept[i] == at+1 {
+				out = append(out, rr)
+			}
 		}
 	}
 	return out, end, nil

@@ -54,7 +54,9 @@ func TestRepliesAreStripped(t *testing.T) {
 		{"c0.example. A", says("c0.example. 60 CNAME c1.example.", "NXDOMAIN", "/", soa), "NXDOMAIN c0.example. 60 CNAME c1.example.; / example. 30 SOA 30;"},
 		{"c0.example. AAAA", says("c0.example. 60 CNAME c1.example.", "/", soa), "NOERROR c0.example. 60 CNAME c1.example.; / example. 30 SOA 30;"},
 		{"c0.example. CNAME", says("c0.example. 60 CNAME c1.example.", "c1.example. 60 CNAME c2.example."), "NOERROR c0.example. 60 CNAME c1.example.;"},
-		{"c0.example. A", says("c1.example. 60 A 192.0.2.1", "c0.example. 60 CNAME c1.example."), "NOERROR c1.example. 60 A 192.0.2.1; c0.example. 60 CNAME c1.example.;"},
+		{"c0.example. A", says("c1.example. 60 A 192.0.2.1", "c0.example. 60 CNAME c1.example."), "NOERROR c0.example. 60 CNAME c1.example.; c1.example. 60 A 192.0.2.1;"},
+		{"c0.example. A", says("c2.example. 60 A 192.0.2.1", "c1.example. 60 CNAME c2.example.", "c2.example. 60 A 192.0.2.2", "c0.example. 60 CNAME c1.example."), "NOERROR c0.example. 60 CNAME c1.example.; c1.example. 60 CNAME c2.example.; c2.example. 60 A 192.0.2.1; c2.example. 60 A 192.0.2.2;"},
+		{"x.d.example. A", says("x.e.example. 60 A 192.0.2.1", "x.d.example. 60 CNAME x.e.example.", "d.example. 60 DNAME e.example."), "NOERROR x.d.example. 60 CNAME x.e.example.; d.example. 60 DNAME e.example.; x.e.example. 60 A 192.0.2.1;"},
 		{"c0.example. A", says("c0.example. 60 CNAME c1.example.", "c0.example. 60 CNAME c2.example.", "c2.example. 60 A 192.0.2.2"), "NOERROR c0.example. 60 CNAME c1.example.;"},
 		{"c0.example. A", says("c0.example. 60 CNAME c1.example.", "c0.example. 60 A 192.0.2.2"), "NOERROR c0.example. 60 CNAME c1.example.;"},
 		{"c0.example. A", says("c0.example. 60 CNAME c0.example."), tooLong},
@@ -278,7 +280,7 @@ func TestFacts(t *testing.T) {
 		{"_s._tcp.a.example. SRV", []string{"_s._tcp.a.example. 1 SRV 1 1 5060 B.example."}, "b.example."},
 		{"7.2.0.192.in-addr.arpa. PTR", []string{"7.2.0.192.in-addr.arpa. 1 PTR b.example."}, "b.example."},
 		{"a.example. NAPTR", []string{`a.example. 1 NAPTR 1 1 "s" "x" "" b.example.`, `a.example. 1 NAPTR 1 1 "u" "x" "!a!b!" .`}, "b.example."},
-		{"a.example. HTTPS", []string{"c.example. 1 HTTPS 1 d.example.", "a.example. 1 CNAME c.example."}, "d.example. c.example."},
+		{"a.example. HTTPS", []string{"c.example. 1 HTTPS 1 d.example.", "a.example. 1 CNAME c.example."}, "c.example. d.example."},
 		{"a.example. A", []string{"b.example. 1 A 192.0.2.1", "/", "/", "a.example. 1 A 192.0.2.2"}, ""},
 	} {
 		e := inspected(t, c.question, c.records...)
