@@ -81,18 +81,21 @@ func serve(ctx context.Context, g *global, talk io.Writer) error {
 		}
 	}
 
+	adm := &admin.Server{
+		Socket: cfg.Resolve(cfg.Admin.Socket), Group: cfg.Admin.Group, Readers: cfg.readers(), ReadersGroup: cfg.Admin.ReadersGroup,
+		Logger: logger,
+	}
+	if err := adm.MakeFolders(); err != nil {
+		return &exitError{exitBusy, err}
+	}
 	s, err := openServer(ctx, cfg, logger, exceptions.SystemClock())
 	if err != nil {
 		return told(err, talk, "nothing was started")
 	}
-	s.path = path
+	s.path, adm.Backend = path, s
 	if err := s.resolver.Listen(ctx); err != nil {
 		s.abandon()
 		return &exitError{exitBusy, bindHint(err)}
-	}
-	adm := &admin.Server{
-		Socket: cfg.Resolve(cfg.Admin.Socket), Group: cfg.Admin.Group, Readers: cfg.readers(), ReadersGroup: cfg.Admin.ReadersGroup,
-		Backend: s, Logger: logger,
 	}
 	if err := adm.Listen(); err != nil {
 		s.resolver.Close()

@@ -31,7 +31,10 @@ func (g *global) dial(cmd *cobra.Command) (*admin.Client, error) {
 	if errors.Is(err, fs.ErrPermission) && readers != "" {
 		c, err = admin.Dial(cmd.Context(), readers)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return nil, &exitError{exitNoServer, fmt.Errorf("%w; the server's own user may use it, and the group that [admin] names, if the folder lets it pass", err)}
+	case err != nil:
 		return nil, &exitError{exitNoServer, fmt.Errorf("%w; start one with `weir serve`, or name its socket with --socket", err)}
 	}
 	return c, nil

@@ -12,12 +12,15 @@ import (
 	"strconv"
 )
 
+// closed says that the folder of a socket lets nobody pass but its owner.
+func closed(path string) bool {
+	info, err := os.Stat(filepath.Dir(path))
+	return err == nil && info.Mode().Perm()&0o011 == 0
+}
+
 // openSocket listens on a Unix socket that its owner may use, and a group's members
 // if one is named. A socket file that nobody answers on any more is replaced.
 func openSocket(path, group string) (net.Listener, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-		return nil, fmt.Errorf("admin socket: %w", err)
-	}
 	if c, err := net.Dial("unix", path); err == nil {
 		_ = c.Close()
 		return nil, fmt.Errorf("admin socket %s: a server already answers on it", path)
