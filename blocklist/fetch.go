@@ -15,7 +15,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/miekg/dns"
@@ -32,9 +31,8 @@ type Fetcher struct {
 	Client    *http.Client     // its Transport is used; nil is one of its own, with the proxy that the environment names
 	UserAgent string           // empty is "weir"
 
-	once      sync.Once
-	transport http.RoundTripper                                                 // its own
-	dial      func(ctx context.Context, network, addr string) (net.Conn, error) // for transfers; nil is net.Dialer's
+	dial    func(ctx context.Context, network, addr string) (net.Conn, error) // for transfers; nil is net.Dialer's
+	private func(netip.Addr) bool                                             // says which addresses are not public; nil is private
 
 	schedule
 }

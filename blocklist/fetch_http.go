@@ -8,15 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/net/http/httpproxy"
 )
 
 // A list is asked for as it is ("Accept-Encoding: identity"), and taken as it comes: its digest and its signature are
@@ -154,7 +152,12 @@ func (f *Fetcher) header() http.Header {
 
 // get asks for what is at u, or where that leads. The caller closes the body.
 func (f *Fetcher) get(ctx context.Context, r *remote, u *url.URL, header http.Header) (*http.Response, error) {
+	w := &way{private: f.private}
+	if w.private == nil {
+		w.private = func(a netip.Addr) bool { return private(a) != 0 }
+	}
 	for hops := 0; ; hops++ {
+		w.followed.Store(hops > 0)
 		bare := *u
 		bare.User = nil
 		req := (&http.Request{Method: http.MethodGet, URL: &bare, Host: bare.Host, Header: header.Clone()}).WithContext(ctx)
@@ -162,7 +165,11 @@ func (f *Fetcher) get(ctx context.Context, r *remote, u *url.URL, header http.He
 			password, _ := u.User.Password()
 			req.SetBasicAuth(u.User.Username(), password)
 		}
-		resp, err := f.roundTripper().RoundTrip(req)
+		speaker, err := f.roundTripper(u, w)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := speaker.RoundTrip(req)
 		if err != nil {
 			if late := ended(ctx, r, "there was no answer"); late != nil {
 				err = late
@@ -302,25 +309,4 @@ func checkBegin(ctx context.Context, file *os.File) error {
 		return err
 	}
 	return refuse(sample[:n])
-}
-
-// roundTripper returns what speaks HTTP. http.ProxyFromEnvironment would do for the proxy, but reads the environment once
-// in the life of the process, which no test could tell. Lists are asked for too seldom to keep connections.
-func (f *Fetcher) roundTripper() http.RoundTripper {
-	if f.Client != nil && f.Client.Transport != nil {
-		return f.Client.Transport
-	}
-	f.once.Do(func() {
-		proxy := httpproxy.FromEnvironment().ProxyFunc()
-		f.transport = &http.Transport{
-			Proxy:                  func(req *http.Request) (*url.URL, error) { return proxy(req.URL) },
-			DialContext:            (&net.Dialer{Timeout: connectTimeout}).DialContext,
-			TLSHandshakeTimeout:    connectTimeout,
-			MaxResponseHeaderBytes: maxHeader,
-			DisableKeepAlives:      true,
-			DisableCompression:     true,
-			ForceAttemptHTTP2:      true,
-		}
-	})
-	return f.transport
 }

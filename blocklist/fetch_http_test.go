@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -247,6 +249,38 @@ func TestFetchRedirects(t *testing.T) {
 	w.fails(src, "certificate")
 	w.Client = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS10}}}
 	w.fails(src, "tls")
+}
+
+// Who serves a list from outside does not have the program ask inside: of these addresses 127.0.0.2 alone is private.
+func TestFetchIsNotLedInward(t *testing.T) {
+	w := newFetchWorld(t)
+	w.Fetcher.private = func(a netip.Addr) bool { return a == netip.MustParseAddr("127.0.0.2") }
+	var asked requestLog
+	inside := httptest.NewUnstartedServer(http.HandlerFunc(func(out http.ResponseWriter, req *http.Request) {
+		asked.add(req)
+		if req.URL.Path == "/out" {
+			http.Redirect(out, req, w.server.URL+"/in", http.StatusFound)
+			return
+		}
+		io.WriteString(out, "inside.example\n")
+	}))
+	must(t, inside.Listener.Close())
+	var err error
+	inside.Listener, err = net.Listen("tcp", "127.0.0.2:0")
+	must(t, err)
+	inside.Start()
+	defer inside.Close()
+
+	w.script(http.RedirectHandler(inside.URL+"/list.txt", http.StatusFound).ServeHTTP)
+	w.fails(w.source(), "a redirect from a public address leads there", "127.0.0.2")
+	if n := len(asked.all()); n != 0 {
+		t.Errorf("inside was asked %d times", n)
+	}
+	src := w.source()
+	src.From = inside.URL + "/list.txt"
+	w.gets(src, "inside.example\n", true)
+	src.From = inside.URL + "/out" // what comes from inside may go out and come back
+	w.gets(src, "inside.example\n", false)
 }
 
 // What is secret in a URL is in no error, log or state that is shown.
