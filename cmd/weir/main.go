@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	_ "time/tzdata" // schedules name time zones, and a machine may have none; its own come first
 
@@ -114,13 +115,17 @@ func rootCommand() *cobra.Command {
 // usageErrors makes wrong arguments of c, and of all below it, exit as usage
 // errors. A verb that only holds others shows its help when it stands alone.
 func usageErrors(c *cobra.Command) {
-	if !c.Runnable() {
+	holds := !c.Runnable()
+	if holds {
 		c.Args, c.SuggestionsMinimumDistance = isVerb, 2
 		c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	}
 	if check := c.Args; check != nil {
 		c.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {
+				if !holds && cmd.ValidArgs == nil { // their number is wrong
+					err = fmt.Errorf("write `%s`, not with %s", strings.TrimSuffix(cmd.UseLine(), " [flags]"), plural(len(args), "argument"))
+				}
 				return &exitError{exitUsage, fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
 			}
 			return nil
