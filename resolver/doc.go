@@ -8,6 +8,7 @@
 //	             name from the sinkhole, a local one from its zone, a known one
 //	             from the cache; judge the aliases and addresses in the answer;
 //	             record; reply
+//	odd.go       read in full what the plain parser does not
 //	limit.go     what one client may ask and be told; bucket.go, cookie.go
 //	strip.go     take out of an answer what must not reach the client
 //	forward.go   what memory cannot answer: one flight per question, bounded
@@ -19,6 +20,7 @@
 //	             name asked, clamp TTLs, note the facts, pack it for the cache
 //	             and then the path begins again at answer.go, answer in hand
 //	saved.go     the cache in a file, from one start to the next
+//	fault.go     a query that meets a fault of the program is told, recorded, SERVFAIL
 //	notify.go    no query: a primary's word that a zone has changed
 //
 // So there is one query path: the answer to a miss is judged, recorded and
@@ -26,6 +28,6 @@
 // stands in one immutable [State] behind one atomic pointer, read once per
 // query. The cache holds facts and no verdicts.
 //
-// answer.go allocates nothing and holds no lock over I/O. forward.go, inspect.go
-// and strip.go decode in full and favour clarity.
+// answer.go allocates nothing and holds no lock over I/O. odd.go, forward.go,
+// inspect.go and strip.go decode in full and favour clarity.
 package resolver

@@ -3,9 +3,7 @@ package resolver
 import (
 	"bytes"
 	"context"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"net/netip"
 	"runtime/debug"
 
@@ -301,24 +299,6 @@ func (r *Resolver) fetch(f *flight, key, room []byte) (e *cache.Entry) {
 	return e
 }
 
-// repacked is a reply that caused a panic in hexadecimal digits, as far as it can
-// be had once more.
-func repacked(m *dns.Msg) (digits string) {
-	defer func() {
-		if v := recover(); v != nil {
-			digits = fmt.Sprintf("panics again: %v", v)
-		}
-	}()
-	if m == nil {
-		return ""
-	}
-	packet, err := m.Pack()
-	if err != nil {
-		return err.Error()
-	}
-	return fmt.Sprintf("%x", packet[:min(len(packet), maxQuery)])
-}
-
 // failure is an entry that says SERVFAIL. In an outage of the upstream it stands
 // until that is over at most.
 func (r *Resolver) failure(f *flight, key []byte, code int32, text string) *cache.Entry {
@@ -336,100 +316,4 @@ func (r *Resolver) failure(f *flight, key []byte, code int32, text string) *cach
 		e.Outage = f.group.Outage()
 	}
 	return e
-}
-
-// decodeOdd reads a packet that the narrow parser refused or does not know, by
-// a full decoder. What wire.Admit lets pass it need not check again. An error
-// means FORMERR.
-func decodeOdd(q *wire.Query, msg []byte) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("decoder: %v", v)
-		}
-	}()
-	var m dns.Msg
-	if err := m.Unpack(msg); err != nil {
-		return err
-	}
-	if len(m.Question) != 1 {
-		return errors.New("not one question")
-	}
-	var name [256]byte
-	n, err := dns.PackDomainName(m.Question[0].Name, name[:], 0, nil, false)
-	if err != nil {
-		return err
-	}
-	end := 12 + n + 4
-	if end > len(msg) || !bytes.EqualFold(msg[12:12+n], name[:n]) {
-		return errors.New("compressed question") // its octets could not be echoed
-	}
-	*q = wire.Query{
-		ID: m.Id, Type: m.Question[0].Qtype, Class: m.Question[0].Qclass,
-		RD: m.RecursionDesired, AD: m.AuthenticatedData, CD: m.CheckingDisabled,
-	}
-	for i, rr := range m.Extra {
-		opt, ok := rr.(*dns.OPT)
-		if !ok {
-			continue // a signature, say; it is not ours to check
-		}
-		if q.EDNS || opt.Hdr.Name != "." || len(opt.Option) > 32 {
-			return fmt.Errorf("additional record %d: a second or bad OPT", i)
-		}
-		q.EDNS, q.DO, q.UDPSize, q.Version = true, opt.Do(), opt.UDPSize(), opt.Version()
-		told, asked := false, false
-		for _, o := range opt.Option {
-			switch o := o.(type) {
-			case *dns.EDNS0_LOCAL:
-				if o.Code != wire.OptionMAC {
-					continue
-				}
-				if told {
-					return fmt.Errorf("additional record %d: two hardware addresses", i)
-				}
-				if told = true; len(o.Data) == len(q.MAC) {
-					q.MAC = [6]byte(o.Data)
-				}
-			case *dns.EDNS0_SUBNET:
-				q.ECS = true
-			case *dns.EDNS0_TCP_KEEPALIVE:
-				if asked {
-					return fmt.Errorf("additional record %d: keepalive twice", i)
-				}
-				asked, q.Keepalive = true, o.Timeout == 0
-			case *dns.EDNS0_COOKIE:
-				data, _ := hex.DecodeString(o.Cookie) // the decoder wrote it
-				q.Cookie.Read(data)
-			}
-		}
-	}
-	q.Set(name[:n], end)
-	return nil
-}
-
-// catchFaults makes a read of mapped memory that is not there any more, of names
-// whose file somebody has cut short, a panic that costs one query, where it
-// would end the process. It is called by each goroutine that decides by policy.
-func catchFaults() { debug.SetPanicOnFault(true) }
-
-// caught turns v, what recover returned for the query msg, into a counter, a
-// log line with the packet, a record unless there is one, and SERVFAIL.
-func (r *Resolver) caught(v any, s *scratch, msg []byte, from *origin) []byte {
-	r.panics.Add(1)
-	if f, ok := v.(interface{ Addr() uintptr }); ok { // see debug.SetPanicOnFault
-		v = fmt.Sprintf("no memory at %#x; was the file of the compiled names cut short? a reload makes it again", f.Addr())
-	}
-	packet := "not shown, for who asked could be in it"
-	if !r.log.Masks() {
-		packet = fmt.Sprintf("%x", msg[:min(len(msg), 512)])
-	}
-	r.logger.Error("a query could not be answered", "client", r.log.AddressText(from.client), "panic", v,
-		"packet", packet, "stack", string(debug.Stack()))
-	s.waiting = false
-	out := wire.AppendError(nil, msg, wire.RcodeServFail)
-	if !s.recorded {
-		s.event.Source, s.event.Rcode, s.event.EDE = audit.SourceError, wire.RcodeServFail, -1
-		noteAnswer(&s.event, out)
-		r.record(s)
-	}
-	return out
 }

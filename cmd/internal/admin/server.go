@@ -9,8 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -33,57 +31,6 @@ type Server struct {
 
 	listeners []net.Listener
 	turn      chan struct{} // held by the question that remembers names
-}
-
-// sockets are the paths to listen on, each with the group that may use it.
-func (s *Server) sockets() [][2]string {
-	if s.Readers == "" {
-		return [][2]string{{s.Socket, s.Group}}
-	}
-	return [][2]string{{s.Socket, s.Group}, {s.Readers, s.ReadersGroup}}
-}
-
-// MakeFolders makes the sockets' folders where they are missing: before anything else that
-// has its files there does, for others would let nobody pass. Members of a group may pass
-// through, and not look around.
-func (s *Server) MakeFolders() error {
-	mode := os.FileMode(0o700)
-	if s.Group != "" || s.ReadersGroup != "" {
-		mode = 0o711
-	}
-	for _, at := range s.sockets() {
-		if err := os.MkdirAll(filepath.Dir(at[0]), mode); err != nil {
-			return fmt.Errorf("admin socket: %w", err)
-		}
-	}
-	return nil
-}
-
-// Listen opens the sockets, all or none.
-func (s *Server) Listen() error {
-	if err := s.MakeFolders(); err != nil {
-		return err
-	}
-	for _, at := range s.sockets() {
-		l, err := openSocket(at[0], at[1])
-		if err != nil {
-			s.Close()
-			return err
-		}
-		s.listeners = append(s.listeners, l)
-		if at[1] != "" && closed(at[0]) {
-			s.Logger.Warn("the group cannot reach its admin socket: its folder lets nobody pass; chmod o+x the folder, or put the socket elsewhere",
-				"group", at[1], "socket", at[0])
-		}
-	}
-	return nil
-}
-
-// Close closes the sockets that Listen opened, for a server that will not Run.
-func (s *Server) Close() {
-	for _, l := range s.listeners {
-		_ = l.Close()
-	}
 }
 
 // Run serves until ctx ends, then ends the requests that are left, tails among
