@@ -52,14 +52,23 @@ func (p pseudonym) kept() netip.Addr {
 	return netip.AddrFrom16(b)
 }
 
-func (p pseudonym) String() string {
+func (p pseudonym) appendTo(b []byte) []byte {
+	b = append(b, pseudonymText...)
+	b = append(appendMonth(b, p.month), '-')
 	if p.tells == [8]byte{} {
-		return pseudonymText + monthText(p.month) + "-" + othersText
+		return append(b, othersText...)
 	}
-	return pseudonymText + monthText(p.month) + "-" + hex.EncodeToString(p.tells[:])
+	return hex.AppendEncode(b, p.tells[:])
 }
 
-func monthText(month uint16) string { return fmt.Sprintf("%04d-%02d", 1970+month/12, month%12+1) }
+func (p pseudonym) String() string { return string(p.appendTo(nil)) }
+
+func appendMonth(b []byte, month uint16) []byte {
+	year, month := 1970+month/12, month%12+1
+	return append(b, '0'+byte(year/1000), '0'+byte(year/100%10), '0'+byte(year/10%10), '0'+byte(year%10), '-', '0'+byte(month/10), '0'+byte(month%10))
+}
+
+func monthText(month uint16) string { return string(appendMonth(nil, month)) }
 
 // parseMonth reads a month like "2026-03".
 func parseMonth(text string) (month uint16, err error) {
@@ -187,22 +196,25 @@ func (c Client) Compare(other Client) int { return c.kept.Compare(other.kept) }
 // String returns an address, a network like 10.0.4.0/24, or a pseudonym like
 // client-2026-03-0123456789abcdef.
 func (c Client) String() string {
+	if !c.IsValid() {
+		return c.kept.String()
+	}
+	return string(c.appendTo(nil))
+}
+
+// appendTo appends what String returns, and nothing for the zero Client.
+func (c Client) appendTo(b []byte) []byte {
 	if p, ok := pseudonymOf(c.kept); ok {
-		return p.String()
+		return p.appendTo(b)
 	}
 	if n, ok := networkOf(c.kept); ok {
-		return n.String()
+		return n.AppendTo(b)
 	}
-	return c.kept.String()
+	return c.kept.AppendTo(b)
 }
 
 // MarshalText returns what String does, and nothing for the zero Client.
-func (c Client) MarshalText() ([]byte, error) {
-	if !c.IsValid() {
-		return []byte{}, nil
-	}
-	return []byte(c.String()), nil
-}
+func (c Client) MarshalText() ([]byte, error) { return c.appendTo([]byte{}), nil }
 
 // UnmarshalText is the reverse of MarshalText.
 func (c *Client) UnmarshalText(text []byte) (err error) {

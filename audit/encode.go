@@ -37,9 +37,9 @@ var encodings = map[string]encoding{
 	"cof":    {open: newCOF},
 	"csv":    {open: newCSV},
 	"dnstap": {open: newDnstap, binary: true},
-	"ecs":    {open: newECS},
-	"jsonl":  {open: newJSONL},
-	"ocsf":   {open: newOCSF},
+	"ecs":    {open: inLines((*jsonText).ecs)},
+	"jsonl":  {open: inLines((*jsonText).record)},
+	"ocsf":   {open: inLines((*jsonText).ocsf)},
 	"zeek":   {open: newZeek},
 }
 
@@ -67,17 +67,6 @@ func NewEncoder(format string, w io.Writer) (Encoder, error) {
 		return nil, fmt.Errorf("unknown export format %q, known are %s", format, strings.Join(Formats(), ", "))
 	}
 	return e.open(w), nil
-}
-
-// unplaced is a copy of a record that a schema's event carries along, under the
-// names of Record, for the fields that the schema has no place for: those that
-// have one are cleared, and are then not written. So what Record gains is in the
-// event before the schema's place for it is known.
-type unplaced struct {
-	Record
-	Seq  *uint64 `json:"seq,omitempty"` // these stand for Record's own, which cannot be left out
-	Kind *string `json:"kind,omitempty"`
-	Time *string `json:"time,omitempty"`
 }
 
 // answered is when the answer was ready.

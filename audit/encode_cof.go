@@ -1,9 +1,6 @@
 package audit
 
-import (
-	"encoding/json"
-	"io"
-)
+import "io"
 
 // cofRoom bounds what is counted in memory, in octets: above it all that was
 // counted is written, and counting begins anew.
@@ -13,7 +10,8 @@ const cofRoom = 16 << 20
 const cofOverhead = 256
 
 type cof struct {
-	e    *json.Encoder
+	w    io.Writer
+	line jsonText
 	rows []*cofRow // in the order of their first appearance
 	seen map[link]*cofRow
 	size int
@@ -22,18 +20,15 @@ type cof struct {
 
 // A cofRow is one record that DNS gave, and how often. Its times are seconds since 1970.
 type cofRow struct {
-	Name  string `json:"rrname"`
-	Type  string `json:"rrtype"`
-	Data  string `json:"rdata"`
-	First int64  `json:"time_first"`
-	Last  int64  `json:"time_last"`
-	Count uint64 `json:"count"`
+	name, typ, data string
+	first, last     int64
+	count           uint64
 }
 
 func newCOF(w io.Writer) Encoder { return newCOFWithin(w, cofRoom) }
 
 func newCOFWithin(w io.Writer, room int) *cof {
-	return &cof{e: json.NewEncoder(w), seen: map[link]*cofRow{}, room: room}
+	return &cof{w: w, seen: map[link]*cofRow{}, room: room}
 }
 
 // Write counts the records of the answer, whether the client got it or not.
@@ -46,13 +41,13 @@ func (c *cof) Write(r *Record) error {
 	for _, l := range links {
 		row := c.seen[l]
 		if row == nil {
-			row = &cofRow{Name: l.owner, Type: l.typ, Data: l.data, First: at, Last: at}
+			row = &cofRow{name: l.owner, typ: l.typ, data: l.data, first: at, last: at}
 			c.seen[l] = row
 			c.rows = append(c.rows, row)
 			c.size += len(l.owner) + len(l.data) + cofOverhead
 		}
-		row.First, row.Last = min(row.First, at), max(row.Last, at)
-		row.Count++
+		row.first, row.last = min(row.first, at), max(row.last, at)
+		row.count++
 	}
 	if c.size > c.room {
 		return c.flush()
@@ -65,7 +60,16 @@ func (c *cof) Close() error { return c.flush() }
 
 func (c *cof) flush() error {
 	for _, row := range c.rows {
-		if err := c.e.Encode(row); err != nil {
+		j := &c.line
+		*j = append((*j)[:0], '{')
+		j.text("rrname", row.name)
+		j.text("rrtype", row.typ)
+		j.text("rdata", row.data)
+		j.number("time_first", row.first)
+		j.number("time_last", row.last)
+		j.count("count", row.count)
+		*j = append(*j, "}\n"...)
+		if _, err := c.w.Write(*j); err != nil {
 			return err
 		}
 	}

@@ -1,187 +1,162 @@
 package audit
 
 import (
-	"encoding/json"
-	"fmt"
-	"io"
 	"math"
 	"slices"
+	"strconv"
 )
 
 // ecsVersion is the version of the Elastic Common Schema whose fields are written.
 const ecsVersion = "9.2.0"
 
-// An ecsEvent has the fields of the schema that a record can fill, and under
-// "weir" the rest.
-type ecsEvent struct {
-	Timestamp string      `json:"@timestamp"`
-	ECS       ecsSchema   `json:"ecs"`
-	Event     ecsMeta     `json:"event"`
-	Observer  ecsObserver `json:"observer"`
-	Message   string      `json:"message,omitempty"`
-	Error     *ecsError   `json:"error,omitempty"`
-
-	Source  *ecsAddress `json:"source,omitempty"`
-	Network *ecsNetwork `json:"network,omitempty"`
-	DNS     *ecsDNS     `json:"dns,omitempty"`
-	Rule    *ecsRule    `json:"rule,omitempty"`
-	Related *ecsRelated `json:"related,omitempty"`
-
-	Weir unplaced `json:"weir"`
-}
-
-type ecsSchema struct {
-	Version string `json:"version"`
-}
-
-type ecsMeta struct {
-	Kind     string   `json:"kind"`
-	Category []string `json:"category"`
-	Type     []string `json:"type"`
-	Module   string   `json:"module"`
-	Dataset  string   `json:"dataset"`
-	Sequence uint64   `json:"sequence"`
-	Duration int64    `json:"duration,omitempty"` // nanoseconds
-}
-
-type ecsObserver struct {
-	Vendor  string `json:"vendor"`
-	Product string `json:"product"`
-}
-
-type ecsError struct {
-	Message string `json:"message"`
-}
-
-type ecsAddress struct {
-	Address string `json:"address"`
-	IP      string `json:"ip,omitempty"`
-}
-
-type ecsNetwork struct {
-	Protocol  string `json:"protocol"`
-	Transport string `json:"transport,omitempty"`
-	Type      string `json:"type,omitempty"`
-}
-
-type ecsDNS struct {
-	Type         string       `json:"type"` // query: no answer was sent
-	Question     *ecsQuestion `json:"question,omitempty"`
-	ResponseCode string       `json:"response_code,omitempty"`
-	Answers      []ecsAnswer  `json:"answers,omitempty"`
-	ResolvedIP   []string     `json:"resolved_ip,omitempty"`
-}
-
-type ecsQuestion struct {
-	Name  string `json:"name"`
-	Type  string `json:"type,omitempty"`
-	Class string `json:"class,omitempty"`
-}
-
-type ecsAnswer struct {
-	Data string `json:"data"`
-}
-
-type ecsRule struct {
-	Name     string `json:"name,omitempty"`
-	Ruleset  string `json:"ruleset,omitempty"`
-	Category string `json:"category,omitempty"`
-}
-
-type ecsRelated struct {
-	IP    []string `json:"ip,omitempty"`
-	Hosts []string `json:"hosts,omitempty"`
-}
-
 // ecsVerdicts are the values of event.type that tell of a verdict.
 var ecsVerdicts = map[string]string{"allow": "allowed", "block": "denied"}
 
-type ecs struct{ e *json.Encoder }
-
-func newECS(w io.Writer) Encoder { return ecs{json.NewEncoder(w)} }
-
-func (e ecs) Close() error { return nil }
-
-func (e ecs) Write(r *Record) error {
-	v := ecsEvent{
-		Timestamp: clock(r.Time), ECS: ecsSchema{ecsVersion}, Observer: ecsObserver{"Weir", "Weir"},
-		Event: ecsMeta{Kind: "event", Module: "weir", Dataset: "weir.audit", Sequence: r.Seq},
-		Weir:  unplaced{Record: *r},
-	}
+// ecs appends the fields of the schema that a record can fill, and under "weir" the rest.
+func (j *jsonText) ecs(r *Record) bool {
+	rest := *r
+	*j = append(*j, '{')
+	j.time("@timestamp", r.Time)
+	j.fields(`"ecs":{"version":"` + ecsVersion + `"}`)
+	query := false
+	j.object("event")
 	switch r.Kind {
 	case KindChange.String():
-		v.Event.Category, v.Event.Type = []string{"configuration"}, []string{"change"}
-		v.Message, v.Weir.Text = r.Text, ""
+		j.fields(`"kind":"event","category":["configuration"],"type":["change"]`)
 	case KindGap.String():
-		v.Event.Kind, v.Event.Category, v.Event.Type = "pipeline_error", []string{"network"}, []string{"error"}
-		v.Error = &ecsError{fmt.Sprintf("%d events could not be recorded", r.Lost)}
+		j.fields(`"kind":"pipeline_error","category":["network"],"type":["error"]`)
 	default:
-		v.query(r)
+		query = true
+		j.fields(`"kind":"event","category":["network"],"type":["protocol"`)
+		if t := ecsVerdicts[r.Verdict]; t != "" {
+			j.item(t)
+			rest.Verdict = ""
+		}
+		*j = append(*j, ']')
 	}
-	return e.e.Encode(&v)
+	j.fields(`"module":"weir","dataset":"weir.audit"`)
+	j.count("sequence", r.Seq)
+	if query && r.Duration <= math.MaxInt64/1000 {
+		j.someNumber("duration", 1000*r.Duration) // nanoseconds
+		rest.Duration = 0
+	}
+	j.end()
+	j.fields(`"observer":{"vendor":"Weir","product":"Weir"}`)
+	switch r.Kind {
+	case KindChange.String():
+		j.someText("message", r.Text)
+		rest.Text = ""
+	case KindGap.String():
+		j.fields(`"error":{"message":"`)
+		*j = strconv.AppendUint(*j, r.Lost, 10)
+		*j = append(*j, ` events could not be recorded"}`...)
+	default:
+		j.ecsClient(r, &rest)
+		j.ecsDNS(r, &rest)
+		if r.Policy != "" || r.Rule != "" || r.Category != "" {
+			j.object("rule")
+			j.someText("name", r.Rule)
+			j.someText("ruleset", r.Policy)
+			j.someText("category", r.Category)
+			j.end()
+			rest.Rule, rest.Policy, rest.Category = "", "", ""
+		}
+		j.ecsRelated(r)
+	}
+	j.object("weir")
+	j.facts(&rest)
+	j.end()
+	j.end()
+	return true
 }
 
-func (v *ecsEvent) query(r *Record) {
-	rest := &v.Weir
-	v.Event.Category, v.Event.Type = []string{"network"}, []string{"protocol"}
-	if t := ecsVerdicts[r.Verdict]; t != "" {
-		v.Event.Type, rest.Verdict = append(v.Event.Type, t), ""
-	}
-	if r.Duration <= math.MaxInt64/1000 {
-		v.Event.Duration, rest.Duration = 1000*r.Duration, 0
-	}
-
-	v.Network, v.Related = &ecsNetwork{Protocol: "dns"}, &ecsRelated{}
-	if r.Transport == "udp" || r.Transport == "tcp" {
-		v.Network.Transport, rest.Transport = r.Transport, ""
-	}
+func (j *jsonText) ecsClient(r, rest *Record) {
 	if r.Client.IsValid() { // what is no address may stand in source.address, which is a keyword, alone
-		v.Source, rest.Client = &ecsAddress{Address: r.Client.String()}, Client{}
-		if f := r.Client.family(); f != 0 {
-			v.Network.Type = fmt.Sprintf("ipv%d", f)
+		j.object("source")
+		j.client("address", r.Client)
+		if _, ok := r.Client.Addr(); ok {
+			j.client("ip", r.Client)
 		}
+		j.end()
+		rest.Client = Client{}
 	}
-	if a, ok := r.Client.Addr(); ok {
-		v.Source.IP = a.String()
-		v.Related.IP = append(v.Related.IP, v.Source.IP)
+	j.object("network")
+	j.text("protocol", "dns")
+	if r.Transport == "udp" || r.Transport == "tcp" {
+		j.text("transport", r.Transport)
+		rest.Transport = ""
 	}
+	switch r.Client.family() {
+	case 4:
+		j.text("type", "ipv4")
+	case 6:
+		j.text("type", "ipv6")
+	}
+	j.end()
+}
 
-	v.DNS = &ecsDNS{Type: "answer", ResponseCode: r.Rcode}
-	rest.Rcode = ""
+func (j *jsonText) ecsDNS(r, rest *Record) {
+	j.object("dns")
 	if r.Dropped {
-		v.DNS.Type, rest.Dropped = "query", false
+		j.text("type", "query") // no answer was sent
+	} else {
+		j.text("type", "answer")
 	}
+	rest.Dropped = false
 	if r.Name != "" {
-		v.DNS.Question, rest.Name, rest.Type, rest.Class = &ecsQuestion{r.Name, r.Type, r.Class}, "", "", ""
-		v.Related.Hosts = append(v.Related.Hosts, r.Name)
+		j.object("question")
+		j.text("name", r.Name)
+		j.someText("type", r.Type)
+		j.someText("class", r.Class)
+		j.end()
+		rest.Name, rest.Type, rest.Class = "", "", ""
 	}
-	for _, a := range r.Answers {
-		if isAddress(a) {
-			v.Related.IP = appendNew(v.Related.IP, a)
-		} else {
-			v.Related.Hosts = appendNew(v.Related.Hosts, a)
-		}
-	}
+	j.someText("response_code", r.Rcode)
+	rest.Rcode = ""
 	if sent := r.sent(); sent != nil {
+		from := j.list("answers")
 		for _, a := range sent {
-			v.DNS.Answers = append(v.DNS.Answers, ecsAnswer{a})
+			j.fields(`{"data":`)
+			*j = append(appendQuoted(*j, a), '}')
+		}
+		j.endList(from)
+		from = j.list("resolved_ip")
+		for _, a := range sent {
 			if isAddress(a) {
-				v.DNS.ResolvedIP = append(v.DNS.ResolvedIP, a)
+				j.item(a)
 			}
 		}
+		j.endList(from)
 		rest.Answers = nil
 	}
-
-	if r.Policy != "" || r.Rule != "" || r.Category != "" {
-		v.Rule = &ecsRule{r.Rule, r.Policy, r.Category}
-		rest.Rule, rest.Policy, rest.Category = "", "", ""
-	}
+	j.end()
 }
 
-// appendNew appends s unless it is in all.
-func appendNew(all []string, s string) []string {
-	if slices.Contains(all, s) {
-		return all
+// ecsRelated appends all addresses and names of r, each once.
+func (j *jsonText) ecsRelated(r *Record) {
+	j.object("related")
+	var room [64]byte
+	client := room[:0]
+	from := j.list("ip")
+	if _, ok := r.Client.Addr(); ok {
+		client = r.Client.appendTo(client)
+		*j = appendQuoted(*j, client)
 	}
-	return append(all, s)
+	for i, a := range r.Answers {
+		if isAddress(a) && a != string(client) && !slices.Contains(r.Answers[:i], a) {
+			j.item(a)
+		}
+	}
+	j.endList(from)
+	from = j.list("hosts")
+	if r.Name != "" {
+		j.item(r.Name)
+	}
+	for i, a := range r.Answers {
+		if !isAddress(a) && (a != r.Name || a == "") && !slices.Contains(r.Answers[:i], a) {
+			j.item(a)
+		}
+	}
+	j.endList(from)
+	j.end()
 }

@@ -1,88 +1,9 @@
 package audit
 
-import (
-	"encoding/json"
-	"io"
-)
-
 // ocsfVersion is the version of the Open Cybersecurity Schema Framework
 // (schema.ocsf.io) whose class DNS Activity [4003] is written, with the profile
 // "security_control".
 const ocsfVersion = "1.9.0"
-
-// An ocsfEvent has the attributes of the class that a record can fill.
-type ocsfEvent struct {
-	CategoryUID int          `json:"category_uid"`
-	ClassUID    int          `json:"class_uid"`
-	ActivityID  int          `json:"activity_id"`
-	TypeUID     int          `json:"type_uid"`
-	SeverityID  int          `json:"severity_id"`
-	Time        int64        `json:"time"` // this and all times are milliseconds since 1970
-	Metadata    ocsfMetadata `json:"metadata"`
-
-	Source     *ocsfEndpoint   `json:"src_endpoint,omitempty"`
-	Server     ocsfEndpoint    `json:"dst_endpoint"`
-	Connection *ocsfConnection `json:"connection_info,omitempty"`
-
-	Query        *ocsfQuery   `json:"query,omitempty"`
-	QueryTime    int64        `json:"query_time"`
-	ResponseTime int64        `json:"response_time,omitempty"`
-	RcodeID      *int         `json:"rcode_id,omitempty"`
-	Rcode        string       `json:"rcode,omitempty"`
-	Answers      []ocsfAnswer `json:"answers,omitempty"`
-
-	ActionID      int         `json:"action_id,omitempty"`
-	DispositionID int         `json:"disposition_id,omitempty"`
-	Policy        *ocsfPolicy `json:"policy,omitempty"`
-	Rule          *ocsfRule   `json:"firewall_rule,omitempty"`
-
-	Unmapped unplaced `json:"unmapped"`
-}
-
-type ocsfMetadata struct {
-	Version      string      `json:"version"`
-	Product      ocsfProduct `json:"product"`
-	Profiles     []string    `json:"profiles"`
-	Sequence     uint64      `json:"sequence"`
-	OriginalTime string      `json:"original_time"` // with its nanoseconds
-}
-
-type ocsfProduct struct {
-	Name   string `json:"name"`
-	Vendor string `json:"vendor_name"`
-}
-
-type ocsfEndpoint struct {
-	IP      string `json:"ip,omitempty"`
-	UID     string `json:"uid,omitempty"`
-	Service string `json:"svc_name,omitempty"`
-}
-
-type ocsfConnection struct {
-	Direction int    `json:"direction_id"`
-	Protocol  string `json:"protocol_name"`
-	Number    int    `json:"protocol_num"`
-}
-
-type ocsfQuery struct {
-	Hostname string `json:"hostname"`
-	Type     string `json:"type,omitempty"`
-	Class    string `json:"class,omitempty"`
-}
-
-type ocsfAnswer struct {
-	Rdata string `json:"rdata"`
-}
-
-type ocsfPolicy struct {
-	Name string `json:"name"`
-}
-
-type ocsfRule struct {
-	Name      string `json:"name"`
-	Category  string `json:"category,omitempty"`
-	Condition string `json:"condition,omitempty"`
-}
 
 // Numbers of the schema.
 const (
@@ -101,7 +22,7 @@ const (
 )
 
 // ocsfProtocols are the transports that the schema has a number for: that of IP.
-var ocsfProtocols = map[string]int{"tcp": 6, "udp": 17}
+var ocsfProtocols = map[string]int64{"tcp": 6, "udp": 17}
 
 // ocsfRcodes are the captions of rcode_id, from 0 on; "" is unassigned.
 var ocsfRcodes = [...]string{
@@ -109,86 +30,129 @@ var ocsfRcodes = [...]string{
 	"NotZone", "DSOTYPENI", "", "", "", "", "BADVERS", "BADKEY", "BADTIME", "BADMODE", "BADNAME", "BADALG", "BADTRUNC", "BADCOOKIE",
 }
 
-type ocsf struct{ e *json.Encoder }
-
-func newOCSF(w io.Writer) Encoder { return ocsf{json.NewEncoder(w)} }
-
-func (o ocsf) Close() error { return nil }
-
-// Write writes a query. What the class has no attribute for is in unmapped, under
-// its name in Record.
-func (o ocsf) Write(r *Record) error {
+// ocsf appends a query. What the class has no attribute for is in unmapped, under its
+// name in Record. All times are milliseconds since 1970.
+func (j *jsonText) ocsf(r *Record) bool {
 	if r.Kind != KindQuery.String() {
-		return ErrLeftOut
+		return false
 	}
-	at := r.Time.UnixMilli()
-	e := ocsfEvent{
-		CategoryUID: ocsfNetworkActivity, ClassUID: ocsfDNSActivity, ActivityID: ocsfTraffic, SeverityID: ocsfInformational,
-		Time: at, QueryTime: at, Unmapped: unplaced{Record: *r},
-		Metadata: ocsfMetadata{
-			Version: ocsfVersion, Product: ocsfProduct{"Weir", "Weir"}, Profiles: []string{"security_control"},
-			Sequence: r.Seq, OriginalTime: clock(r.Time),
-		},
-		Server: ocsfEndpoint{Service: "weir"},
-	}
-	rest := &e.Unmapped
-	if a, ok := r.Client.Addr(); ok {
-		e.Source, rest.Client = &ocsfEndpoint{IP: a.String()}, Client{}
-	} else if r.Client.IsPseudonym() {
-		e.Source, rest.Client = &ocsfEndpoint{UID: r.Client.String()}, Client{}
-	} // a network is no endpoint, and stays unmapped
-	if n := ocsfProtocols[r.Transport]; n != 0 {
-		e.Connection, rest.Transport = &ocsfConnection{ocsfInbound, r.Transport, n}, ""
-	}
-	if r.Name != "" {
-		e.Query, rest.Name, rest.Type, rest.Class = &ocsfQuery{r.Name, r.Type, r.Class}, "", "", ""
-	}
+	rest := *r
+	rest.Dropped = false
+	*j = append(*j, '{')
+	j.number("category_uid", ocsfNetworkActivity)
+	j.number("class_uid", ocsfDNSActivity)
+	activity := int64(ocsfTraffic)
 	if r.Dropped {
-		e.ActivityID, rest.Dropped = ocsfQueryOnly, false
-	} else {
-		e.ResponseTime = r.answered().UnixMilli()
+		activity = ocsfQueryOnly
 	}
-	e.TypeUID = 100*e.ClassUID + e.ActivityID
-	e.rcode(r)
+	j.number("activity_id", activity)
+	j.number("type_uid", 100*ocsfDNSActivity+activity)
+	j.number("severity_id", ocsfInformational)
+	at := r.Time.UnixMilli()
+	j.number("time", at)
+	j.object("metadata")
+	j.fields(`"version":"` + ocsfVersion + `","product":{"name":"Weir","vendor_name":"Weir"},"profiles":["security_control"]`)
+	j.count("sequence", r.Seq)
+	j.time("original_time", r.Time) // with its nanoseconds
+	j.end()
+	j.ocsfEndpoints(r, &rest)
+	if r.Name != "" {
+		j.object("query")
+		j.text("hostname", r.Name)
+		j.someText("type", r.Type)
+		j.someText("class", r.Class)
+		j.end()
+		rest.Name, rest.Type, rest.Class = "", "", ""
+	}
+	j.number("query_time", at)
+	if !r.Dropped {
+		j.someNumber("response_time", r.answered().UnixMilli())
+	}
+	j.ocsfRcode(r, &rest)
 	if sent := r.sent(); sent != nil {
+		from := j.list("answers")
 		for _, a := range sent {
-			e.Answers = append(e.Answers, ocsfAnswer{a})
+			j.fields(`{"rdata":`)
+			*j = append(appendQuoted(*j, a), '}')
 		}
+		j.endList(from)
 		rest.Answers = nil
 	}
-	switch r.Verdict {
-	case "allow":
-		e.ActionID, e.DispositionID, rest.Verdict = ocsfAllowed, ocsfAllowed, ""
-	case "block":
-		e.ActionID, e.DispositionID, rest.Verdict = ocsfDenied, ocsfBlocked, ""
-	}
-	if r.Dropped {
-		e.DispositionID = ocsfDropped
-	}
-	if r.Policy != "" {
-		e.Policy, rest.Policy = &ocsfPolicy{r.Policy}, ""
-	}
-	if r.Rule != "" { // a rule without a name is none to the schema
-		e.Rule, rest.Rule, rest.Category, rest.Entry = &ocsfRule{r.Rule, r.Category, r.Entry}, "", "", ""
-	}
-	return o.e.Encode(&e)
+	j.ocsfDecision(r, &rest)
+	j.object("unmapped")
+	j.facts(&rest)
+	j.end()
+	j.end()
+	return true
 }
 
-// rcode fills in the response code. A number that the schema has no name for
-// stays in unmapped too.
-func (e *ocsfEvent) rcode(r *Record) {
+func (j *jsonText) ocsfEndpoints(r, rest *Record) {
+	key := ""
+	if _, ok := r.Client.Addr(); ok {
+		key = "ip"
+	} else if r.Client.IsPseudonym() {
+		key = "uid"
+	} // a network is no endpoint, and stays unmapped
+	if key != "" {
+		j.object("src_endpoint")
+		j.client(key, r.Client)
+		j.end()
+		rest.Client = Client{}
+	}
+	j.fields(`"dst_endpoint":{"svc_name":"weir"}`)
+	if n := ocsfProtocols[r.Transport]; n != 0 {
+		j.object("connection_info")
+		j.number("direction_id", ocsfInbound)
+		j.text("protocol_name", r.Transport)
+		j.number("protocol_num", n)
+		j.end()
+		rest.Transport = ""
+	}
+}
+
+// ocsfRcode appends the response code. A number that the schema has no name for stays in
+// unmapped too.
+func (j *jsonText) ocsfRcode(r, rest *Record) {
 	n, ok := numberOf(rcodeNumbers, r.Rcode, "RCODE")
 	if !ok {
 		return
 	}
-	id := ocsfUnassigned
+	id, caption := int64(ocsfUnassigned), "Unassigned"
 	switch {
 	case int(n) < len(ocsfRcodes) && ocsfRcodes[n] != "":
-		id, e.Rcode, e.Unmapped.Rcode = int(n), ocsfRcodes[n], ""
+		id, caption, rest.Rcode = int64(n), ocsfRcodes[n], ""
 	case n >= 3841 && n <= 4095 || n == 65535:
-		id, e.Rcode = ocsfReserved, "Reserved"
-	default:
-		e.Rcode = "Unassigned"
+		id, caption = ocsfReserved, "Reserved"
 	}
-	e.RcodeID = &id
+	j.number("rcode_id", id)
+	j.text("rcode", caption)
+}
+
+func (j *jsonText) ocsfDecision(r, rest *Record) {
+	var action, disposition int64
+	switch r.Verdict {
+	case "allow":
+		action, disposition, rest.Verdict = ocsfAllowed, ocsfAllowed, ""
+	case "block":
+		action, disposition, rest.Verdict = ocsfDenied, ocsfBlocked, ""
+	}
+	if r.Dropped {
+		disposition = ocsfDropped
+	}
+	j.someNumber("action_id", action)
+	j.someNumber("disposition_id", disposition)
+	if r.Policy != "" {
+		j.object("policy")
+		j.text("name", r.Policy)
+		j.end()
+		rest.Policy = ""
+	}
+	if r.Rule != "" { // a rule without a name is none to the schema
+		j.object("firewall_rule")
+		j.text("name", r.Rule)
+		j.someText("category", r.Category)
+		j.someText("condition", r.Entry)
+		j.end()
+		rest.Rule, rest.Category, rest.Entry = "", "", ""
+	}
 }

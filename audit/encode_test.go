@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"io"
 	"math"
@@ -297,6 +298,11 @@ func fuzzEncoding(f *testing.F, format string) {
 			}
 		}
 		compare(t, want, r.read(t, out))
+		for _, rec := range records {
+			if other := otherJSON(t, rec); other != "" {
+				t.Fatal(other)
+			}
+		}
 	})
 }
 
@@ -357,23 +363,53 @@ func FuzzZeek(f *testing.F)   { fuzzEncoding(f, "zeek") }
 // microseconds is a time as a format keeps it that has no finer ones.
 func microseconds(t time.Time) time.Time { return time.UnixMicro(t.UnixMicro()).UTC() }
 
-func BenchmarkEncode(b *testing.B) {
+// benchRecord is one of usual content.
+func benchRecord(t testing.TB) *Record {
 	e := query(0, "192.0.2.7", "www.some-service.example")
 	e.Aliases, e.Addrs = [][]byte{wire("edge.cdn.example")}, []netip.Addr{netip.MustParseAddr("198.51.100.1")}
 	e.Reason, e.Upstream = 1, 1
-	r := recordsOf(b, []Event{*e}, sampleReasons, sampleLabels)[0]
-	for _, format := range Formats() {
-		b.Run(format, func(b *testing.B) {
-			enc, err := NewEncoder(format, io.Discard)
-			if err != nil {
-				b.Fatal(err)
-			}
+	e.Port, e.ID, e.QuerySize, e.AnswerSize, e.UDPSize, e.Bits = 49152, 4711, 53, 117, 1232, QueryRD|QueryEDNS|QueryCookie
+	return recordsOf(t, []Event{*e}, sampleReasons, sampleLabels)[0]
+}
+
+// An outlet counts the octets written to it.
+type outlet struct{ n int64 }
+
+func (c *outlet) Write(b []byte) (int, error) {
+	c.n += int64(len(b))
+	return len(b), nil
+}
+
+// BenchmarkEncode has beside the encoders of JSON what encoding/json takes for the same.
+func BenchmarkEncode(b *testing.B) {
+	r := benchRecord(b)
+	run := func(name string, write func(io.Writer) func(*Record) error) {
+		b.Run(name, func(b *testing.B) {
+			var out outlet
+			write := write(&out)
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := enc.Write(r); err != nil {
+				if err := write(r); err != nil {
 					b.Fatal(err)
 				}
 			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+			b.ReportMetric(float64(out.n)/b.Elapsed().Seconds()/(1<<20), "MiB/s")
 		})
+	}
+	for _, format := range Formats() {
+		run(format, func(w io.Writer) func(*Record) error {
+			enc, err := NewEncoder(format, w)
+			if err != nil {
+				b.Fatal(err)
+			}
+			return enc.Write
+		})
+		if of := structs[format]; of != nil {
+			run(format+" by encoding/json", func(w io.Writer) func(*Record) error {
+				enc := json.NewEncoder(w)
+				return func(r *Record) error { return enc.Encode(of(r)) }
+			})
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 )
@@ -51,6 +52,10 @@ func aliasString(name string) string {
 
 // isAddress says that one of a record's answers is an address; else it is an alias.
 func isAddress(answer string) bool {
+	digit := func(c byte) bool { return c >= '0' && c <= '9' }
+	if n := len(answer); n == 0 || (!digit(answer[0]) || !digit(answer[n-1])) && strings.IndexByte(answer, ':') < 0 {
+		return false // as most names, without an error to be made
+	}
 	_, err := netip.ParseAddr(answer)
 	return err == nil
 }
