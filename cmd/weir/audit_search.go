@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -97,8 +96,12 @@ func (g *global) listRecords(cmd *cobra.Command, q audit.Query, limit int, asJSO
 // printer returns a function that writes one record as a line.
 func printer(out io.Writer, p palette, asJSON bool) func(*audit.Record) error {
 	if asJSON {
-		enc := json.NewEncoder(out)
-		return func(r *audit.Record) error { return enc.Encode(r) }
+		var line []byte
+		return func(r *audit.Record) error {
+			line = append(r.AppendJSON(line[:0]), '\n')
+			_, err := out.Write(line)
+			return err
+		}
 	}
 	return func(r *audit.Record) error {
 		_, err := fmt.Fprintf(out, "%d  %s  %s\n", r.Seq, local(r.Time), recordText(r, p))

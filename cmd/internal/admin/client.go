@@ -262,7 +262,10 @@ func (c *Client) lines(ctx context.Context, path string, v url.Values, emit func
 			}
 			return fmt.Errorf("server on %s: %w", c.socket, errCut)
 		}
-		var t trailer
+		var t struct { // at once what a line may be
+			trailer
+			audit.Record
+		}
 		if err := json.Unmarshal(line, &t); err != nil {
 			return fmt.Errorf("server on %s: %w", c.socket, err)
 		}
@@ -279,11 +282,7 @@ func (c *Client) lines(ctx context.Context, path string, v url.Values, emit func
 			}
 			continue
 		}
-		rec := new(audit.Record)
-		if err := json.Unmarshal(line, rec); err != nil {
-			return fmt.Errorf("server on %s: %w", c.socket, err)
-		}
-		if err := emit(rec); err != nil {
+		if err := emit(&t.Record); err != nil {
 			return err
 		}
 	}

@@ -374,7 +374,11 @@ func newStream(w http.ResponseWriter) *stream {
 	return &stream{w: w, buf: buf, enc: json.NewEncoder(buf)}
 }
 
-func (s *stream) write(r *audit.Record) error { return s.enc.Encode(r) }
+func (s *stream) write(r *audit.Record) error {
+	line := append(r.AppendJSON(s.buf.AvailableBuffer()), '\n')
+	_, err := s.buf.Write(line)
+	return err
+}
 
 func (s *stream) flush() {
 	_ = s.buf.Flush()
