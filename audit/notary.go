@@ -229,6 +229,7 @@ func (n *notary) checkpoint(now time.Time) {
 		return
 	}
 	stats := n.log.Stats()
+	stats.Lost -= stats.Missing // which are among those recorded
 	n.log.status.Lock()
 	sequence := n.log.status.last.last()
 	n.log.status.Unlock()

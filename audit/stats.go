@@ -5,13 +5,14 @@ import (
 )
 
 // Stats tells how the log is doing. Every call of Record and RecordChange since
-// Open is in Recorded or in Lost, never in both, and so is what the log says of
-// itself: Recorded + Lost - Changes is how many calls of Record there were.
+// Open is in Recorded or in Lost, and so is what the log says of itself. In both is
+// only what was on disk first and lost then: Recorded + Lost - Missing - Changes is
+// how many calls of Record there were.
 type Stats struct {
 	Recorded  uint64        // events taken, on disk or pending
 	Excluded  ExcludedCount // queries that were not to be recorded (Config.Exclude): they are in none of the others
-	Lost      uint64        // events that could not be taken, or were pending when the log ended in failure
-	Missing   uint64        // records that were on disk, in files that somebody removed or replaced since Open
+	Lost      uint64        // events that could not be taken, were pending when the log ended in failure, or are missing: what gaps count
+	Missing   uint64        // of Lost, those that were on disk, in files that somebody removed or replaced since Open
 	Changes   uint64        // of Recorded and Lost together, those that are no queries
 	Pending   uint64        // events taken that are not on disk yet
 	Segments  uint64        // segments in the store
@@ -64,6 +65,7 @@ func (l *Log) Stats() Stats {
 		s.Segments = l.status.last.number - l.status.oldest + 1
 	}
 	s.Packed, s.Missing = l.status.packed, l.status.missing
+	s.Lost += s.Missing
 	s.LastSeq = l.status.newest
 	if l.status.oldest != 0 {
 		s.Oldest = instant(l.status.begins)

@@ -183,11 +183,13 @@ var metrics = []metric{
 	ofServers("rtt_seconds", "Mean time of its replies, the last weighing most.", gauge, func(u *Upstream, i int) float64 { return u.Servers[i].RTT.Seconds() }),
 	ofServers("rtt_p95_seconds", "Time within which 95 of 100 replies came, or 0 while that cannot be told.", gauge, func(u *Upstream, i int) float64 { return u.Servers[i].P95.Seconds() }),
 
-	count("audit_received", "Records that were to be kept, and queries that were excluded.", func(s *Status) uint64 { return s.Audit.Recorded + s.Audit.Lost + s.Audit.Excluded.Sum() }),
+	count("audit_received", "Records that were to be kept, and queries that were excluded.", func(s *Status) uint64 {
+		return s.Audit.Recorded + s.Audit.Lost - s.Audit.Missing + s.Audit.Excluded.Sum()
+	}),
 	count("audit_recorded", "Records taken, on disk or pending.", func(s *Status) uint64 { return s.Audit.Recorded }),
 	count("audit_changes", "Of those to be kept, the ones that are no queries.", func(s *Status) uint64 { return s.Audit.Changes }),
-	count("audit_lost", "Records that could not be taken; the log holds how many, and when.", func(s *Status) uint64 { return s.Audit.Lost }),
-	count("audit_missing", "Records that were on disk, in files that somebody removed or replaced while the server had them open.", func(s *Status) uint64 { return s.Audit.Missing }),
+	count("audit_lost", "Records that could not be taken, or are missing; the log holds how many, and when.", func(s *Status) uint64 { return s.Audit.Lost }),
+	count("audit_missing", "Of those lost, the ones that were on disk, in files that somebody removed or replaced while the server had them open.", func(s *Status) uint64 { return s.Audit.Missing }),
 	{
 		"audit_excluded_total", "Queries that were not to be recorded, by the setting that says so.", counter,
 		[]string{"by"},
