@@ -79,7 +79,7 @@ func TestFilesThatAreRemovedWhileOpen(t *testing.T) {
 				t.Fatal(err)
 			}
 			recordAll(t, l, 3)
-			if s := l.Stats(); s.Missing != c.lost || s.LastError != "" {
+			if s := l.Stats(); s.Missing != c.lost || s.Lost != c.lost || s.LastError != "" {
 				t.Errorf("%+v", s)
 			}
 			rep, err := l.Reader().Verify(t.Context(), Verification{}, nil)
@@ -219,4 +219,156 @@ func TestAnEmptyFileIsReplacedWhileOpen(t *testing.T) {
 	if r := verify(t, dir); r.Problems != nil || r.First != 1 || r.Records < 9 {
 		t.Errorf("%+v", r)
 	}
+}
+
+// What is small beside the store is written again as it was, told, and read as it was until
+// then: a hold that nobody sees for a second holds.
+func TestSmallFilesThatAreRemovedWhileTheLogRuns(t *testing.T) {
+	for _, name := range []string{holdFile, removalFile, ClientKeysFile} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "audit")
+			path := filepath.Join(dir, name)
+			var said bytes.Buffer
+			synctest.Test(t, func(t *testing.T) {
+				l, stop := start(t, Config{Dir: dir, Privacy: ClientPrivacy{How: KeyedClients}, Logger: slog.New(slog.NewTextHandler(&said, nil))})
+				if _, err := l.AddHold(Hold{SeqFrom: 1, SeqTo: 9, Reason: "the case", By: "us"}); err != nil {
+					t.Fatal(err)
+				}
+				if err := l.notary.tell(Removal{File: "audit-0000000000000001-20260301.db", Why: RemovedByAge}); err != nil {
+					t.Fatal(err)
+				}
+				recordAll(t, l, 3)
+				look := func() {
+					time.Sleep(lookEvery)
+					synctest.Wait()
+				}
+				look()
+				before, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for range 2 {
+					if err := os.Remove(path); err != nil {
+						t.Fatal(err)
+					}
+					if holds, err := l.Holds(); err != nil || len(holds) != 1 {
+						t.Errorf("%v are held, %v", holds, err)
+					}
+					look()
+					if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
+						t.Errorf("%q, %v; before %q", after, err, before)
+					}
+				}
+				if _, err := l.AddHold(Hold{SeqFrom: 11, SeqTo: 19, Reason: "another", By: "us"}); err != nil {
+					t.Fatal(err)
+				}
+				recordAll(t, l, 1)
+				if err := os.RemoveAll(dir); err != nil {
+					t.Fatal(err)
+				}
+				look() // the folder is made again, and what tells that records are lost with it
+				look()
+				recordAll(t, l, 1)
+				times := 3
+				if name == removalFile {
+					times = 2
+				}
+				if after, err := os.ReadFile(path); err != nil || name != holdFile && !bytes.HasPrefix(after, before) {
+					t.Errorf("%q, %v; before %q", after, err, before)
+				}
+				if holds, err := ReadHolds(dir); err != nil || len(holds) != 2 {
+					t.Errorf("%v are held, %v", holds, err)
+				}
+				told := 0
+				for _, r := range search(t, l.Reader(), Query{Kind: KindChange}) {
+					if strings.HasPrefix(r.Text, name+" was removed or replaced while weir runs") {
+						told++
+					}
+				}
+				if told != times-2 { // two are gone with the store
+					t.Errorf("%d changes tell of it", told)
+				}
+				if n := strings.Count(said.String(), "level=WARN msg=\"a file beside the audit store was removed or replaced while weir runs, and is written again from memory\" file="+path); n != times {
+					t.Errorf("the operator reads it %d times: %s", n, &said)
+				}
+				if err := stop(); err != nil {
+					t.Fatal(err)
+				}
+			})
+			keys, err := readClientKeys(filepath.Join(dir, ClientKeysFile))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer keys.close()
+			n := 0
+			if err := keys.each(func(k *clientKey) {
+				if k.sound() {
+					n++
+				}
+			}); err != nil || n != 1 {
+				t.Errorf("%d keys, %v", n, err)
+			}
+		})
+	}
+}
+
+// Keys in a folder of their own are not written into another, which is there while their
+// volume is not; and what is put in their place is kept beside them.
+func TestKeysThatAreReplacedWhileTheLogRuns(t *testing.T) {
+	dir, folder := filepath.Join(t.TempDir(), "audit"), filepath.Join(t.TempDir(), "volume")
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(folder, "keys")
+	var said bytes.Buffer
+	synctest.Test(t, func(t *testing.T) {
+		l, stop := start(t, Config{Dir: dir, Privacy: ClientPrivacy{How: KeyedClients, Keys: path}, Logger: slog.New(slog.NewTextHandler(&said, nil))})
+		recordAll(t, l, 1)
+		look := func() {
+			time.Sleep(lookEvery)
+			synctest.Wait()
+		}
+		before, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(folder, folder+".away"); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Mkdir(folder, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		look()
+		look()
+		if files, err := os.ReadDir(folder); err != nil || len(files) != 0 {
+			t.Errorf("%v, %v", files, err)
+		}
+		if n := strings.Count(said.String(), "is another folder than before: is its volume mounted?"); n != 1 {
+			t.Errorf("the operator reads it %d times: %s", n, &said)
+		}
+		if err := os.Remove(folder); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(folder+".away", folder); err != nil {
+			t.Fatal(err)
+		}
+		other := path + ".other"
+		if err := os.WriteFile(other, []byte("another's"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(other, path); err != nil {
+			t.Fatal(err)
+		}
+		look()
+		if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
+			t.Errorf("%q, %v; before %q", after, err, before)
+		}
+		aside, err := filepath.Glob(path + damagedInfix + "*")
+		if err != nil || len(aside) != 1 {
+			t.Fatal(aside, err)
+		}
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
 }

@@ -56,6 +56,7 @@ type clientKeys struct {
 
 	mu      sync.Mutex
 	file    *os.File
+	folder  fs.FileInfo                 // that it is in
 	size    int64                       // octets of whole entries, and the header
 	pending []byte                      // entries that could not be written so far
 	unsure  map[int64][clientEntry]byte // what was written, by its place, and may not be on disk
@@ -154,6 +155,7 @@ func (k *clientKeys) attach() error {
 		return errors.Join(fmt.Errorf("open keys of clients: another process has %s open", k.path), f.Close())
 	}
 	k.file, k.dirty = f, true // of what a process that was killed has written too
+	k.folder, _ = os.Stat(filepath.Dir(k.path))
 	if err := k.begin(); err != nil {
 		k.file = nil
 		return errors.Join(err, f.Close())
@@ -207,7 +209,7 @@ func (k *clientKeys) measure() error {
 	}
 	k.size = clientEntry
 	bad := 0
-	err := k.scan(newest, func(at int64, entry []byte) error {
+	err := scanKeys(k.file, newest, func(at int64, entry []byte) error {
 		e, ok := readClientKey(entry)
 		if !ok {
 			bad++
@@ -220,12 +222,12 @@ func (k *clientKeys) measure() error {
 	return err
 }
 
-// scan calls f with the entries before end, whole or not, in order.
-func (k *clientKeys) scan(end uint64, f func(at int64, entry []byte) error) error {
+// scanKeys calls f with the entries of a file before end, whole or not, in order.
+func scanKeys(file *os.File, end uint64, f func(at int64, entry []byte) error) error {
 	if end <= clientEntry {
 		return nil
 	}
-	in := io.NewSectionReader(k.file, clientEntry, int64(min(end, 1<<62))-clientEntry)
+	in := io.NewSectionReader(file, clientEntry, int64(min(end, 1<<62))-clientEntry)
 	buf := make([]byte, 1024*clientEntry)
 	for at := int64(clientEntry); ; {
 		n, err := io.ReadFull(in, buf)
@@ -247,9 +249,9 @@ func (k *clientKeys) scan(end uint64, f func(at int64, entry []byte) error) erro
 // each calls f with every entry that is whole, in order. f must not keep it.
 func (k *clientKeys) each(f func(*clientKey)) error {
 	k.mu.Lock()
-	end, pending := k.size, bytes.Clone(k.pending)
+	file, end, pending := k.file, k.size, bytes.Clone(k.pending)
 	k.mu.Unlock()
-	err := k.scan(uint64(end), func(at int64, entry []byte) error {
+	err := scanKeys(file, uint64(end), func(at int64, entry []byte) error {
 		if e, ok := readClientKey(entry); ok {
 			e.at = at
 			f(&e)

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 )
@@ -76,20 +75,24 @@ func (h *Hold) covers(f *facts) bool {
 
 // ReadHolds returns the holds on the store in dir. A damaged file gives a *DamageError.
 func ReadHolds(dir string) ([]Hold, error) {
-	holds, _, err := readHolds(dir)
+	holds, _, err := readHolds(&remembered{path: filepath.Join(dir, holdFile)})
 	return holds, err
 }
 
-func readHolds(dir string) (holds []Hold, next uint64, err error) {
-	path := filepath.Join(dir, holdFile)
-	file, err := os.ReadFile(path)
+// readHolds returns the holds, and the number of the next.
+func readHolds(file *remembered) ([]Hold, uint64, error) {
+	content, err := file.read()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, 1, nil
 	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("read audit holds: %w", err)
 	}
-	lines := bytes.Split(file, []byte("\n"))
+	return parseHolds(file.path, content)
+}
+
+func parseHolds(path string, content []byte) (holds []Hold, next uint64, err error) {
+	lines := bytes.Split(content, []byte("\n"))
 	n := len(lines)
 	if string(lines[0]) != holdMagic {
 		return nil, 0, damaged(path, "line 1", fmt.Sprintf("it is not %q", holdMagic))
@@ -117,7 +120,7 @@ func holdSum(lines [][]byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-func writeHolds(dir string, holds []Hold, next uint64) error {
+func writeHolds(file *remembered, holds []Hold, next uint64) error {
 	lines := [][]byte{[]byte(holdMagic), fmt.Appendf(nil, "%d", next)}
 	for i := range holds {
 		line, err := json.Marshal(&holds[i])
@@ -127,7 +130,7 @@ func writeHolds(dir string, holds []Hold, next uint64) error {
 		lines = append(lines, line)
 	}
 	lines = append(lines, []byte(holdSum(lines)), nil)
-	if err := writeWhole(filepath.Join(dir, holdFile), bytes.Join(lines, []byte("\n"))); err != nil {
+	if err := file.write(bytes.Join(lines, []byte("\n"))); err != nil {
 		return fmt.Errorf("write audit holds: %w", err)
 	}
 	return nil
@@ -137,7 +140,8 @@ func writeHolds(dir string, holds []Hold, next uint64) error {
 func (l *Log) Holds() ([]Hold, error) {
 	l.retention.Lock()
 	defer l.retention.Unlock()
-	return ReadHolds(l.cfg.Dir)
+	holds, _, err := readHolds(l.holds)
+	return holds, err
 }
 
 // AddHold puts a hold in force, and on record. It returns it with its ID. What retention
@@ -145,7 +149,7 @@ func (l *Log) Holds() ([]Hold, error) {
 func (l *Log) AddHold(h Hold) (Hold, error) {
 	l.retention.Lock()
 	defer l.retention.Unlock()
-	holds, next, err := readHolds(l.cfg.Dir)
+	holds, next, err := readHolds(l.holds)
 	if err != nil {
 		return h, err
 	}
@@ -153,7 +157,7 @@ func (l *Log) AddHold(h Hold) (Hold, error) {
 	if err := h.check(); err != nil {
 		return h, err
 	}
-	if err := writeHolds(l.cfg.Dir, append(holds, h), next+1); err != nil {
+	if err := writeHolds(l.holds, append(holds, h), next+1); err != nil {
 		return h, err
 	}
 	l.RecordChange(Change{Action: ActionHoldAdd, Actor: h.Actor, Text: fmt.Sprintf("hold %d: %s are kept, by %s: %s", h.ID, &h, h.By, h.Reason)})
@@ -165,7 +169,7 @@ func (l *Log) AddHold(h Hold) (Hold, error) {
 func (l *Log) RemoveHold(id uint64, by, reason, actor string) (Hold, error) {
 	l.retention.Lock()
 	defer l.retention.Unlock()
-	holds, next, err := readHolds(l.cfg.Dir)
+	holds, next, err := readHolds(l.holds)
 	if err != nil {
 		return Hold{}, err
 	}
@@ -180,7 +184,7 @@ func (l *Log) RemoveHold(id uint64, by, reason, actor string) (Hold, error) {
 		if !l.RecordChange(Change{Action: ActionHoldRemove, Actor: actor, Text: fmt.Sprintf("hold %d: %s are not kept any more, by %s: %s", id, &h, until(by, maxLabel), until(reason, maxLabel))}) {
 			return h, errors.New("the log cannot take a record of it now")
 		}
-		err := writeHolds(l.cfg.Dir, append(holds[:i:i], holds[i+1:]...), next)
+		err := writeHolds(l.holds, append(holds[:i:i], holds[i+1:]...), next)
 		signal(l.retain)
 		return h, err
 	}

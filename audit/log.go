@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -70,7 +71,9 @@ type Log struct {
 	stored   chan struct{}      // holds one token when the store has other segments than the index's keeper has seen
 
 	retention sync.Mutex // held while files are removed, and while holds change
-	packRows  uint32     // records in a pack, at most
+	holds     *remembered
+	removals  *remembered
+	packRows  uint32 // records in a pack, at most
 
 	status struct {
 		sync.Mutex
@@ -153,6 +156,7 @@ func Open(cfg Config) (*Log, error) {
 		index:     newIndex(cfg.Dir),
 	}
 	l.texts, l.wal = &texts{dir: cfg.Dir, held: true}, &wal{dir: cfg.Dir}
+	l.holds, l.removals = &remembered{path: filepath.Join(cfg.Dir, holdFile)}, &remembered{path: filepath.Join(cfg.Dir, removalFile)}
 	l.notary = newNotary(l)
 	var turn atomic.Uint32
 	l.near.New = func() any { return &l.shards[turn.Add(1)%uint32(len(l.shards))] }

@@ -164,14 +164,13 @@ func (n *notary) tell(r Removal) error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(n.log.cfg.Dir, removalFile)
-	file, err := os.ReadFile(path)
+	file, err := n.log.removals.read()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("write what is removed from the audit store: %w", err)
 	}
 	_, rest := splitNotes(file) // what a crash has cut short goes
 	whole := file[:len(file)-len(rest)]
-	if err := writeWhole(path, append(append(slices.Clip(whole), signed...), '\n')); err != nil {
+	if err := n.log.removals.write(append(append(slices.Clip(whole), signed...), '\n')); err != nil {
 		return fmt.Errorf("write what is removed from the audit store: %w", err)
 	}
 	return nil

@@ -75,7 +75,7 @@ func (l *Log) removeDue(ctx context.Context) error {
 		return nil
 	}
 	files := st.all()
-	holds, err := ReadHolds(l.cfg.Dir)
+	holds, _, err := readHolds(l.holds)
 	if err != nil {
 		return err
 	}

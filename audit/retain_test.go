@@ -288,18 +288,18 @@ func FuzzHolds(f *testing.F) {
 		dir := t.TempDir()
 		lines := bytes.Split([]byte(holdMagic+"\n"+next+"\n"+holds), []byte("\n"))
 		lines = append(lines, []byte(holdSum(lines)), nil)
-		path := filepath.Join(dir, holdFile)
-		if err := os.WriteFile(path, bytes.Join(lines, []byte("\n")), 0o600); err != nil {
+		file := &remembered{path: filepath.Join(dir, holdFile)}
+		if err := os.WriteFile(file.path, bytes.Join(lines, []byte("\n")), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		was, n, err := readHolds(dir)
+		was, n, err := readHolds(file)
 		if err != nil {
 			return
 		}
-		if err := writeHolds(dir, was, n); err != nil {
+		if err := writeHolds(file, was, n); err != nil {
 			t.Fatal(err)
 		}
-		is, m, err := readHolds(dir)
+		is, m, err := readHolds(file)
 		if err != nil || m != n || !cmp.Equal(was, is) {
 			t.Fatalf("%+v %d came back as %+v %d, %v", was, n, is, m, err)
 		}

@@ -120,9 +120,10 @@ type writer struct {
 	slow    time.Time // when a slow step was
 	failed  time.Time // when a failure was
 	head    *os.File
-	astray  *astray       // a file is not there; nil: all are
-	rollup  *rollup       // of the store, nil at first
-	rest    time.Duration // how long counting hits again is to pause
+	astray  *astray           // a file is not there; nil: all are
+	gone    map[string]string // files beside the store that cannot be written again yet, and why
+	rollup  *rollup           // of the store, nil at first
+	rest    time.Duration     // how long counting hits again is to pause
 }
 
 func (w *writer) run(ctx context.Context) error {
@@ -163,6 +164,7 @@ func (w *writer) run(ctx context.Context) error {
 			return w.step(true)
 		case <-look.C:
 			if failed || !w.looks() {
+				w.remember()
 				continue
 			}
 		case <-sign:
