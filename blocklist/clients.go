@@ -64,7 +64,7 @@ type binding struct {
 // then the longest prefix. So a name, which a machine may choose itself, takes it out of its network's policy only where a
 // policy or a group asks for that name, and never out of one for its very address.
 type clients struct {
-	table    bart.Table[binding]
+	table    bart.Fast[binding]
 	macs     map[MAC]claimed // that forwarders tell
 	fallback binding         // of clients that nothing names
 	groups   []*Group

@@ -107,6 +107,7 @@ func Compile(cfg []PolicyConfig, lists *Lists, at time.Time) (*Policy, error) {
 	if c.addresses, err = newNetworks(c.nets); err != nil {
 		return nil, &ConfigError{What: err.Error()}
 	}
+	c.noteBlocks()
 	for _, h := range lists.holders {
 		category := lists.category(h.list.Category)
 		c.never = append(c.never, category != nil && category.NeverExcept)
@@ -132,6 +133,21 @@ func (c *compiler) noteSeconds() {
 					name := d.name[offs[n-2]:]
 					c.seconds.add(seed.name(name, &offs, labels(name, &offs)))
 				}
+			}
+		}
+	}
+}
+
+// noteBlocks notes where the networks of lists and rules lie, and the private ones, by which DecideFacts sees that none
+// holds an address.
+func (c *compiler) noteBlocks() {
+	for _, prefix := range privateNetworks {
+		c.blocks.add(prefix)
+	}
+	for _, nets := range [][]network{c.lists.nets, c.nets} {
+		for _, n := range nets {
+			if prefix, ok := unmapped(n.prefix); ok {
+				c.blocks.add(prefix)
 			}
 		}
 	}

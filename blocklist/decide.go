@@ -77,7 +77,6 @@ type reading struct {
 	qtype    uint16
 	decided  found
 	observed found
-	touched  uint64 // keeps the compiler from leaving out what only warms the memory
 }
 
 // take reads one group of candidates; at says by which entry they match.
@@ -109,14 +108,16 @@ func (p *Policy) Decide(l *Lookup) Decision {
 	who := p.clients.of(l.Client)
 	pol := &p.policies[who.policy]
 	d := Decision{PolicyIndex: who.policy, Group: who.group}
+	var s suffixes
+	s.begin(l.Name)
 	if p.exceptions != nil {
-		if e, off := p.excepted(l.Name, l); e != nil {
+		if e, off := p.excepted(&s, l); e != nil {
 			d.Outcome = e.first + uint32(who.policy)
 			d.On, d.Off, d.Scope = OnName, off, e.scope
 			return d
 		}
 	}
-	r := p.read(pol, l.Name, l.Type)
+	r := p.read(pol, &s, l.Type)
 	d.Outcome, d.Verdict = pol.otherwise, pol.cfg.Default
 	if f := &r.decided; f.rule != noRule {
 		d.Outcome, d.Verdict = f.outcome, pol.rules[f.rule].verdict
@@ -145,58 +146,24 @@ func (pol *policy) enforce(d Decision) Decision {
 	return d
 }
 
-// read reads the rules of one policy for one name. A hit with an exception needs to know which entry of its list is
-// the most specific, and is left to readExceptions.
-func (p *Policy) read(pol *policy, name []byte, qtype uint16) reading {
+// read reads the rules of one policy for one name, with which s has begun. A hit with an exception needs to know which
+// entry of its list is the most specific, and is left to readExceptions.
+func (p *Policy) read(pol *policy, s *suffixes, qtype uint16) reading {
 	r := reading{policy: pol, qtype: qtype, decided: found{rule: noRule}, observed: found{rule: noRule}}
 	r.take(pol.always, found{off: noEntry})
-
-	lists, inline := p.lists.matcher, p.inline
-	var offs [128]uint8
-	n := labels(name, &offs)
-	deepest := min(n, max(lists.deep, inline.deep))
-	h := lists.seed[0]
-	// All hashes come first, and a look at the place of each: memory is then asked for all at once.
-	var hashes [8]uint64
-	for d := 1; d <= min(deepest, len(hashes)); d++ {
-		h = lists.seed.label(h, name, int(offs[n-d]), int(offs[n-d+1]))
-		hashes[d-1] = h
-		r.touched ^= lists.tags[2*home(h, lists.groups)]
-	}
-	own := deepest // the most labels that a rule's domain may have
-	if deepest > 1 && !p.seconds.has(hashes[1]) {
-		own = 1
-	}
-	for d := 1; d <= deepest; d++ {
-		off := int(offs[n-d])
-		if d <= len(hashes) {
-			h = hashes[d-1]
-		} else {
-			h = lists.seed.label(h, name, off, int(offs[n-d+1]))
-		}
-		if lists.has(d) {
-			if v := lists.find(h, name[off:]); v != 0 {
-				set := lists.values[v].below
-				if off == 0 {
-					set = lists.values[v].self
-				}
-				if set&exceptional != 0 {
-					return p.readExceptions(pol, name, qtype)
-				}
-				r.take(pol.byLists[set], found{value: v, off: uint8(off)})
-			}
-		}
-		if d <= own && inline.has(d) {
-			if v := inline.find(h, name[off:]); v != 0 {
-				set := inline.values[v].below
-				if off == 0 {
-					set = inline.values[v].self
-				}
-				r.take(pol.byRules[set], found{value: v, off: uint8(off), inline: true})
-			}
+	for {
+		h, rules, ok := p.next(s)
+		switch {
+		case !ok:
+			return r
+		case rules:
+			r.take(pol.byRules[h.set], found{value: h.value, off: h.off, inline: true})
+		case h.set&exceptional != 0:
+			return p.readExceptions(pol, s.name, qtype)
+		default:
+			r.take(pol.byLists[h.set], found{value: h.value, off: h.off})
 		}
 	}
-	return r
 }
 
 // mayHold is a set of hashes that knows of most others that they are not in it.

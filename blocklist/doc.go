@@ -15,7 +15,7 @@
 //	policy.go, schedule*.go what the operator wrote of policies, and when rules are in force
 //	compile.go, tabulate.go policies as tables over the matcher; reach.go rules that nothing would come to
 //	clients.go, exceptions.go  whom a policy is for by what is known now, and who may pass for a time
-//	decide.go, facts.go     one lookup in the tables, and what an answer leads to; networks.go for addresses
+//	decide.go, facts.go     one lookup in the tables, and what an answer leads to; suffixes.go, networks.go look both up
 //	canary.go, safesearch.go  names that this package knows itself
 //	explain.go, lists.go    the same in words, down to the line of the list
 //

@@ -97,14 +97,12 @@ func (a *audience) take(members *Members, hosts []Host) {
 	}
 }
 
-// excepted returns the exception in force that covers name, and where its entry begins; nil when there is none. The
-// most specific entry counts.
-func (p *Policy) excepted(name []byte, l *Lookup) (*excepted, uint8) {
-	var offs [128]uint8
-	n := labels(name, &offs)
-	x := p.exceptions
-	for i := range max(n, 0) {
-		off := offs[i]
+// excepted returns the exception in force that covers the name of s, and where its entry begins; nil when there is none.
+// The most specific entry counts.
+func (p *Policy) excepted(s *suffixes, l *Lookup) (*excepted, uint8) {
+	x, name := p.exceptions, s.name
+	for i := range max(s.labels, 0) {
+		off := s.offs[i]
 		if length := len(name) - int(off); x.lengths[length>>6]>>(length&63)&1 == 0 {
 			continue
 		}

@@ -106,7 +106,9 @@ func (p *Policy) judge(pol *policy, l *Lookup, d *Decision, name []byte, i int, 
 	if excepted && p.NeverExcepted(name, l.Type) == "" {
 		return false
 	}
-	r := p.read(pol, name, l.Type)
+	var s suffixes
+	s.begin(name)
+	r := p.read(pol, &s, l.Type)
 	decided := &r.decided
 	blocks := decided.value != 0 && pol.rules[decided.rule].verdict == Block
 	observes := d.Observed == 0 && r.observed.value != 0 && r.observed.rule < decided.rule
@@ -114,7 +116,7 @@ func (p *Policy) judge(pol *policy, l *Lookup, d *Decision, name []byte, i int, 
 		return false
 	}
 	if p.exceptions != nil {
-		if e, _ := p.excepted(name, l); e != nil {
+		if e, _ := p.excepted(&s, l); e != nil {
 			return false
 		}
 	}
@@ -133,7 +135,7 @@ func (p *Policy) judge(pol *policy, l *Lookup, d *Decision, name []byte, i int, 
 // offence returns the outcome by which address number i of the answer must not reach the client, and how long the
 // prefix is that says so; 0 when it may. What an observe rule would say goes into d.
 func (p *Policy) offence(pol *policy, l *Lookup, d *Decision, addr netip.Addr, i int, excepted, trusted bool) (outcome uint32, bits uint8) {
-	if excepted && p.NeverExceptedAddr(addr) == "" {
+	if !p.blocks.has(addr) || excepted && p.NeverExceptedAddr(addr) == "" {
 		return 0, 0
 	}
 	var set, own uint32
@@ -194,6 +196,13 @@ func (p *Policy) Offends(l *Lookup, d Decision, addr netip.Addr) bool {
 	trusted := pol.cfg.TrustAllowed && named.On == OnName && !excepted
 	o, _ := p.offence(pol, l, &d, addr, 0, excepted, trusted)
 	return o != 0
+}
+
+// privateNetworks are all that private knows.
+var privateNetworks = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("127.0.0.0/8"),
+	netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"),
+	netip.MustParsePrefix("::/127"), netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("fc00::/7"),
 }
 
 // private returns how long the prefix is of the network of loopback, private, link-local, unique local or unspecified

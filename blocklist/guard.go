@@ -175,13 +175,15 @@ func (l *loader) guardPolicies(x *Lists) bool {
 		names = append(names, in.changes.allowed...)
 	}
 	held := false
+	var s suffixes
 	for _, name := range names {
 		by := now.allowingByName(name)
 		for p := range now.configs {
 			if by == "" {
 				break
 			}
-			f := now.read(&now.policies[p], name, typeA).decided
+			s.begin(name)
+			f := now.read(&now.policies[p], &s, typeA).decided
 			if f.rule == noRule || now.policies[p].rules[f.rule].verdict != Block {
 				continue
 			}
@@ -191,7 +193,8 @@ func (l *loader) guardPolicies(x *Lists) bool {
 				continue
 			}
 			if before != nil {
-				if f := before.read(&before.policies[p], name, typeA).decided; f.rule != noRule && before.policies[p].rules[f.rule].verdict == Block {
+				s.begin(name)
+				if f := before.read(&before.policies[p], &s, typeA).decided; f.rule != noRule && before.policies[p].rules[f.rule].verdict == Block {
 					continue
 				}
 			}

@@ -44,6 +44,14 @@ type value struct {
 	self, below uint32 // set numbers, with the bit exceptional when the set has an exception
 }
 
+// at returns the set for a name of which the node's begins at off.
+func (v value) at(off int) uint32 {
+	if off == 0 {
+		return v.self
+	}
+	return v.below
+}
+
 // exceptional marks the number of a set in which at least one list has an exception.
 const exceptional = 1 << 31
 
@@ -152,6 +160,25 @@ func (m *Matcher) find(h uint64, name []byte) uint32 {
 	}
 }
 
+// may says of which of these hashes, of names with so many labels and with one more each, there may be a node: bits, the
+// first one the lowest. It makes no guess that could be wrong: a hash whose search would go on behind two groups has its
+// bit set too.
+func (m *Matcher) may(hashes []uint64, labels int) (all uint64) {
+	for i, h := range hashes {
+		if !m.has(labels + i) {
+			continue
+		}
+		g, wanted := home(h, m.groups), tagOf(h)*tagOnes
+		tags := m.tags[2*g : 2*g+4 : 2*g+4]
+		a, b, c, d := tags[0]^wanted, tags[1]^wanted, tags[2]^wanted, tags[3]^wanted
+		a, b = (a-tagOnes)&^a, (b-tagOnes)&^b
+		c, d = (c-tagOnes)&^c, (d-tagOnes)&^d
+		found := (a|b|c|d)&tagUsed | tags[1]&tags[3]&lastSlot
+		all |= (found | -found) >> 63 << i
+	}
+	return all
+}
+
 // slots gathers the high bits of the four slots of a word.
 func slots(w uint64) uint64 {
 	return w>>15&1 | w>>30&2 | w>>45&4 | w>>60&8
@@ -224,14 +251,7 @@ func (m *Matcher) appendHits(dst []hit, name []byte) []hit {
 			continue
 		}
 		v := m.find(h, name[off:])
-		if v == 0 {
-			continue
-		}
-		set := m.values[v].below
-		if off == 0 {
-			set = m.values[v].self
-		}
-		if set != 0 {
+		if set := m.values[v].at(off); set != 0 {
 			dst = append(dst, hit{value: v, set: set, off: uint8(off)})
 		}
 	}

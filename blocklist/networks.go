@@ -128,3 +128,30 @@ func (n *networks) bits(set, list uint32) uint8 {
 	}
 	return 0
 }
+
+// blocks are the blocks of addresses, those of the same first 16 bits, in which something is held: most addresses are of
+// others, and need not be looked up.
+type blocks struct{ v4, v6 [1 << 10]uint64 }
+
+// add takes in the blocks of a prefix, which is unmapped.
+func (b *blocks) add(prefix netip.Prefix) {
+	in, at := b.of(prefix.Addr())
+	for end := at + 1<<max(0, 16-prefix.Bits()); at < end; at++ {
+		in[at>>6] |= 1 << (at & 63)
+	}
+}
+
+// has says whether something may be held of the address.
+func (b *blocks) has(addr netip.Addr) bool {
+	in, at := b.of(addr)
+	return in[at>>6]>>(at&63)&1 != 0
+}
+
+// of returns the number of the block of an address, and where its bit is. Two octets are quicker read one by one than from
+// a copy of all.
+func (b *blocks) of(addr netip.Addr) (in *[1 << 10]uint64, number uint) {
+	if addr.Is4() || addr.Is4In6() {
+		return &b.v4, uint(addr.As4()[0])<<8 | uint(addr.As4()[1])
+	}
+	return &b.v6, uint(addr.As16()[0])<<8 | uint(addr.As16()[1])
+}

@@ -55,14 +55,29 @@ func TestNetworksAgreeWithModel(t *testing.T) {
 			exception: rapid.IntRange(0, 3).Draw(t, "exception") == 0,
 		}
 	})
-	held, excepted := 0, 0
+	held, excepted, elsewhere := 0, 0, 0
 	rapid.Check(t, func(rt *rapid.T) {
 		entries := rapid.SliceOfN(entry, 0, 12).Draw(rt, "entries")
 		n, err := newNetworks(entries)
 		if err != nil {
 			rt.Fatal(err)
 		}
+		var b blocks
+		for _, e := range entries {
+			prefix, _ := unmapped(e.prefix)
+			b.add(prefix)
+		}
 		for _, addr := range addrs {
+			near := func(e network) bool {
+				prefix, _ := unmapped(e.prefix)
+				around, _ := addr.Unmap().Prefix(16)
+				return prefix.Overlaps(around)
+			}
+			if got := b.has(addr); got != slices.ContainsFunc(entries, near) {
+				rt.Fatalf("%s: its block has something: %v", addr, got)
+			} else if !got {
+				elsewhere++
+			}
 			set := n.find(addr)
 			want := naiveCovering(entries, addr)
 			if d := gocmp.Diff(want, append([]covering(nil), n.of(set)...), gocmp.AllowUnexported(covering{})); d != "" {
@@ -77,8 +92,30 @@ func TestNetworksAgreeWithModel(t *testing.T) {
 			}
 		}
 	})
-	if held == 0 || excepted == 0 {
-		t.Errorf("%d lists held an address and %d addresses were taken out: the draw is too narrow", held, excepted)
+	if held == 0 || excepted == 0 || elsewhere == 0 {
+		t.Errorf("%d lists held an address, %d addresses were taken out, %d lay elsewhere: the draw is too narrow", held, excepted, elsewhere)
+	}
+}
+
+// TestPrivateNetworksArePrivate holds that private knows just the private networks, at their edges and beside them.
+func TestPrivateNetworksArePrivate(t *testing.T) {
+	for _, prefix := range privateNetworks {
+		first := prefix.Addr()
+		last := first
+		for bit := prefix.Bits(); bit < first.BitLen(); bit++ {
+			a := last.AsSlice()
+			a[bit/8] |= 1 << (7 - bit%8)
+			last, _ = netip.AddrFromSlice(a)
+		}
+		for _, addr := range []netip.Addr{first.Prev(), first, last, last.Next()} {
+			if !addr.IsValid() {
+				continue // there is none beside it
+			}
+			listed := slices.ContainsFunc(privateNetworks, func(p netip.Prefix) bool { return p.Contains(addr) })
+			if (private(addr) != 0) != listed {
+				t.Errorf("%s: private by %d bits, in the networks: %v", addr, private(addr), listed)
+			}
+		}
 	}
 }
 

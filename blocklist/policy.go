@@ -137,6 +137,7 @@ type tables struct {
 	inline    *Matcher  // one pseudo-list per rule that has domains, of all policies
 	seconds   mayHold   // of hashes of the last two labels of these domains
 	addresses *networks // likewise of networks; a set of it is a set of rules
+	blocks    blocks    // in which either of these networks has an address, or a private one lies
 	never     []bool    // per holder: its category is never excepted
 	configs   []PolicyConfig
 	policies  []policy // one per config, then those that targets are read by

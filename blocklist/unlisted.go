@@ -23,23 +23,20 @@ func (t *tables) unlisted(f *Facts) bool {
 	return s == t.none
 }
 
-// knowNothing says that no entry of any list or rule covers a name of f or holds an address, and that none is private.
+// knowNothing says that no entry of any list or rule, exception or not, covers a name of f or holds an address, and that
+// none is private.
 func (t *tables) knowNothing(f *Facts) bool {
+	var s suffixes
 	for i := range len(f.Aliases) + len(f.Targets) {
-		if name := f.Name(i); t.lists.matcher.covers(name) || t.inline.covers(name) {
+		s.begin(f.Name(i))
+		if _, _, ok := t.next(&s); ok {
 			return false
 		}
 	}
 	for _, addr := range f.Addrs {
-		if private(addr) != 0 || t.lists.networks.find(addr) != 0 || t.addresses.find(addr) != 0 {
+		if t.blocks.has(addr) && (private(addr) != 0 || t.lists.networks.find(addr) != 0 || t.addresses.find(addr) != 0) {
 			return false
 		}
 	}
 	return true
-}
-
-// covers says whether any entry, exception or not, covers name.
-func (m *Matcher) covers(name []byte) bool {
-	var room [127]hit
-	return len(m.appendHits(room[:0], name)) > 0
 }
