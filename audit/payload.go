@@ -67,10 +67,10 @@ type builder struct {
 	reasons    []byte // laid out: five string numbers each
 	reasonN    uint32
 	reasonOf   map[grouped]uint32 // number in this segment + 1
-	reasonNow  []latest           // by number in the log: what reasonOf had for it last
 	why        []why              // by number in this segment
 	upstreamOf []labelled         // by number in the log
 
+	shapes   shapes // which queries have; their columns are laid out by payload
 	cols     [columns][]byte
 	rows     uint32
 	gaps     uint32 // of rows
@@ -79,7 +79,6 @@ type builder struct {
 	last     int64
 	min, max int64
 	lost     uint64
-	revision uint64
 	masked   bool // clients of rows are
 	scratch  []byte
 
@@ -90,21 +89,17 @@ type builder struct {
 type why struct{ decided, observed []byte }
 
 // labelled is a label: its number in this segment plus one, 0 when it has none yet, and
-// its printable form.
+// the field of a row that names it as an upstream.
 type labelled struct {
 	number uint32
-	text   string
+	field  []byte
 }
-
-// latest is a reason's number in this segment plus one, 0 when it has none yet, for
-// clients of that group.
-type latest struct{ group, number uint32 }
 
 // grouped is a reason and the label of the client's group, by their numbers in the log.
 type grouped struct{ reason, group uint32 }
 
 func newBuilder() *builder {
-	b := &builder{names: newNameDict(), addrs: newAddrDict(), strings: newDict(), reasonOf: make(map[grouped]uint32)}
+	b := &builder{names: newNameDict(), addrs: newAddrDict(), strings: newDict(), reasonOf: make(map[grouped]uint32), shapes: newShapes()}
 	b.reset()
 	return b
 }
@@ -115,13 +110,13 @@ func (b *builder) reset() {
 	b.strings.reset()
 	b.reasons, b.reasonN, b.why = b.reasons[:0], 0, b.why[:0]
 	clear(b.reasonOf)
-	clear(b.reasonNow)
 	clear(b.upstreamOf)
+	b.shapes.reset()
 	b.rowTree.reset()
 	for i := range b.cols {
 		b.cols[i] = b.cols[i][:0]
 	}
-	b.rows, b.gaps, b.answers, b.lost, b.revision, b.masked = 0, 0, 0, 0, 0, false
+	b.rows, b.gaps, b.answers, b.lost, b.masked = 0, 0, 0, 0, false
 }
 
 // full says that the next record belongs in another segment.
@@ -134,7 +129,9 @@ func (b *builder) full() bool {
 func (b *builder) size() int {
 	n := b.names.octets + len(b.addrs.laid) + len(b.strings.arena) + len(b.reasons)
 	for i := range b.cols {
-		n += len(b.cols[i])
+		if n += len(b.cols[i]); shaped[i] {
+			n += len(b.shapes.of)
+		}
 	}
 	return n
 }
@@ -177,6 +174,11 @@ func (b *builder) query(p []byte, reasons []Reason, labels []string) {
 	b.row(KindQuery, at)
 	row := append(b.rowTree.begin(), tagKind<<1, byte(KindQuery))
 	row = appendNumber(row, tagTime<<1, uint64(at))
+	key := keyOf(p)
+	s, fresh := b.shapes.find(&key)
+	if fresh {
+		b.shape(s, p, reasons, labels)
+	}
 
 	client := slabAddr(p[56:72], p[23])
 	b.put(colClient, b.addrs.ref(client))
@@ -185,55 +187,15 @@ func (b *builder) query(p []byte, reasons []Reason, labels []string) {
 	if !standsIn {
 		row = appendOctets(row, tagClient, client)
 	}
-	transport := uint64(p[92])
-	b.put(colTransport, transport)
-	row = appendNumber(row, tagTransport<<1, transport)
+	row = s.transport.append(row)
 	name, rest := p[slabFixed:slabFixed+int(p[76])], p[slabFixed+int(p[76]):]
 	b.put(colName, b.names.ref(name))
 	row = appendOctets(row, tagName, name)
-	typ, class, flags := uint64(le.Uint16(p[16:])), uint64(le.Uint16(p[18:])), uint64(p[93]&flagsKnown)
-	b.put(colType, typ)
-	b.put(colClass, class)
-	b.put(colFlags, flags)
-	row = appendNumber(row, tagType<<1, typ)
-	row = appendNumber(row, tagClass<<1, class)
-	row = appendNumber(row, tagFlags<<1, flags)
+	row = s.question.append(row)
+	row = append(append(row, s.decided...), s.observed...)
+	row = s.entry.append(row)
+	row = s.outcome.append(row)
 
-	group, by := le.Uint32(p[72:]), le.Uint32(p[32:])
-	decided := b.reason(grouped{le.Uint32(p[28:]), group}, reasons, labels)
-	var observed grouped // a group alone would look like something observed
-	if by != 0 && int(by) <= len(reasons) {
-		observed = grouped{by, group}
-	}
-	would := b.reason(observed, reasons, labels)
-	b.put(colReason, decided)
-	b.put(colObserved, would)
-	if decided != 0 {
-		row = append(row, b.why[decided-1].decided...)
-	}
-	if would != 0 {
-		row = append(row, b.why[would-1].observed...)
-	}
-
-	on, off, scope, which, source := uint64(p[4]), uint64(p[5]), uint64(p[6]), uint64(p[7]), uint64(p[22])
-	rcode, ede := uint64(le.Uint16(p[20:])), uint64(max(int64(int32(le.Uint32(p[24:]))), -1)+1)
-	b.put(colOn, on)
-	b.put(colEntryOff, off)
-	b.put(colEntryScope, scope)
-	b.put(colEntryAlias, which)
-	b.put(colSource, source)
-	b.put(colRcode, rcode)
-	b.put(colEDE, ede)
-	row = appendNumber(row, tagOn<<1, on)
-	row = appendNumber(row, tagEntryOff<<1, off)
-	row = appendNumber(row, tagEntryScope<<1, scope)
-	row = appendNumber(row, tagEntryAlias<<1, which)
-	row = appendNumber(row, tagSource<<1, source)
-	row = appendNumber(row, tagRcode<<1, rcode)
-	row = appendNumber(row, tagEDE<<1, ede)
-
-	b.put(colAliasCount, uint64(p[77]))
-	b.put(colAddrCount, uint64(p[78]))
 	for range p[77] {
 		end := 1 + int(rest[0])
 		b.put(colAlias, b.names.ref(rest[1:end]))
@@ -248,40 +210,76 @@ func (b *builder) query(p []byte, reasons []Reason, labels []string) {
 	}
 	b.answers = len(b.cols[colAlias]) + len(b.cols[colAddr])
 
-	upstream := b.label(le.Uint32(p[36:]), labels)
 	micros := (uint64(max(int64(le.Uint64(p[40:])), 0)) + 999) / 1000
-	revision := le.Uint64(p[48:])
-	b.put(colUpstream, uint64(upstream.number))
 	b.put(colDuration, micros)
-	b.put(colRevision, zigzag(int64(revision-b.revision)))
-	b.revision = revision
-	row = appendOctets(row, tagUpstream, upstream.text)
+	row = append(row, s.upstream...)
 	row = appendNumber(row, tagDuration<<1, micros)
-	row = appendNumber(row, tagRevision<<1, revision)
+	row = s.state.append(row)
 
-	port, id, bits := le.Uint16(p[79:]), le.Uint16(p[81:]), Bits(le.Uint16(p[89:]))&bitsKnown
+	port, id := le.Uint16(p[79:]), le.Uint16(p[81:])
 	querySize, answerSize := le.Uint16(p[83:]), uint64(le.Uint16(p[85:]))
 	b.put16(colID, id)
 	b.put16(colPort, port)
-	b.put(colQuerySize, zigzag(int64(querySize)-plainSize(len(name), bits)))
+	b.put(colQuerySize, zigzag(int64(querySize)-plainSize(len(name), Bits(le.Uint16(p[89:])))))
 	b.put(colAnswerSize, answerSize)
-	b.put(colBits, uint64(bits))
 	row = appendNumber(row, tagPort<<1, uint64(port))
 	row = appendNumber(row, tagID<<1, uint64(id))
 	row = appendNumber(row, tagQuerySize<<1, uint64(querySize))
 	row = appendNumber(row, tagAnswerSize<<1, answerSize)
-	row = appendNumber(row, tagBits<<1, uint64(bits))
-	if bits&QueryEDNS != 0 {
-		size, version := uint64(le.Uint16(p[87:])), uint64(p[91])
-		b.put(colUDPSize, size)
-		b.put(colVersion, version)
-		row = appendNumber(row, tagUDPSize<<1, size)
-		row = appendNumber(row, tagVersion<<1, version)
-	}
+	row = s.bits.append(row)
 	if standsIn {
 		row = appendStandIn(row, netip.AddrFrom16([16]byte(client)))
 	}
 	b.rowTree.add(row)
+}
+
+// shape makes a new shape of the event that has it first.
+func (b *builder) shape(s *shape, p []byte, reasons []Reason, labels []string) {
+	le := binary.LittleEndian
+	v := &s.values
+	field := func(fields *piece, tag, col int, value uint32) {
+		fields.number(tag, uint64(value))
+		v[col] = value
+	}
+	field(&s.transport, tagTransport, colTransport, uint32(p[92]))
+	field(&s.question, tagType, colType, uint32(le.Uint16(p[16:])))
+	field(&s.question, tagClass, colClass, uint32(le.Uint16(p[18:])))
+	field(&s.question, tagFlags, colFlags, uint32(p[93]&flagsKnown))
+
+	group, by := le.Uint32(p[72:]), le.Uint32(p[32:])
+	decided := b.reason(grouped{le.Uint32(p[28:]), group}, reasons, labels)
+	var observed grouped // a group alone would look like something observed
+	if by != 0 && int(by) <= len(reasons) {
+		observed = grouped{by, group}
+	}
+	would := b.reason(observed, reasons, labels)
+	v[colReason], v[colObserved] = uint32(decided), uint32(would)
+	if decided != 0 {
+		s.decided = b.why[decided-1].decided
+	}
+	if would != 0 {
+		s.observed = b.why[would-1].observed
+	}
+
+	field(&s.entry, tagOn, colOn, uint32(p[4]))
+	field(&s.entry, tagEntryOff, colEntryOff, uint32(p[5]))
+	field(&s.entry, tagEntryScope, colEntryScope, uint32(p[6]))
+	field(&s.entry, tagEntryAlias, colEntryAlias, uint32(p[7]))
+	field(&s.outcome, tagSource, colSource, uint32(p[22]))
+	field(&s.outcome, tagRcode, colRcode, uint32(le.Uint16(p[20:])))
+	field(&s.outcome, tagEDE, colEDE, uint32(max(int64(int32(le.Uint32(p[24:]))), -1)+1))
+	v[colAliasCount], v[colAddrCount] = uint32(p[77]), uint32(p[78])
+
+	upstream := b.label(le.Uint32(p[36:]), labels)
+	v[colUpstream], s.upstream = upstream.number, upstream.field
+	s.revision = le.Uint64(p[48:])
+	s.state.number(tagRevision, s.revision)
+	bits := Bits(le.Uint16(p[89:])) & bitsKnown
+	field(&s.bits, tagBits, colBits, uint32(bits))
+	if s.edns = bits&QueryEDNS != 0; s.edns {
+		field(&s.bits, tagUDPSize, colUDPSize, uint32(le.Uint16(p[87:])))
+		field(&s.bits, tagVersion, colVersion, uint32(p[91]))
+	}
 }
 
 // plainSize is how many octets a query of a name of that length takes that has no
@@ -334,13 +332,6 @@ func (b *builder) reason(k grouped, reasons []Reason, labels []string) uint64 {
 	if k == (grouped{}) {
 		return 0
 	}
-	if int(k.reason) >= len(b.reasonNow) {
-		b.reasonNow = append(b.reasonNow, make([]latest, len(reasons)+1-len(b.reasonNow))...)
-	}
-	now := &b.reasonNow[k.reason]
-	if now.group == k.group && now.number != 0 {
-		return uint64(now.number)
-	}
 	n, ok := b.reasonOf[k]
 	if !ok {
 		var r Reason
@@ -360,7 +351,6 @@ func (b *builder) reason(k grouped, reasons []Reason, labels []string) uint64 {
 		n = b.reasonN
 		b.reasonOf[k] = n
 	}
-	*now = latest{k.group, n}
 	return uint64(n)
 }
 
@@ -372,7 +362,7 @@ func (b *builder) label(n uint32, all []string) labelled {
 		b.upstreamOf = append(b.upstreamOf, make([]labelled, len(all)+1-len(b.upstreamOf))...)
 	}
 	if l := &b.upstreamOf[n]; l.number == 0 {
-		*l = labelled{uint32(b.text(all[n-1])), printable([]byte(all[n-1]))}
+		*l = labelled{uint32(b.text(all[n-1])), appendOctets(nil, tagUpstream, printable([]byte(all[n-1])))}
 	}
 	return b.upstreamOf[n]
 }
@@ -387,7 +377,11 @@ func (b *builder) payload(p []byte) []byte {
 	var first [binary.MaxVarintLen64]byte
 	for i, c := range b.cols {
 		n := 0
-		if i == colTime {
+		switch {
+		case shaped[i]:
+			b.scratch = b.shapes.lay(b.scratch[:0], i)
+			c = b.scratch
+		case i == colTime:
 			n = binary.PutUvarint(first[:], zigzag(b.first-b.min))
 		}
 		p = binary.AppendUvarint(p, uint64(n+len(c)))

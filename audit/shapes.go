@@ -1,0 +1,190 @@
+package audit
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"math/rand/v2"
+	"slices"
+)
+
+// Much of a query is as in many others: all but when it came, who asked for what, the answer's
+// names and addresses, and the numbers of its packets. Each such combination, a shape, is
+// numbered when it first comes in a segment, with its fields of the row that is proven already
+// made; the columns that it says are laid out when the segment is.
+
+// A shapeKey is all of an event, as it lies in a slab, that makes its shape.
+type shapeKey [6]uint64
+
+// keyOf returns the key of the first event in p, a query.
+func keyOf(p []byte) shapeKey {
+	le := binary.LittleEndian
+	_ = p[slabFixed-1]
+	return shapeKey{
+		le.Uint64(p[16:])&(1<<56-1) | uint64(p[78])<<56, // type, class, rcode, source; addresses
+		le.Uint64(p[24:]), // EDE, reason
+		le.Uint64(p[32:]), // observed, upstream
+		le.Uint64(p[48:]), // revision
+		uint64(le.Uint32(p[4:])) | uint64(le.Uint32(p[72:]))<<32, // on, offset, scope, which; group
+		le.Uint64(p[87:])&(1<<56-1) | uint64(p[77])<<56,          // UDP size, bits, version, transport, flags; aliases
+	}
+}
+
+// A shape is one of those of a segment.
+type shape struct {
+	key      shapeKey
+	edns     bool
+	revision uint64
+
+	// Its fields of a row, in the order in which they stand there.
+	transport         piece
+	question          piece  // type, class, flags
+	decided, observed []byte // reasons
+	entry             piece  // on, offset, scope, which
+	outcome           piece  // source, rcode, EDE
+	upstream          []byte
+	state             piece // revision
+	bits              piece // and with EDNS, UDP size and version
+
+	values [columns]uint32 // in those columns that a shape says, but for the revision
+}
+
+// shaped are the columns that a shape says. Every query has a value in them, but for the two
+// of EDNS.
+var shaped = [columns]bool{
+	colTransport: true, colType: true, colClass: true, colFlags: true, colReason: true, colObserved: true, colOn: true,
+	colEntryOff: true, colEntryScope: true, colEntryAlias: true, colSource: true, colRcode: true, colEDE: true,
+	colAliasCount: true, colAddrCount: true, colUpstream: true, colRevision: true, colBits: true, colUDPSize: true, colVersion: true,
+}
+
+// A piece is a few fields of a row.
+type piece struct {
+	octets [16]byte
+	size   uint8
+}
+
+// number adds a field as appendNumber does. Sixteen octets find room.
+func (p *piece) number(tag int, v uint64) {
+	if v > 0 {
+		p.size = uint8(len(binary.AppendUvarint(append(p.octets[:p.size], byte(tag<<1)), v)))
+	}
+}
+
+// append appends the piece. It moves all of it, since that has a size that the compiler knows.
+func (p *piece) append(b []byte) []byte {
+	n := len(b) + int(p.size)
+	return append(b, p.octets[:]...)[:n]
+}
+
+// shapes numbers the shapes of one segment.
+type shapes struct {
+	seed  [6]uint64 // so that nobody can choose queries that get in each other's way
+	all   []shape
+	slots []uint32 // numbers plus one; a power of two of them, at most half in use
+	of    []uint16 // by query
+	short []laid   // for lay: what each shape has in a column
+}
+
+func newShapes() shapes {
+	s := shapes{slots: make([]uint32, 64)}
+	for i := range s.seed {
+		s.seed[i] = rand.Uint64()
+	}
+	return s
+}
+
+func (s *shapes) reset() {
+	s.all, s.of = s.all[:0], s.of[:0]
+	clear(s.slots)
+}
+
+func (s *shapes) hash(k *shapeKey) uint32 {
+	h0, l0 := bits.Mul64(k[0]^s.seed[0], k[1]^s.seed[1])
+	h1, l1 := bits.Mul64(k[2]^s.seed[2], k[3]^s.seed[3])
+	h2, l2 := bits.Mul64(k[4]^s.seed[4], k[5]^s.seed[5])
+	return uint32(h0 ^ l0 ^ h1 ^ l1 ^ h2 ^ l2)
+}
+
+// find returns the shape with that key, which the next query has; a new one has nothing but
+// the key.
+func (s *shapes) find(k *shapeKey) (_ *shape, fresh bool) {
+	mask := uint32(len(s.slots) - 1)
+	at := s.hash(k) & mask
+	for ; s.slots[at] != 0; at = (at + 1) & mask {
+		if n := s.slots[at] - 1; s.all[n].key == *k {
+			s.of = append(s.of, uint16(n))
+			return &s.all[n], false
+		}
+	}
+	s.of = append(s.of, uint16(len(s.all)))
+	s.all = append(s.all, shape{key: *k})
+	s.slots[at] = uint32(len(s.all))
+	if 2*len(s.all) > len(s.slots) {
+		s.grow()
+	}
+	return &s.all[len(s.all)-1], true
+}
+
+func (s *shapes) grow() {
+	s.slots = make([]uint32, 2*len(s.slots))
+	mask := uint32(len(s.slots) - 1)
+	for i := range s.all {
+		at := s.hash(&s.all[i].key) & mask
+		for s.slots[at] != 0 {
+			at = (at + 1) & mask
+		}
+		s.slots[at] = uint32(i) + 1
+	}
+}
+
+// A laid is a varint.
+type laid struct {
+	octets uint64
+	size   int
+}
+
+// lay appends the octets of a column that shapes say.
+func (s *shapes) lay(b []byte, col int) []byte {
+	if col == colRevision {
+		return s.layRevision(b)
+	}
+	s.short = s.short[:0]
+	single := true
+	for i := range s.all {
+		sh := &s.all[i]
+		if !sh.edns && (col == colUDPSize || col == colVersion) {
+			s.short, single = append(s.short, laid{}), false
+			continue
+		}
+		var w [8]byte
+		n := binary.PutUvarint(w[:], uint64(sh.values[col]))
+		s.short = append(s.short, laid{binary.LittleEndian.Uint64(w[:]), n})
+		single = single && n == 1
+	}
+	n := len(b)
+	if single {
+		b = slices.Grow(b, len(s.of))[:n+len(s.of)]
+		for i, number := range s.of {
+			b[n+i] = byte(s.short[number].octets)
+		}
+		return b
+	}
+	b = slices.Grow(b, 8*len(s.of))
+	b = b[:cap(b)]
+	for _, number := range s.of {
+		w := &s.short[number]
+		binary.LittleEndian.PutUint64(b[n:], w.octets)
+		n += w.size
+	}
+	return b[:n]
+}
+
+// layRevision is lay for differences to the query before.
+func (s *shapes) layRevision(b []byte) []byte {
+	var before uint64
+	for _, number := range s.of {
+		now := s.all[number].revision
+		b = appendVarint(b, zigzag(int64(now-before)))
+		before = now
+	}
+	return b
+}
