@@ -1,16 +1,21 @@
 package audit
 
-import "slices"
+import (
+	"math/bits"
+	"slices"
+)
+
+// maxDigit is how many bits of a time one pass of byTime looks at.
+const maxDigit = 11
 
 // byTime returns places in order of their times; those of one time stay in the
 // order in which they were. The result lies in the memory of places or of spare,
 // and the other is returned for the next call.
 //
 // Events come almost in order: each core's by themselves, but for those that
-// waited for an upstream. A radix sort does not depend on how many these are. It
-// takes one pass for each octet of the time between the first event and the last,
-// which is four for a batch of up to four seconds, and eight at worst, after the
-// clock was set.
+// waited for an upstream. A radix sort does not depend on how many these are. Its
+// digits have as many values as there are places, up to 2048: a batch of up to two
+// seconds takes three passes, the worst, after the clock was set, six.
 func byTime(places, spare []place) (sorted, free []place) {
 	if len(places) == 0 {
 		return places, spare
@@ -24,18 +29,26 @@ func byTime(places, spare []place) (sorted, free []place) {
 		return places, spare
 	}
 	spare = slices.Grow(spare[:0], len(places))[:len(places)]
-	for shift := 0; uint64(last-first)>>shift > 0; shift += 8 {
-		var next [256]int // where the next place with that octet belongs
+	width := bits.Len64(uint64(last - first))
+	passes := (width + maxDigit - 1) / maxDigit
+	if most := bits.Len(uint(len(places))); most < maxDigit {
+		passes = (width + most - 1) / most
+	}
+	digit := (width + passes - 1) / passes
+	var room [1 << maxDigit]uint32
+	next := room[:1<<digit] // where the next place with that digit belongs
+	for shift := 0; shift < width; shift += digit {
+		clear(next)
 		for _, p := range places {
-			next[uint8(uint64(p.time-first)>>shift)]++
+			next[uint64(p.time-first)>>shift&uint64(len(next)-1)]++
 		}
-		begin := 0
-		for octet, n := range next {
-			next[octet] = begin
+		begin := uint32(0)
+		for i, n := range next {
+			next[i] = begin
 			begin += n
 		}
 		for _, p := range places {
-			at := &next[uint8(uint64(p.time-first)>>shift)]
+			at := &next[uint64(p.time-first)>>shift&uint64(len(next)-1)]
 			spare[*at] = p
 			*at++
 		}

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/klauspost/compress/s2"
@@ -218,7 +219,7 @@ func checkSegment(b []byte) (h header, digest [digestSize]byte, err error) {
 type appender struct {
 	z     *zstd.Encoder
 	light bool // segments are soon to be packed
-	block []byte
+	room  []byte
 }
 
 func newAppender() (*appender, error) {
@@ -236,10 +237,11 @@ func newAppender() (*appender, error) {
 // segment has neither that nor a signature.
 func (a *appender) append(h *header, payload []byte, root hash, key *signingKey) (segment []byte, digest [digestSize]byte, leaf hash) {
 	h.size, h.proven, h.grouped, h.light = uint32(len(payload)), key != nil, key != nil, a.light
-	segment = h.append(make([]byte, 0, headerSize+2*digestSize+signatureSize+len(payload)/2+64))
+	segment = h.append(a.room[:0])
 	if h.light {
-		a.block = s2.Encode(a.block[:cap(a.block)], payload)
-		segment = append(segment, a.block...)
+		segment = slices.Grow(segment, s2.MaxEncodedLen(len(payload)))
+		block := s2.Encode(segment[headerSize:cap(segment)], payload)
+		segment = segment[:headerSize+len(block)]
 	} else {
 		segment = a.z.EncodeAll(payload, segment)
 	}
@@ -255,7 +257,8 @@ func (a *appender) append(h *header, payload []byte, root hash, key *signingKey)
 	if h.proven {
 		segment = append(segment, key.signSegment(leaf)...)
 	}
-	return segment, digest, leaf
+	a.room = segment
+	return slices.Clone(segment), digest, leaf
 }
 
 // unpackSlack is how many octets behind what it unpacks zstd can use to copy faster.
