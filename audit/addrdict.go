@@ -100,3 +100,27 @@ func (d *addrDict) lay(octets []byte) uint32 {
 func (d *addrDict) append(b []byte) []byte {
 	return append(binary.AppendUvarint(b, uint64(d.count)), d.laid...)
 }
+
+// A slot is an entry's hash and its number plus one; 0 is a free slot.
+type slot struct{ hash, number uint32 }
+
+// itself is where entries stand whose hash says that.
+func itself(hash uint32) uint32 { return hash }
+
+// twice returns a table of twice as many slots that holds what all holds. place says where an
+// entry with a hash belongs, but for the bits that are too many.
+func twice(all []slot, place func(hash uint32) uint32) []slot {
+	more := make([]slot, 2*len(all))
+	mask := uint32(len(more) - 1)
+	for _, s := range all {
+		if s.number == 0 {
+			continue
+		}
+		at := place(s.hash) & mask
+		for more[at].number != 0 {
+			at = (at + 1) & mask
+		}
+		more[at] = s
+	}
+	return more
+}

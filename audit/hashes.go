@@ -12,8 +12,8 @@ const shaBlock = sha256.BlockSize
 func appendPadding(b []byte, from int) []byte {
 	n := len(b) - from
 	b = append(b, 0x80)
-	zeros := [shaBlock]byte{}
-	b = append(b, zeros[:-(n+9)&(shaBlock-1)]...)
+	end := len(b) + -(n+9)&(shaBlock-1)
+	b = append(b, make([]byte, shaBlock)...)[:end] // so many, for a size that the compiler knows
 	return binary.BigEndian.AppendUint64(b, uint64(n)*8)
 }
 

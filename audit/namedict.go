@@ -7,74 +7,83 @@ import (
 )
 
 // A nameDict numbers the distinct names of one segment, as a dict does octet strings. It
-// holds them as they are laid out, and what one step of a look-up needs lies together.
+// holds them as they are laid out; what a look-up reads beside them is one word.
 type nameDict struct {
 	seed   maphash.Seed
 	laid   []byte // the entries, each with its length in front
-	places []namePlace
-	slots  []slot // a power of two of them, at most half in use
-	octets int    // of all names, without their lengths
+	count  uint64
+	octets int // of all names, without their lengths
+
+	// For each entry its number plus one, where in laid it begins, and the highest bits of its
+	// hash; 0 is a free slot. A power of two of them, at most half in use.
+	slots []uint64
 }
 
-// A namePlace is where in laid an entry's octets are.
-type namePlace struct{ from, to uint32 }
+// A segment has fewer names than 2^19 (17 a record, of 2^14), and closes before they take 2^24 octets.
+const (
+	nameBits  = 19
+	placeBits = 24
+)
 
-func newNameDict() nameDict { return nameDict{seed: maphash.MakeSeed(), slots: make([]slot, 64)} }
+func newNameDict() nameDict { return nameDict{seed: maphash.MakeSeed(), slots: make([]uint64, 64)} }
 
 func (d *nameDict) reset() {
-	d.laid, d.places, d.octets = d.laid[:0], d.places[:0], 0
+	d.laid, d.count, d.octets = d.laid[:0], 0, 0
 	clear(d.slots)
 }
 
 // ref returns how a column refers to v, as dict.ref does.
 func (d *nameDict) ref(v []byte) uint64 {
-	h := uint32(maphash.Bytes(d.seed, v))
-	mask := uint32(len(d.slots) - 1)
+	h := maphash.Bytes(d.seed, v)
+	mask := uint64(len(d.slots) - 1)
 	at := h & mask
-	for ; d.slots[at].number != 0; at = (at + 1) & mask {
-		if s := d.slots[at]; s.hash == h {
-			if p := d.places[s.number-1]; bytes.Equal(d.laid[p.from:p.to], v) {
-				return uint64(s.number)
+	for ; d.slots[at] != 0; at = (at + 1) & mask {
+		s := d.slots[at]
+		if (s^h)>>(nameBits+placeBits) == 0 {
+			if had, _ := d.at(int(s >> nameBits & (1<<placeBits - 1))); bytes.Equal(had, v) {
+				return s & (1<<nameBits - 1)
 			}
 		}
 	}
-	d.laid = binary.AppendUvarint(d.laid, uint64(len(v)))
-	from := len(d.laid)
-	d.laid = append(d.laid, v...)
-	d.places = append(d.places, namePlace{uint32(from), uint32(len(d.laid))})
-	d.slots[at] = slot{h, uint32(len(d.places))}
+	d.count++
+	d.slots[at] = h&^(1<<(nameBits+placeBits)-1) | uint64(len(d.laid))<<nameBits | d.count
+	d.laid = append(binary.AppendUvarint(d.laid, uint64(len(v))), v...)
 	d.octets += len(v)
-	if 2*len(d.places) > len(d.slots) {
-		d.slots = twice(d.slots, itself)
+	if 2*d.count > uint64(len(d.slots)) {
+		d.grow()
 	}
 	return 0
 }
 
-// append appends the dictionary as dict.append does.
-func (d *nameDict) append(b []byte) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(d.places))), d.laid...)
+// at returns the entry that begins there in laid, and where it ends.
+func (d *nameDict) at(place int) (v []byte, end int) {
+	n := int(d.laid[place])
+	place++
+	if n >= 0x80 { // a name has at most 255 octets
+		n = n&0x7f | int(d.laid[place])<<7
+		place++
+	}
+	return d.laid[place : place+n], place + n
 }
 
-// A slot is an entry's hash and its number plus one; 0 is a free slot.
-type slot struct{ hash, number uint32 }
-
-// itself is where entries stand whose hash says that.
-func itself(hash uint32) uint32 { return hash }
-
-// twice returns a table of twice as many slots that holds what all holds. place says where an
-// entry with a hash belongs, but for the bits that are too many.
-func twice(all []slot, place func(hash uint32) uint32) []slot {
-	more := make([]slot, 2*len(all))
-	mask := uint32(len(more) - 1)
-	for _, s := range all {
-		if s.number == 0 {
-			continue
-		}
-		at := place(s.hash) & mask
-		for more[at].number != 0 {
+// grow doubles the slots.
+func (d *nameDict) grow() {
+	d.slots = make([]uint64, 2*len(d.slots))
+	mask := uint64(len(d.slots) - 1)
+	place := 0
+	for number := uint64(1); number <= d.count; number++ {
+		v, end := d.at(place)
+		h := maphash.Bytes(d.seed, v)
+		at := h & mask
+		for d.slots[at] != 0 {
 			at = (at + 1) & mask
 		}
-		more[at] = s
+		d.slots[at] = h&^(1<<(nameBits+placeBits)-1) | uint64(place)<<nameBits | number
+		place = end
 	}
-	return more
+}
+
+// append appends the dictionary as dict.append does.
+func (d *nameDict) append(b []byte) []byte {
+	return append(binary.AppendUvarint(b, d.count), d.laid...)
 }

@@ -3,6 +3,7 @@ package audit
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 )
 
 // The columns of a payload, in the order in which they are stored. The order is
@@ -122,7 +123,8 @@ func (b *builder) reset() {
 // full says that the next record belongs in another segment.
 func (b *builder) full() bool {
 	return b.rows == sealRows ||
-		b.names.octets+len(b.addrs.laid)+len(b.strings.arena)+len(b.reasons)+b.answers > sealBytes
+		b.names.octets+len(b.addrs.laid)+len(b.strings.arena)+len(b.reasons)+b.answers > sealBytes ||
+		len(b.shapes.texts) > sealBytes
 }
 
 // size returns how many octets the payload has so far, or a few less.
@@ -146,7 +148,18 @@ func (b *builder) put(col int, v uint64) {
 }
 
 //go:noinline
-func (b *builder) putLong(col int, v uint64) { b.cols[col] = appendVarint(b.cols[col], v) }
+func (b *builder) putLong(col int, v uint64) {
+	c := b.cols[col]
+	if v >= 1<<21 {
+		b.cols[col] = appendVarint(c, v)
+		return
+	}
+	octets, size := uint32(v&0x7f|v&0x3f80<<1|v&0x1fc000<<2|0x80), 2
+	if v >= 1<<14 { // nobody can foresee that: no jump
+		octets, size = octets|0x8000, 3
+	}
+	b.cols[col] = binary.LittleEndian.AppendUint32(c, octets)[:len(c)+size]
+}
 
 // put16 appends two octets, for what no two records have in common.
 func (b *builder) put16(col int, v uint16) { b.cols[col] = append(b.cols[col], byte(v>>8), byte(v)) }
@@ -172,65 +185,117 @@ func (b *builder) query(p []byte, reasons []Reason, labels []string) {
 	p = p[:le.Uint32(p)]
 	at := int64(le.Uint64(p[8:]))
 	b.row(KindQuery, at)
-	row := append(b.rowTree.begin(), tagKind<<1, byte(KindQuery))
-	row = appendNumber(row, tagTime<<1, uint64(at))
 	key := keyOf(p)
 	s, fresh := b.shapes.find(&key)
 	if fresh {
 		b.shape(s, p, reasons, labels)
 	}
+	row := b.rowTree.begin()
+	row = slices.Grow(row, len(p)+len(s.middle)+len(s.upstream)+rowRoom)
+	r := row[len(row):cap(row)] // octets of the row are put there, n so far
+	r[0], r[1] = tagKind<<1, byte(KindQuery)
+	n := 2 + putNumber(r[2:], tagTime<<1, uint64(at))
 
 	client := slabAddr(p[56:72], p[23])
 	b.put(colClient, b.addrs.ref(client))
 	standsIn := len(client) == 16 && client[0] == 0xff && masked(netip.AddrFrom16([16]byte(client)))
 	b.masked = b.masked || standsIn
 	if !standsIn {
-		row = appendOctets(row, tagClient, client)
+		n += putAddress(r[n:], tagClient<<1|1, client)
 	}
-	row = s.transport.append(row)
+	n += s.transport.put(r[n:])
 	name, rest := p[slabFixed:slabFixed+int(p[76])], p[slabFixed+int(p[76]):]
 	b.put(colName, b.names.ref(name))
-	row = appendOctets(row, tagName, name)
-	row = s.question.append(row)
-	row = append(append(row, s.decided...), s.observed...)
-	row = s.entry.append(row)
-	row = s.outcome.append(row)
-
+	n += putOctets(r[n:], tagName<<1|1, name)
+	n += copy(r[n:], s.middle)
 	for range p[77] {
-		end := 1 + int(rest[0])
-		b.put(colAlias, b.names.ref(rest[1:end]))
-		row = appendOctets(row, tagAlias, rest[1:end])
-		rest = rest[end:]
+		alias := rest[1 : 1+int(rest[0])]
+		b.put(colAlias, b.names.ref(alias))
+		n += putOctets(r[n:], tagAlias<<1|1, alias)
+		rest = rest[1+len(alias):]
 	}
 	for range p[78] {
-		end := 1 + int(rest[0])
-		b.put(colAddr, b.addrs.ref(rest[1:end]))
-		row = appendOctets(row, tagAddress, rest[1:end])
-		rest = rest[end:]
+		addr := rest[1 : 1+int(rest[0])]
+		b.put(colAddr, b.addrs.ref(addr))
+		n += putAddress(r[n:], tagAddress<<1|1, addr)
+		rest = rest[1+len(addr):]
 	}
 	b.answers = len(b.cols[colAlias]) + len(b.cols[colAddr])
 
 	micros := (uint64(max(int64(le.Uint64(p[40:])), 0)) + 999) / 1000
 	b.put(colDuration, micros)
-	row = append(row, s.upstream...)
-	row = appendNumber(row, tagDuration<<1, micros)
-	row = s.state.append(row)
+	n += copy(r[n:], s.upstream)
+	n += putNumber(r[n:], tagDuration<<1, micros)
+	n += s.state.put(r[n:])
 
 	port, id := le.Uint16(p[79:]), le.Uint16(p[81:])
-	querySize, answerSize := le.Uint16(p[83:]), uint64(le.Uint16(p[85:]))
+	querySize, answerSize := le.Uint16(p[83:]), le.Uint16(p[85:])
 	b.put16(colID, id)
 	b.put16(colPort, port)
 	b.put(colQuerySize, zigzag(int64(querySize)-plainSize(len(name), Bits(le.Uint16(p[89:])))))
-	b.put(colAnswerSize, answerSize)
-	row = appendNumber(row, tagPort<<1, uint64(port))
-	row = appendNumber(row, tagID<<1, uint64(id))
-	row = appendNumber(row, tagQuerySize<<1, uint64(querySize))
-	row = appendNumber(row, tagAnswerSize<<1, answerSize)
-	row = s.bits.append(row)
+	b.put(colAnswerSize, uint64(answerSize))
+	n += putSmall(r[n:], tagPort<<1, port)
+	n += putSmall(r[n:], tagID<<1, id)
+	n += putSmall(r[n:], tagQuerySize<<1, querySize)
+	n += putSmall(r[n:], tagAnswerSize<<1, answerSize)
+	n += s.bits.put(r[n:])
+	row = row[:len(row)+n]
 	if standsIn {
 		row = appendStandIn(row, netip.AddrFrom16([16]byte(client)))
 	}
 	b.rowTree.add(row)
+}
+
+// rowRoom is how many octets a row of a query takes at most that are not in the event: the
+// tags, the numbers, and what of pieces is not used.
+const rowRoom = 256
+
+// putNumber puts a field at the beginning of b as appendNumber appends it, and returns how long it is.
+func putNumber(b []byte, begin byte, v uint64) int {
+	if v == 0 {
+		return 0
+	}
+	b[0] = begin
+	return len(appendVarint(b[:1], v))
+}
+
+// putSmall is putNumber without a jump, for numbers of which nobody can foresee how long they are.
+func putSmall(b []byte, begin byte, v uint16) (size int) {
+	w := uint32(v)
+	field := uint32(begin) | w&0x7f<<8 | w&0x3f80<<9 | w>>14<<24
+	if size = 2; w >= 1<<7 {
+		field, size = field|0x8000, 3
+	}
+	if w >= 1<<14 {
+		field, size = field|0x800000, 4
+	}
+	if w == 0 {
+		size = 0
+	}
+	binary.LittleEndian.PutUint32(b, field)
+	return size
+}
+
+// putOctets puts a field at the beginning of b as appendOctets appends it, and returns how long it is.
+func putOctets(b []byte, begin byte, v []byte) int {
+	if len(v) == 0 {
+		return 0
+	}
+	b[0], b[1] = begin, byte(len(v))
+	if len(v) < 0x80 {
+		return 2 + copy(b[2:], v)
+	}
+	return 1 + len(append(binary.AppendUvarint(b[1:1], uint64(len(v))), v...))
+}
+
+// putAddress is putOctets for an address.
+func putAddress(b []byte, begin byte, v []byte) int {
+	if len(v) == 4 {
+		b[0], b[1] = begin, 4
+		*(*[4]byte)(b[2:]) = [4]byte(v)
+		return 6
+	}
+	return putOctets(b, begin, v)
 }
 
 // shape makes a new shape of the event that has it first.
@@ -242,9 +307,14 @@ func (b *builder) shape(s *shape, p []byte, reasons []Reason, labels []string) {
 		v[col] = value
 	}
 	field(&s.transport, tagTransport, colTransport, uint32(p[92]))
-	field(&s.question, tagType, colType, uint32(le.Uint16(p[16:])))
-	field(&s.question, tagClass, colClass, uint32(le.Uint16(p[18:])))
-	field(&s.question, tagFlags, colFlags, uint32(p[93]&flagsKnown))
+	begin := len(b.shapes.texts)
+	middle := func(tag, col int, value uint32) {
+		b.shapes.texts = appendNumber(b.shapes.texts, byte(tag<<1), uint64(value))
+		v[col] = value
+	}
+	middle(tagType, colType, uint32(le.Uint16(p[16:])))
+	middle(tagClass, colClass, uint32(le.Uint16(p[18:])))
+	middle(tagFlags, colFlags, uint32(p[93]&flagsKnown))
 
 	group, by := le.Uint32(p[72:]), le.Uint32(p[32:])
 	decided := b.reason(grouped{le.Uint32(p[28:]), group}, reasons, labels)
@@ -255,19 +325,20 @@ func (b *builder) shape(s *shape, p []byte, reasons []Reason, labels []string) {
 	would := b.reason(observed, reasons, labels)
 	v[colReason], v[colObserved] = uint32(decided), uint32(would)
 	if decided != 0 {
-		s.decided = b.why[decided-1].decided
+		b.shapes.texts = append(b.shapes.texts, b.why[decided-1].decided...)
 	}
 	if would != 0 {
-		s.observed = b.why[would-1].observed
+		b.shapes.texts = append(b.shapes.texts, b.why[would-1].observed...)
 	}
 
-	field(&s.entry, tagOn, colOn, uint32(p[4]))
-	field(&s.entry, tagEntryOff, colEntryOff, uint32(p[5]))
-	field(&s.entry, tagEntryScope, colEntryScope, uint32(p[6]))
-	field(&s.entry, tagEntryAlias, colEntryAlias, uint32(p[7]))
-	field(&s.outcome, tagSource, colSource, uint32(p[22]))
-	field(&s.outcome, tagRcode, colRcode, uint32(le.Uint16(p[20:])))
-	field(&s.outcome, tagEDE, colEDE, uint32(max(int64(int32(le.Uint32(p[24:]))), -1)+1))
+	middle(tagOn, colOn, uint32(p[4]))
+	middle(tagEntryOff, colEntryOff, uint32(p[5]))
+	middle(tagEntryScope, colEntryScope, uint32(p[6]))
+	middle(tagEntryAlias, colEntryAlias, uint32(p[7]))
+	middle(tagSource, colSource, uint32(p[22]))
+	middle(tagRcode, colRcode, uint32(le.Uint16(p[20:])))
+	middle(tagEDE, colEDE, uint32(max(int64(int32(le.Uint32(p[24:]))), -1)+1))
+	s.middle = b.shapes.texts[begin:]
 	v[colAliasCount], v[colAddrCount] = uint32(p[77]), uint32(p[78])
 
 	upstream := b.label(le.Uint32(p[36:]), labels)

@@ -36,14 +36,11 @@ type shape struct {
 	revision uint64
 
 	// Its fields of a row, in the order in which they stand there.
-	transport         piece
-	question          piece  // type, class, flags
-	decided, observed []byte // reasons
-	entry             piece  // on, offset, scope, which
-	outcome           piece  // source, rcode, EDE
-	upstream          []byte
-	state             piece // revision
-	bits              piece // and with EDNS, UDP size and version
+	transport piece
+	middle    []byte // from the type to the EDE
+	upstream  []byte
+	state     piece // revision
+	bits      piece // and with EDNS, UDP size and version
 
 	values [columns]uint32 // in those columns that a shape says, but for the revision
 }
@@ -69,16 +66,18 @@ func (p *piece) number(tag int, v uint64) {
 	}
 }
 
-// append appends the piece. It moves all of it, since that has a size that the compiler knows.
-func (p *piece) append(b []byte) []byte {
-	n := len(b) + int(p.size)
-	return append(b, p.octets[:]...)[:n]
+// put puts the piece at the beginning of b and returns how long it is. It moves all sixteen
+// octets, which the compiler does in one step.
+func (p *piece) put(b []byte) int {
+	*(*[16]byte)(b) = p.octets
+	return int(p.size)
 }
 
 // shapes numbers the shapes of one segment.
 type shapes struct {
 	seed  [6]uint64 // so that nobody can choose queries that get in each other's way
 	all   []shape
+	texts []byte   // what middles of shapes are in
 	slots []uint32 // numbers plus one; a power of two of them, at most half in use
 	of    []uint16 // by query
 	short []laid   // for lay: what each shape has in a column
@@ -93,7 +92,7 @@ func newShapes() shapes {
 }
 
 func (s *shapes) reset() {
-	s.all, s.of = s.all[:0], s.of[:0]
+	s.all, s.of, s.texts = s.all[:0], s.of[:0], s.texts[:0]
 	clear(s.slots)
 }
 
