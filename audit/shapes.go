@@ -80,7 +80,7 @@ type shapes struct {
 	texts []byte   // what middles of shapes are in
 	slots []uint32 // numbers plus one; a power of two of them, at most half in use
 	of    []uint16 // by query
-	short []laid   // for lay: what each shape has in a column
+	laid  []byte   // for lay: what each shape has in a column
 }
 
 func newShapes() shapes {
@@ -135,46 +135,53 @@ func (s *shapes) grow() {
 	}
 }
 
-// A laid is a varint.
-type laid struct {
-	octets uint64
-	size   int
-}
-
 // lay appends the octets of a column that shapes say.
 func (s *shapes) lay(b []byte, col int) []byte {
 	if col == colRevision {
 		return s.layRevision(b)
 	}
-	s.short = s.short[:0]
-	single := true
+	s.laid = s.laid[:0]
+	single, same := true, true // each has one octet there, and it is the same one
 	for i := range s.all {
 		sh := &s.all[i]
 		if !sh.edns && (col == colUDPSize || col == colVersion) {
-			s.short, single = append(s.short, laid{}), false
+			s.laid, single = append(s.laid, 0), false
 			continue
 		}
-		var w [8]byte
-		n := binary.PutUvarint(w[:], uint64(sh.values[col]))
-		s.short = append(s.short, laid{binary.LittleEndian.Uint64(w[:]), n})
-		single = single && n == 1
+		v := sh.values[col]
+		s.laid = append(s.laid, byte(v))
+		single, same = single && v < 0x80, same && v == s.all[0].values[col]
 	}
 	n := len(b)
-	if single {
-		b = slices.Grow(b, len(s.of))[:n+len(s.of)]
-		for i, number := range s.of {
-			b[n+i] = byte(s.short[number].octets)
+	switch {
+	case single && same:
+		b = append(b, make([]byte, len(s.of))...)
+		if len(s.all) > 0 && s.laid[0] != 0 {
+			for i := range b[n:] {
+				b[n+i] = s.laid[0]
+			}
 		}
-		return b
+	case single:
+		b = slices.Grow(b, len(s.of))[:n+len(s.of)]
+		to := b[n:]
+		for i, number := range s.of[:len(to)] {
+			to[i] = s.laid[number]
+		}
+	default:
+		for _, number := range s.of {
+			sh := &s.all[number]
+			switch v := sh.values[col]; {
+			case !sh.edns && (col == colUDPSize || col == colVersion):
+			case v < 0x80:
+				b = append(b, byte(v))
+			case v < 1<<14:
+				b = append(b, byte(v)|0x80, byte(v>>7))
+			default:
+				b = binary.AppendUvarint(b, uint64(v))
+			}
+		}
 	}
-	b = slices.Grow(b, 8*len(s.of))
-	b = b[:cap(b)]
-	for _, number := range s.of {
-		w := &s.short[number]
-		binary.LittleEndian.PutUint64(b[n:], w.octets)
-		n += w.size
-	}
-	return b[:n]
+	return b
 }
 
 // layRevision is lay for differences to the query before.
@@ -182,7 +189,11 @@ func (s *shapes) layRevision(b []byte) []byte {
 	var before uint64
 	for _, number := range s.of {
 		now := s.all[number].revision
-		b = appendVarint(b, zigzag(int64(now-before)))
+		if now == before {
+			b = append(b, 0)
+			continue
+		}
+		b = binary.AppendUvarint(b, zigzag(int64(now-before)))
 		before = now
 	}
 	return b
