@@ -2,7 +2,7 @@ package audit
 
 import (
 	"crypto/sha256"
-	"math/bits"
+	"slices"
 )
 
 type hash = [sha256.Size]byte
@@ -31,6 +31,7 @@ type rowTree struct {
 	begins   [groupRows]int
 	gathered int    // rows
 	group    []byte // of the group before the hashes, behind the octet that marks one, and padded, until it is hashed
+	node     []byte // likewise, that is being hashed
 }
 
 func (t *rowTree) reset() {
@@ -50,26 +51,39 @@ func (t *rowTree) add(row []byte) {
 	}
 }
 
-// close hashes the rows that were gathered, and with them the group before.
+// close hashes the rows that were gathered, and with them the group before and one node
+// above groups. That is as many as groups come, so few are left for the end.
 func (t *rowTree) close() {
 	var (
-		messages [1 + groupRows][]byte
-		hashes   [1 + groupRows]hash
-		first    int
+		messages [2 + groupRows][]byte
+		hashes   [2 + groupRows]hash
 	)
-	if len(t.group) > 0 {
-		messages[0], first = t.group, 1
+	all := messages[:0]
+	ripe := t.above.ripe()
+	if ripe >= 0 {
+		t.node = append(t.node[:0], nodePrefix)
+		t.node = append(append(t.node, t.above.full[ripe].root[:]...), t.above.full[ripe+1].root[:]...)
+		t.node = appendPadding(t.node, 0)
+		all = append(all, t.node)
 	}
-	all := messages[:first+t.gathered]
-	end := len(t.rows)
-	for i := t.gathered - 1; i >= 0; i-- {
-		all[first+i] = t.rows[t.begins[i]:end]
-		end = t.begins[i]
+	grouped := len(t.group) > 0
+	if grouped {
+		all = append(all, t.group)
+	}
+	for i := range t.gathered {
+		end := len(t.rows)
+		if i+1 < t.gathered {
+			end = t.begins[i+1]
+		}
+		all = append(all, t.rows[t.begins[i]:end])
 	}
 	sums(hashes[:], all)
-	rows := hashes[first:len(all)]
-	if first > 0 {
-		t.above.add(hashes[0])
+	rows := hashes[len(all)-t.gathered : len(all)]
+	if ripe >= 0 {
+		t.above.join(ripe, hashes[0])
+	}
+	if grouped {
+		t.above.push(hashes[len(all)-t.gathered-1])
 	}
 	t.rows, t.gathered, t.group = t.rows[:0], 0, t.group[:0]
 	if t.single {
@@ -97,30 +111,60 @@ func (t *rowTree) root() hash {
 }
 
 // A hashTree is a Merkle tree (RFC 6962 §2.1) as far as its leaves have come: the roots of
-// its full subtrees, the largest first.
+// full subtrees, from the left. Two that are equally high, beside each other and left of all
+// others that are so, are to be joined.
 type hashTree struct {
-	full   []hash
+	full   []subtree
 	leaves uint64
+}
+
+type subtree struct {
+	root   hash
+	height int
 }
 
 func (t *hashTree) reset() { t.full, t.leaves = t.full[:0], 0 }
 
+// push adds the leaf with that hash, and leaves joining to others.
+func (t *hashTree) push(h hash) {
+	t.full = append(t.full, subtree{h, 0})
+	t.leaves++
+}
+
+// ripe returns the first of the two that are to be joined, less than 0 if there are none.
+func (t *hashTree) ripe() int {
+	for i := 1; i < len(t.full); i++ {
+		if t.full[i-1].height == t.full[i].height {
+			return i - 1
+		}
+	}
+	return -1
+}
+
+// join puts the hash of the node over subtree i and the next in their place.
+func (t *hashTree) join(i int, h hash) {
+	t.full[i] = subtree{h, t.full[i].height + 1}
+	t.full = slices.Delete(t.full, i+1, i+2)
+}
+
 // add adds the leaf with that hash.
 func (t *hashTree) add(h hash) {
-	t.leaves++
-	for n := bits.TrailingZeros64(t.leaves); n > 0; n-- {
-		last := len(t.full) - 1
-		h = nodeHash(&t.full[last], &h)
-		t.full = t.full[:last]
+	t.push(h)
+	t.joinAll()
+}
+
+func (t *hashTree) joinAll() {
+	for i := t.ripe(); i >= 0; i = t.ripe() {
+		t.join(i, nodeHash(&t.full[i].root, &t.full[i+1].root))
 	}
-	t.full = append(t.full, h)
 }
 
 // root returns the root of the leaves so far. There is one at least.
 func (t *hashTree) root() hash {
-	h := t.full[len(t.full)-1]
+	t.joinAll()
+	h := t.full[len(t.full)-1].root
 	for i := len(t.full) - 2; i >= 0; i-- {
-		h = nodeHash(&t.full[i], &h)
+		h = nodeHash(&t.full[i].root, &h)
 	}
 	return h
 }
