@@ -1,6 +1,9 @@
 package audit
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // A batch is what the writer took from the log in one go.
 type batch struct {
@@ -87,7 +90,11 @@ func (s *sealer) upcoming() uint64 { return s.next + uint64(s.builder.rows) }
 // sort puts the places of a batch's records in s.order: by time, those of one time
 // in the order gaps, changes, slabs.
 func (s *sealer) sort(b *batch) {
-	s.order = s.order[:0]
+	most := len(b.gaps) + len(b.changes)
+	for i := range b.slabs {
+		most += len(b.slabs[i].b) / slabFixed
+	}
+	s.order = slices.Grow(s.order[:0], most) // at once, not by and by
 	for i, g := range b.gaps {
 		s.order = append(s.order, place{g.to, inGaps, int32(i)})
 	}
