@@ -41,7 +41,7 @@
 //
 //	an event     event.go, client.go; privacy.go and clients_key.go hide who asked, exclude.go counts what is left out
 //	recording    log.go, slab.go; mapping.go and shelter.go say where slabs lie; settle.go
-//	writing      writer.go, astray.go (files that somebody removes meanwhile): take.go, order.go, frame.go, wal.go, texts.go; then sealer.go, payload.go (columns; namedict.go, addrdict.go, dict.go), commit.go
+//	writing      writer.go, astray.go (files that somebody removes meanwhile): take.go, order.go, frame.go, wal.go, texts.go; then sealer.go, payload.go (columns; payload_query.go, shapes.go, namedict.go, addrdict.go, dict.go), commit.go
 //	what is there at a start   open.go, begin.go, leftover.go, head.go, damage.go
 //	the store    segment.go, period.go, store.go, store_open.go, store_read.go, store_file.go, lock.go; rollup.go and hits.go
 //	its room     pack.go and pack_*.go; retain.go, removal.go, hold.go, backup.go

@@ -135,6 +135,61 @@ func (s *shapes) grow() {
 	}
 }
 
+// shape makes a new shape of the event that has it first.
+func (b *builder) shape(s *shape, p []byte, reasons []Reason, labels []string) {
+	le := binary.LittleEndian
+	v := &s.values
+	field := func(fields *piece, tag, col int, value uint32) {
+		fields.number(tag, uint64(value))
+		v[col] = value
+	}
+	field(&s.transport, tagTransport, colTransport, uint32(p[92]))
+	begin := len(b.shapes.texts)
+	middle := func(tag, col int, value uint32) {
+		b.shapes.texts = appendNumber(b.shapes.texts, byte(tag<<1), uint64(value))
+		v[col] = value
+	}
+	middle(tagType, colType, uint32(le.Uint16(p[16:])))
+	middle(tagClass, colClass, uint32(le.Uint16(p[18:])))
+	middle(tagFlags, colFlags, uint32(p[93]&flagsKnown))
+
+	group, by := le.Uint32(p[72:]), le.Uint32(p[32:])
+	decided := b.reason(grouped{le.Uint32(p[28:]), group}, reasons, labels)
+	var observed grouped // a group alone would look like something observed
+	if by != 0 && int(by) <= len(reasons) {
+		observed = grouped{by, group}
+	}
+	would := b.reason(observed, reasons, labels)
+	v[colReason], v[colObserved] = uint32(decided), uint32(would)
+	if decided != 0 {
+		b.shapes.texts = append(b.shapes.texts, b.why[decided-1].decided...)
+	}
+	if would != 0 {
+		b.shapes.texts = append(b.shapes.texts, b.why[would-1].observed...)
+	}
+
+	middle(tagOn, colOn, uint32(p[4]))
+	middle(tagEntryOff, colEntryOff, uint32(p[5]))
+	middle(tagEntryScope, colEntryScope, uint32(p[6]))
+	middle(tagEntryAlias, colEntryAlias, uint32(p[7]))
+	middle(tagSource, colSource, uint32(p[22]))
+	middle(tagRcode, colRcode, uint32(le.Uint16(p[20:])))
+	middle(tagEDE, colEDE, uint32(max(int64(int32(le.Uint32(p[24:]))), -1)+1))
+	s.middle = b.shapes.texts[begin:]
+	v[colAliasCount], v[colAddrCount] = uint32(p[77]), uint32(p[78])
+
+	upstream := b.label(le.Uint32(p[36:]), labels)
+	v[colUpstream], s.upstream = upstream.number, upstream.field
+	s.revision = le.Uint64(p[48:])
+	s.state.number(tagRevision, s.revision)
+	bits := Bits(le.Uint16(p[89:])) & bitsKnown
+	field(&s.bits, tagBits, colBits, uint32(bits))
+	if s.edns = bits&QueryEDNS != 0; s.edns {
+		field(&s.bits, tagUDPSize, colUDPSize, uint32(le.Uint16(p[87:])))
+		field(&s.bits, tagVersion, colVersion, uint32(p[91]))
+	}
+}
+
 // lay appends the octets of a column that shapes say.
 func (s *shapes) lay(b []byte, col int) []byte {
 	if col == colRevision {
