@@ -2,6 +2,7 @@ package audit
 
 import (
 	"encoding/binary"
+	"math"
 	"math/bits"
 	"math/rand/v2"
 	"slices"
@@ -31,9 +32,7 @@ func keyOf(p []byte) shapeKey {
 
 // A shape is one of those of a segment.
 type shape struct {
-	key      shapeKey
-	edns     bool
-	revision uint64
+	key shapeKey
 
 	// Its fields of a row, in the order in which they stand there.
 	transport piece
@@ -41,8 +40,6 @@ type shape struct {
 	upstream  []byte
 	state     piece // revision
 	bits      piece // and with EDNS, UDP size and version
-
-	values [columns]uint32 // in those columns that a shape says, but for the revision
 }
 
 // shaped are the columns that a shape says. Every query has a value in them, but for the two
@@ -80,8 +77,15 @@ type shapes struct {
 	texts []byte   // what middles of shapes are in
 	slots []uint32 // numbers plus one; a power of two of them, at most half in use
 	of    []uint16 // by query
-	laid  []byte   // for lay: what each shape has in a column
+	laid  []byte   // for lay
+
+	// By shape: what it has in those columns that it says, but for the revision, or none.
+	values    [columns][]uint32
+	revisions []uint64
 }
+
+// none is what a shape has in a column where its queries have nothing.
+const none = math.MaxUint32
 
 func newShapes() shapes {
 	s := shapes{slots: make([]uint32, 64)}
@@ -92,7 +96,10 @@ func newShapes() shapes {
 }
 
 func (s *shapes) reset() {
-	s.all, s.of, s.texts = s.all[:0], s.of[:0], s.texts[:0]
+	s.all, s.of, s.texts, s.revisions = s.all[:0], s.of[:0], s.texts[:0], s.revisions[:0]
+	for i := range s.values {
+		s.values[i] = s.values[i][:0]
+	}
 	clear(s.slots)
 }
 
@@ -138,21 +145,23 @@ func (s *shapes) grow() {
 // shape makes a new shape of the event that has it first.
 func (b *builder) shape(s *shape, p []byte, reasons []Reason, labels []string) {
 	le := binary.LittleEndian
-	v := &s.values
+	values := &b.shapes.values
+	says := func(col int, value uint32) { values[col] = append(values[col], value) }
 	field := func(fields *piece, tag, col int, value uint32) {
 		fields.number(tag, uint64(value))
-		v[col] = value
+		says(col, value)
 	}
 	field(&s.transport, tagTransport, colTransport, uint32(p[92]))
-	begin := len(b.shapes.texts)
+
+	texts := b.shapes.texts
+	begin := len(texts)
 	middle := func(tag, col int, value uint32) {
-		b.shapes.texts = appendNumber(b.shapes.texts, byte(tag<<1), uint64(value))
-		v[col] = value
+		texts = appendNumber(texts, byte(tag<<1), uint64(value))
+		says(col, value)
 	}
 	middle(tagType, colType, uint32(le.Uint16(p[16:])))
 	middle(tagClass, colClass, uint32(le.Uint16(p[18:])))
 	middle(tagFlags, colFlags, uint32(p[93]&flagsKnown))
-
 	group, by := le.Uint32(p[72:]), le.Uint32(p[32:])
 	decided := b.reason(grouped{le.Uint32(p[28:]), group}, reasons, labels)
 	var observed grouped // a group alone would look like something observed
@@ -160,14 +169,14 @@ func (b *builder) shape(s *shape, p []byte, reasons []Reason, labels []string) {
 		observed = grouped{by, group}
 	}
 	would := b.reason(observed, reasons, labels)
-	v[colReason], v[colObserved] = uint32(decided), uint32(would)
+	says(colReason, uint32(decided))
+	says(colObserved, uint32(would))
 	if decided != 0 {
-		b.shapes.texts = append(b.shapes.texts, b.why[decided-1].decided...)
+		texts = append(texts, b.why[decided-1].decided...)
 	}
 	if would != 0 {
-		b.shapes.texts = append(b.shapes.texts, b.why[would-1].observed...)
+		texts = append(texts, b.why[would-1].observed...)
 	}
-
 	middle(tagOn, colOn, uint32(p[4]))
 	middle(tagEntryOff, colEntryOff, uint32(p[5]))
 	middle(tagEntryScope, colEntryScope, uint32(p[6]))
@@ -175,19 +184,26 @@ func (b *builder) shape(s *shape, p []byte, reasons []Reason, labels []string) {
 	middle(tagSource, colSource, uint32(p[22]))
 	middle(tagRcode, colRcode, uint32(le.Uint16(p[20:])))
 	middle(tagEDE, colEDE, uint32(max(int64(int32(le.Uint32(p[24:]))), -1)+1))
-	s.middle = b.shapes.texts[begin:]
-	v[colAliasCount], v[colAddrCount] = uint32(p[77]), uint32(p[78])
+	s.middle, b.shapes.texts = texts[begin:], texts
 
+	says(colAliasCount, uint32(p[77]))
+	says(colAddrCount, uint32(p[78]))
 	upstream := b.label(le.Uint32(p[36:]), labels)
-	v[colUpstream], s.upstream = upstream.number, upstream.field
-	s.revision = le.Uint64(p[48:])
-	s.state.number(tagRevision, s.revision)
+	says(colUpstream, upstream.number)
+	s.upstream = upstream.field
+	revision := le.Uint64(p[48:])
+	s.state.number(tagRevision, revision)
+	b.shapes.revisions = append(b.shapes.revisions, revision)
+
 	bits := Bits(le.Uint16(p[89:])) & bitsKnown
 	field(&s.bits, tagBits, colBits, uint32(bits))
-	if s.edns = bits&QueryEDNS != 0; s.edns {
-		field(&s.bits, tagUDPSize, colUDPSize, uint32(le.Uint16(p[87:])))
-		field(&s.bits, tagVersion, colVersion, uint32(p[91]))
+	if bits&QueryEDNS == 0 {
+		says(colUDPSize, none)
+		says(colVersion, none)
+		return
 	}
+	field(&s.bits, tagUDPSize, colUDPSize, uint32(le.Uint16(p[87:])))
+	field(&s.bits, tagVersion, colVersion, uint32(p[91]))
 }
 
 // lay appends the octets of a column that shapes say.
@@ -195,23 +211,18 @@ func (s *shapes) lay(b []byte, col int) []byte {
 	if col == colRevision {
 		return s.layRevision(b)
 	}
+	values := s.values[col]
 	s.laid = s.laid[:0]
 	single, same := true, true // each has one octet there, and it is the same one
-	for i := range s.all {
-		sh := &s.all[i]
-		if !sh.edns && (col == colUDPSize || col == colVersion) {
-			s.laid, single = append(s.laid, 0), false
-			continue
-		}
-		v := sh.values[col]
+	for _, v := range values {
 		s.laid = append(s.laid, byte(v))
-		single, same = single && v < 0x80, same && v == s.all[0].values[col]
+		single, same = single && v < 0x80, same && v == values[0]
 	}
 	n := len(b)
 	switch {
 	case single && same:
 		b = append(b, make([]byte, len(s.of))...)
-		if len(s.all) > 0 && s.laid[0] != 0 {
+		if len(values) > 0 && values[0] != 0 {
 			for i := range b[n:] {
 				b[n+i] = s.laid[0]
 			}
@@ -224,14 +235,12 @@ func (s *shapes) lay(b []byte, col int) []byte {
 		}
 	default:
 		for _, number := range s.of {
-			sh := &s.all[number]
-			switch v := sh.values[col]; {
-			case !sh.edns && (col == colUDPSize || col == colVersion):
+			switch v := values[number]; {
 			case v < 0x80:
 				b = append(b, byte(v))
 			case v < 1<<14:
 				b = append(b, byte(v)|0x80, byte(v>>7))
-			default:
+			case v != none:
 				b = binary.AppendUvarint(b, uint64(v))
 			}
 		}
@@ -243,7 +252,7 @@ func (s *shapes) lay(b []byte, col int) []byte {
 func (s *shapes) layRevision(b []byte) []byte {
 	var before uint64
 	for _, number := range s.of {
-		now := s.all[number].revision
+		now := s.revisions[number]
 		if now == before {
 			b = append(b, 0)
 			continue
