@@ -14,7 +14,8 @@ func (b *builder) query(p []byte, reasons []Reason, labels []string) {
 	p = p[:le.Uint32(p)]
 	at := int64(le.Uint64(p[8:]))
 	b.row(KindQuery, at)
-	key := keyOf(p)
+	var key shapeKey
+	key.of(p)
 	s, fresh := b.shapes.find(&key)
 	if fresh {
 		b.shape(s, p, reasons, labels)

@@ -16,18 +16,22 @@ import (
 // A shapeKey is all of an event, as it lies in a slab, that makes its shape.
 type shapeKey [6]uint64
 
-// keyOf returns the key of the first event in p, a query.
-func keyOf(p []byte) shapeKey {
+// of makes k that of the first event in p, a query.
+func (k *shapeKey) of(p []byte) {
 	le := binary.LittleEndian
 	_ = p[slabFixed-1]
-	return shapeKey{
-		le.Uint64(p[16:])&(1<<56-1) | uint64(p[78])<<56, // type, class, rcode, source; addresses
-		le.Uint64(p[24:]), // EDE, reason
-		le.Uint64(p[32:]), // observed, upstream
-		le.Uint64(p[48:]), // revision
-		uint64(le.Uint32(p[4:])) | uint64(le.Uint32(p[72:]))<<32, // on, offset, scope, which; group
-		le.Uint64(p[87:])&(1<<56-1) | uint64(p[77])<<56,          // UDP size, bits, version, transport, flags; aliases
-	}
+	k[0] = le.Uint64(p[16:])&(1<<56-1) | uint64(p[78])<<56          // type, class, rcode, source; addresses
+	k[1] = le.Uint64(p[24:])                                        // EDE, reason
+	k[2] = le.Uint64(p[32:])                                        // observed, upstream
+	k[3] = le.Uint64(p[48:])                                        // revision
+	k[4] = uint64(le.Uint32(p[4:])) | uint64(le.Uint32(p[72:]))<<32 // on, offset, scope, which; group
+	k[5] = le.Uint64(p[87:])&(1<<56-1) | uint64(p[77])<<56          // UDP size, bits, version, transport, flags; aliases
+}
+
+// is says whether both are the same. It reads words as of writes them: a processor that was to
+// read two of them at once would wait until they are out of its store buffer.
+func (k *shapeKey) is(o *shapeKey) bool {
+	return k[0]^o[0]|k[1]^o[1]|k[2]^o[2]|k[3]^o[3]|k[4]^o[4]|k[5]^o[5] == 0
 }
 
 // A shape is one of those of a segment.
@@ -116,7 +120,7 @@ func (s *shapes) find(k *shapeKey) (_ *shape, fresh bool) {
 	mask := uint32(len(s.slots) - 1)
 	at := s.hash(k) & mask
 	for ; s.slots[at] != 0; at = (at + 1) & mask {
-		if n := s.slots[at] - 1; s.all[n].key == *k {
+		if n := s.slots[at] - 1; s.all[n].key.is(k) {
 			s.of = append(s.of, uint16(n))
 			return &s.all[n], false
 		}
