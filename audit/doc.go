@@ -45,7 +45,7 @@
 //	what is there at a start   open.go, begin.go, leftover.go, head.go, damage.go
 //	the store    segment.go, period.go, store.go, store_open.go, store_read.go, store_file.go, lock.go; rollup.go and hits.go
 //	its room     pack.go and pack_*.go; retain.go, removal.go, hold.go, backup.go
-//	its index    index.go, index_*.go
+//	its index    index.go, index_*.go; ladder.go
 //	proof        canonical.go, rowtree.go, hashes.go, merkle.go, key.go, checkpoint.go, notary.go, witness.go; verify.go, verify_gone.go (what is missing), prove.go
 //	reading      reader.go, sweep.go, yield.go, page.go, filter.go, block.go; record.go
 //	questions    top.go, trace.go, clients.go, fresh.go, rare.go, hunt.go, trend.go; reveal.go

@@ -68,6 +68,9 @@ func (r *Reader) hunt(ctx context.Context, q Query, h *hunter, limit, most int, 
 			}
 			t.tellOf(sum.runs)
 		}
+		if err := t.look(ctx, s.where, r.others()); err != nil {
+			return out, err
+		}
 		s.where.all(ctx, r.others())
 	}
 	t.ready()

@@ -9,13 +9,15 @@ import (
 
 // A hunter knows the indicators. It is not changed once it is made.
 type hunter struct {
-	names map[string][]uint32 // by wire name: the indicators of that name
-	scope []uint8             // by indicator
-	front front               // hashes of the names; most names stop here
+	names  map[string][]uint32 // by wire name: the indicators of that name
+	scope  []uint8             // by indicator
+	front  front               // hashes of the names; most names stop here
+	ladder ladder              // of the names
 
 	addrs     map[netip.Prefix][]uint32
-	bits      []int // lengths of the prefixes, of IPv4 and, from 1000 on, of IPv6
-	addrFront front // hashes of the prefixes
+	bits      []int     // lengths of the prefixes, of IPv4 and, from 1000 on, of IPv6
+	addrFront front     // hashes of the prefixes
+	ranges    keyRanges // of the networks
 }
 
 // A front says of a hash that it is not there, or that it may be: a bit for each,
@@ -72,6 +74,7 @@ func newHunter(indicators []Indicator) (*hunter, error) {
 		h.names[string(name)] = append(h.names[string(name)], uint32(i))
 		h.front.add(suffixHash(name[:len(name)-1]))
 	}
+	h.ladder, h.ranges = newLadder(h.names), newKeyRanges(h.addrs)
 	return h, nil
 }
 

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 )
 
@@ -14,9 +15,10 @@ const maxKnown = 1 << 20
 type trail struct {
 	hunter *hunter
 
-	tells map[*run]bool // whose queries are all asked for
-	known sought        // what the index has found
-	any   sought
+	tells   map[*run]bool // whose queries are all asked for
+	sighted map[*run]*sighted
+	known   sought // what the index has found
+	any     sought
 
 	mu      sync.Mutex
 	names   map[string][]uint32
@@ -37,7 +39,7 @@ type account struct {
 }
 
 func newTrail(h *hunter) *trail {
-	return &trail{hunter: h, names: make(map[string][]uint32), addrs: make(map[netip.Addr][]uint32), tells: make(map[*run]bool)}
+	return &trail{hunter: h, names: make(map[string][]uint32), addrs: make(map[netip.Addr][]uint32), tells: make(map[*run]bool), sighted: make(map[*run]*sighted)}
 }
 
 // tellOf lets runs tell. The hunt is about all their queries.
@@ -47,59 +49,31 @@ func (t *trail) tellOf(runs []*run) {
 	}
 }
 
-// steps adds the steps of a run in which an indicator may be.
-func (t *trail) steps(r *runReader, set stepSet) error {
-	var (
-		h       = t.hunter
-		k       runValue
-		name    []byte
-		found   []uint32
-		clients [][]byte
-		told    = &account{run: r.run, names: make(map[string]bool)}
-	)
-	for _, section := range []uint8{byAsked, byAlias, byAddress} {
-		if section == byAddress && len(h.addrs) == 0 || section != byAddress && len(h.names) == 0 {
-			continue
+// believe takes what was found in a whole run.
+func (t *trail) believe(s *sighted, u *unpacker) error {
+	if len(s.told) > 0 {
+		numbers := make([]uint32, len(s.told))
+		for i := range s.told {
+			numbers[i] = s.told[i].client
 		}
-		for r.begin(section, nil); r.step(section); {
-			if section == byAddress {
-				found = h.holding(found[:0], addressOf(r.key))
-			} else {
-				name = appendForward(name[:0], r.key)
-				found = h.covering(found[:0], name)
-			}
-			if len(found) == 0 {
-				continue
-			}
-			if err := r.value(section, &k); err != nil {
-				return err
-			}
-			t.know(section, name, addressOf(r.key), found)
-			if section != byAsked || len(k.clients) != 1 || !t.tells[r.run] || !t.room(len(found)) {
-				set.add(k.steps)
-				continue
-			}
-			if clients == nil {
-				var err error
-				if clients, err = r.run.clients(r.u); err != nil {
-					return err
-				}
-			}
-			if int(k.clients[0]) >= len(clients) {
-				return errNoClient
-			}
-			told.add(found, clients[k.clients[0]], name, k.span)
+		clients, err := s.run.clientKeys(u, numbers)
+		if err != nil {
+			return err
 		}
-		if r.err != nil {
-			return r.err
+		told := &account{run: s.run, names: make(map[string]bool)}
+		for i := range s.told {
+			n := &s.told[i]
+			told.add(n.indicators, clients[n.client], n.name, n.span)
 		}
-	}
-	t.mu.Lock()
-	t.covered = append(t.covered, interval{r.first, r.last})
-	if len(told.names) > 0 {
 		t.told = append(t.told, told)
 	}
-	t.mu.Unlock()
+	t.covered = append(t.covered, interval{s.run.first, s.run.last})
+	return nil
+}
+
+// steps adds the steps of a run in which an indicator may be.
+func (t *trail) steps(r *runReader, set stepSet) error {
+	copy(set, t.sighted[r.run].set)
 	return nil
 }
 
@@ -145,18 +119,20 @@ func (t *trail) gather(p *page) {
 	p.prey.gather(p)
 }
 
-func (t *trail) know(section uint8, name []byte, a netip.Addr, found []uint32) {
+// know keeps what the index has found, as long as there is room.
+func (t *trail) know(name []byte, found []uint32) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.names)+len(t.addrs) >= maxKnown {
-		return
+	if len(t.names)+len(t.addrs) < maxKnown && t.names[string(name)] == nil {
+		t.names[string(name)] = slices.Clone(found)
 	}
-	if section == byAddress {
-		if t.addrs[a] == nil {
-			t.addrs[a] = append([]uint32(nil), found...)
-		}
-	} else if t.names[string(name)] == nil {
-		t.names[string(name)] = append([]uint32(nil), found...)
+}
+
+func (t *trail) knowAddr(a netip.Addr, found []uint32) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.names)+len(t.addrs) < maxKnown && t.addrs[a] == nil {
+		t.addrs[a] = slices.Clone(found)
 	}
 }
 

@@ -18,14 +18,15 @@ type runReader struct {
 	in   []byte
 	raw  []byte
 
-	next  int // block after the one that is read
-	stop  int // block at which the section ends
-	left  uint32
-	keys  cursor
-	key   []byte
-	vals  cursor
-	ahead int // values before that of key that have not been read
-	err   error
+	next   int // block after the one that is read
+	stop   int // block at which the section ends
+	left   uint32
+	keys   cursor
+	key    []byte
+	shared int // octets of it that are those of the key before in the block
+	vals   cursor
+	ahead  int // values before that of key that have not been read
+	err    error
 }
 
 func (r *run) reader(u *unpacker) (*runReader, error) {
@@ -48,6 +49,11 @@ func (r *runReader) begin(section uint8, from []byte) {
 	}
 	r.next, r.stop, r.left, r.ahead, r.err = first, end, 0, 0, nil
 	r.key = r.key[:0]
+}
+
+// only makes next go through block n.
+func (r *runReader) only(n int) {
+	r.next, r.stop, r.left, r.ahead, r.err = n, n+1, 0, 0, nil
 }
 
 // step moves to the next key, which is r.key until the next call. At the end, or
@@ -75,7 +81,7 @@ func (r *runReader) step(section uint8) bool {
 		r.err = r.damage("its keys do not fit")
 		return false
 	}
-	r.key = append(r.key[:shared], rest...)
+	r.key, r.shared = append(r.key[:shared], rest...), int(shared)
 	if r.left == 0 && len(r.keys.b) != 0 {
 		r.err = r.damage("its keys do not fit")
 		return false

@@ -230,6 +230,40 @@ func (r *run) clients(u *unpacker) (keys [][]byte, err error) {
 	return keys, in.err
 }
 
+// clientKeys returns those of the clients with these numbers.
+func (r *run) clientKeys(u *unpacker, numbers []uint32) (map[uint32][]byte, error) {
+	in, err := r.reader(u)
+	if err != nil {
+		return nil, err
+	}
+	defer in.close()
+	keys := make(map[uint32][]byte, len(numbers))
+	slices.Sort(numbers)
+	first := uint32(0) // of the block
+	for i := r.sections[byClient]; i < r.sections[byClient+1] && len(numbers) > 0; i++ {
+		end := first + r.blocks[i].entries
+		if numbers[0] < end {
+			in.only(i)
+			for n := first; in.step(byClient); n++ {
+				if len(in.key) == 0 {
+					return nil, errNoClient
+				}
+				for len(numbers) > 0 && numbers[0] == n {
+					keys[n], numbers = slices.Clone(in.key), numbers[1:]
+				}
+			}
+			if in.err != nil {
+				return nil, in.err
+			}
+		}
+		first = end
+	}
+	if len(numbers) > 0 {
+		return nil, errNoClient
+	}
+	return keys, nil
+}
+
 // errTooMany ends the counting of runs when memory does not suffice.
 var errTooMany = errors.New("too many to be counted by the index")
 

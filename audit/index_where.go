@@ -186,13 +186,16 @@ func (w *where) look(r *run) stepSet {
 	return set
 }
 
+// mayBeIn says that a run may have records of the time that is asked for.
+func (w *where) mayBeIn(r *run) bool { return r.max >= w.filter.since && r.min < w.filter.until }
+
 func (w *where) find(r *run) (stepSet, error) {
 	f := w.filter
 	set := newSteps(r)
 	switch {
 	case r.bad.Load():
 		return nil, nil
-	case r.max < f.since || r.min >= f.until:
+	case !w.mayBeIn(r):
 		return set, nil
 	}
 	in, err := r.reader(w.unpacker)

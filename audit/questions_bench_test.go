@@ -135,6 +135,12 @@ func BenchmarkQuestions(b *testing.B) {
 			indicators[i] = Indicator{Network: netip.PrefixFrom(netip.AddrFrom4([4]byte{203, byte(i >> 16), byte(i >> 8), byte(i)}), 32)}
 		}
 	}
+	among := slices.Clone(indicators) // as indicators, but in order between the names that there are: in every block of the index one may be
+	for i := range among {
+		if among[i].Name != nil {
+			among[i].Name = wire(fmt.Sprintf("ioc-%x.site-%d.example", i*104729, i%5000))
+		}
+	}
 	rare := slices.Clone(indicators)
 	for k := uint64(1_000_000); rareName(k); k += 1000 {
 		rare[k%99_991] = Indicator{Name: wire(name(k)), Scope: 3}
@@ -183,6 +189,10 @@ func BenchmarkQuestions(b *testing.B) {
 		{"hunt-100k-rare", func() (uint64, uint64, error) {
 			h, err := reader.Hunt(ctx, Query{}, rare, 0)
 			return h.Queries, g.ofRare, err
+		}},
+		{"hunt-100k-among", func() (uint64, uint64, error) {
+			h, err := reader.Hunt(ctx, Query{}, among, 0)
+			return h.Queries, 0, err
 		}},
 		{"top-clients", func() (uint64, uint64, error) {
 			t, err := reader.Top(ctx, Query{}, ByClient, 10, 0)
