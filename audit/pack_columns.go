@@ -118,7 +118,7 @@ func appendColumn[T ~uint8 | ~uint16 | ~uint32 | ~uint64](w *packWriter, column 
 type shelf struct {
 	z       *zstd.Decoder
 	columns [packColumns]shelved
-	plane   []byte // room for one
+	planes  [8][]byte // room for those of one
 	numbers []uint32
 	octets  []byte
 	sizes   []uint8
@@ -208,12 +208,12 @@ func (s *shelf) fit(n int, columns ...int) error {
 	return nil
 }
 
-// unpackPlane unpacks one plane of n values, into s.plane unless it is stored as it is.
-func (s *shelf) unpackPlane(p *plane, n int) ([]byte, error) {
+// unpackPlane unpacks one plane of n values, into s.planes[k] unless it is stored as it is.
+func (s *shelf) unpackPlane(k int, p *plane, n int) ([]byte, error) {
 	if !p.packed {
 		return p.b, nil
 	}
-	return s.unpackInto(&s.plane, p, n)
+	return s.unpackInto(&s.planes[k], p, n)
 }
 
 // unpackInto unpacks a plane of n values into the memory of dst, which it makes larger if need be.
@@ -256,45 +256,59 @@ func readColumn[T ~uint8 | ~uint16 | ~uint32 | ~uint64](s *shelf, column int, ds
 		return dst, nil
 	}
 	dst = sized(dst, col.values)
-	if col.width == 0 {
-		clear(dst)
-		return dst, nil
-	}
-	var most T
-	bounded := limit < math.MaxUint64>>(64-8*col.width) // else no value can be above it
+	var planes [8][]byte
 	for k := range col.width {
-		b, err := s.unpackPlane(&col.planes[k], col.values)
+		b, err := s.unpackPlane(k, &col.planes[k], col.values)
 		if err != nil {
 			clear(dst)
 			return dst, fmt.Errorf("its column %d: %w", column, err)
 		}
-		shift := 8 * k
-		switch bounded := bounded && k == col.width-1; {
-		case k == 0 && !bounded:
-			for i, v := range b[:len(dst)] {
-				dst[i] = T(v)
-			}
-		case k == 0:
-			for i, v := range b[:len(dst)] {
-				dst[i] = T(v)
-				most = max(most, T(v))
-			}
-		case !bounded:
-			for i, v := range b[:len(dst)] {
-				dst[i] |= T(uint64(v) << shift)
-			}
-		default:
-			for i, v := range b[:len(dst)] {
-				dst[i] |= T(uint64(v) << shift)
-				most = max(most, dst[i])
-			}
-		}
+		planes[k] = b
 	}
-	if uint64(most) > limit {
+	if most := uint64(join(dst, &planes, col.width)); most > limit {
 		clear(dst)
-		return dst, tooLarge(column, uint64(most), limit)
+		return dst, tooLarge(column, most, limit)
 	}
 	return dst, nil
+}
+
+// join puts values together from so many planes, and returns the greatest.
+func join[T ~uint8 | ~uint16 | ~uint32 | ~uint64](dst []T, planes *[8][]byte, width int) (most T) {
+	n := len(dst)
+	switch width {
+	case 0:
+		clear(dst)
+	case 1:
+		for i, a := range planes[0][:n] {
+			dst[i] = T(a)
+			most = max(most, T(a))
+		}
+	case 2:
+		b := planes[1][:n]
+		for i, a := range planes[0][:n] {
+			v := T(uint64(a) | uint64(b[i])<<8)
+			dst[i] = v
+			most = max(most, v)
+		}
+	case 3:
+		b, c := planes[1][:n], planes[2][:n]
+		for i, a := range planes[0][:n] {
+			v := T(uint64(a) | uint64(b[i])<<8 | uint64(c[i])<<16)
+			dst[i] = v
+			most = max(most, v)
+		}
+	default:
+		b, c, d := planes[1][:n], planes[2][:n], planes[3][:n]
+		for i, a := range planes[0][:n] {
+			v := T(uint64(a) | uint64(b[i])<<8 | uint64(c[i])<<16 | uint64(d[i])<<24)
+			for k, more := range planes[4:width] {
+				v |= T(uint64(more[i]) << (8*k + 32))
+			}
+			dst[i] = v
+			most = max(most, v)
+		}
+	}
+	return most
 }
 
 // fits says why a column with values up to limit cannot be as wide.
@@ -316,18 +330,16 @@ func readRefs(s *shelf, column int, dst []uint32, next *uint32, size int) ([]uin
 	if err != nil {
 		return dst, err
 	}
-	n, limit := *next, uint32(size)
+	n, odd := *next, uint32(0) // all numbers are below 1<<31
 	for i, v := range dst {
-		if v == 0 && n < limit {
-			n++
-			dst[i] = n - 1
-			continue
-		}
-		if v == 0 || v > n {
-			clear(dst)
-			return dst, fmt.Errorf("its column %d refers to what is not there", column)
-		}
-		dst[i] = v - 1
+		fresh := (v - 1) >> 31 // 1 for 0
+		n += fresh
+		odd |= n - v
+		dst[i] = v + fresh*n - 1
+	}
+	if odd>>31 != 0 || n > uint32(size) {
+		clear(dst)
+		return dst, fmt.Errorf("its column %d refers to what is not there", column)
 	}
 	*next = n
 	return dst, nil

@@ -116,7 +116,7 @@ func (s *shelf) readFew(column int, place []uint32, limit uint64) error {
 	}
 	s.wide = sizedZero(s.wide, len(s.picked))
 	for k := range col.width {
-		b, err := s.unpackPlane(&col.planes[k], col.values)
+		b, err := s.unpackPlane(k, &col.planes[k], col.values)
 		if err != nil {
 			return fmt.Errorf("its column %d: %w", column, err)
 		}

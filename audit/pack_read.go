@@ -251,7 +251,7 @@ func (b *block) revisions() (err error) {
 	if col := &s.columns[packRevision]; s.few && col.width <= 1 { // it hardly ever changes
 		var plane []byte
 		if col.width == 1 {
-			if plane, err = s.unpackPlane(&col.planes[0], col.values); err != nil {
+			if plane, err = s.unpackPlane(0, &col.planes[0], col.values); err != nil {
 				return fmt.Errorf("its column %d: %w", packRevision, err)
 			}
 		}
