@@ -3,6 +3,7 @@ package audit
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"slices"
 )
@@ -93,20 +94,45 @@ func wireName(name []byte) bool {
 // suffixHash hashes a name without its root from its end, so that the hashes of
 // all its parents come on the way.
 func suffixHash(name []byte) uint32 {
-	h := uint64(hashBegin)
-	for i := len(name) - 1; i >= 0; i-- {
-		h = (h ^ uint64(name[i])) * hashPrime
+	var room [maxName]int
+	starts, _ := labelsOf(append(name[:len(name):len(name)], 0), room[:0])
+	h, end := uint64(hashBegin), len(name)
+	for i := len(starts) - 1; i >= 0; i-- {
+		h = onto(h, labelHash(name[starts[i]:end]))
+		end = starts[i]
 	}
 	return fold(h)
 }
 
 const (
-	hashBegin = 0xcbf29ce484222325 // FNV-1a
-	hashPrime = 0x100000001b3
+	hashBegin = 0xcbf29ce484222325
+	hashPrime = 0x9e3779b97f4a7c15
 )
 
+// onto is the hash of a label before an end, by those of both.
+func onto(end, label uint64) uint64 { return (bits.RotateLeft64(end, 29) ^ label) * hashPrime }
+
+// labelHash hashes a label, with its length before it.
+func labelHash(label []byte) (h uint64) {
+	le, n := binary.LittleEndian, len(label)
+	for rest := label; len(rest) > 8; rest = rest[8:] {
+		h = (h ^ le.Uint64(rest)) * hashPrime
+		h ^= h >> 29
+	}
+	var last uint64
+	switch {
+	case n >= 8:
+		last = le.Uint64(label[n-8:])
+	case n >= 4:
+		last = uint64(le.Uint32(label)) | uint64(le.Uint32(label[n-4:]))<<32
+	case n > 0:
+		last = uint64(label[0]) | uint64(label[n/2])<<8 | uint64(label[n-1])<<16
+	}
+	return (h ^ last) * hashPrime
+}
+
 // fold mixes all of a hash into 32 bits.
-func fold(h uint64) uint32 { return uint32(h * 0x9e3779b97f4a7c15 >> 32) }
+func fold(h uint64) uint32 { return uint32(h * hashPrime >> 32) }
 
 // covering appends the indicators that cover the wire name.
 func (h *hunter) covering(dst []uint32, name []byte) []uint32 {
@@ -130,9 +156,7 @@ func (h *hunter) covering(dst []uint32, name []byte) []uint32 {
 	dst = h.under(dst, fold(hash), name, at)
 	for n--; n >= 0; n-- {
 		start := int(starts[n])
-		for at--; at >= start; at-- {
-			hash = (hash ^ uint64(name[at])) * hashPrime
-		}
+		hash = onto(hash, labelHash(name[start:at]))
 		at = start
 		dst = h.under(dst, fold(hash), name, start)
 	}
@@ -188,6 +212,6 @@ func prefixHash(a netip.Addr, bits int) uint32 {
 	} else if bits < 128 {
 		lo &^= ^uint64(0) >> (bits - 64)
 	}
-	h := (hi*0x9e3779b97f4a7c15 ^ lo + uint64(bits)) * 0xd6e8feb86659fd93
+	h := (hi*hashPrime ^ lo + uint64(bits)) * 0xd6e8feb86659fd93
 	return uint32(h >> 32)
 }

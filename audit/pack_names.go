@@ -62,20 +62,21 @@ func (w *packWriter) names(names *dict) {
 // A nameShelf is the memory that reading the names of packs takes.
 type nameShelf struct {
 	text   []byte   // of labels
-	labels [][]byte // in text
+	begins []uint32 // of labels in text, and where the last one ends
 	odd    []byte
 	fresh  []byte
 	end    []uint32
 	label  []uint32
 	arena  []byte
 	ends   []octetSpan // in arena
-	begins []uint32    // of names in arena, and where the last one ends
+	bounds []uint32    // of names in arena: where each begins, and where the last one ends
 
 	links  []nameLink
 	whole  []wholeName // by name
 	odds   [][]byte
-	depth  []uint8 // room for mark and may, by end
-	states []uint64
+	depth  []uint8  // room for mark and may, by end
+	hashes []uint64 // room for may, by label
+	states []uint64 // likewise, by end
 }
 
 // An octetSpan is octets of an arena.
@@ -88,14 +89,14 @@ func (n *nameShelf) columns(s *shelf) (err error) {
 	if n.text, err = readColumn(s, packLabels, n.text, 0xff); err != nil {
 		return err
 	}
-	n.labels = n.labels[:0]
-	for rest := n.text; len(rest) > 0; {
-		size := 1 + int(rest[0])
-		if size == 1 || size > 64 || size > len(rest) {
+	n.begins = append(n.begins[:0], 0)
+	for at := 0; at < len(n.text); {
+		size := 1 + int(n.text[at])
+		if size == 1 || size > 64 || size > len(n.text)-at {
 			return errors.New("its labels are none")
 		}
-		n.labels = append(n.labels, rest[:size])
-		rest = rest[size:]
+		at += size
+		n.begins = append(n.begins, uint32(at))
 	}
 	if n.odd, err = readColumn(s, packOdd, n.odd, 0xff); err != nil {
 		return err
@@ -110,11 +111,15 @@ func (n *nameShelf) columns(s *shelf) (err error) {
 		return err
 	}
 	var next uint32
-	if n.label, err = readRefs(s, packLabel, n.label, &next, len(n.labels)); err != nil {
+	labels := len(n.begins) - 1
+	if n.label, err = readRefs(s, packLabel, n.label, &next, labels); err != nil {
 		return err
 	}
-	return used(packLabel, next, len(n.labels))
+	return used(packLabel, next, labels)
 }
+
+// of returns a label, behind its length.
+func (n *nameShelf) of(label uint32) []byte { return n.text[n.begins[label]:n.begins[label+1]] }
 
 func (n *nameShelf) load(s *shelf) error {
 	return s.once(labelsPart, func() error { return n.columns(s) })
@@ -126,7 +131,7 @@ func (s *nameShelf) read(columns *shelf, names [][]byte) ([][]byte, error) {
 		return names, err
 	}
 	// An end reaches from its label to the end of the name that first had it.
-	arena, span, begins := s.arena[:0], s.ends[:0], append(s.begins[:0], 0)
+	arena, span, bounds := s.arena[:0], s.ends[:0], append(s.bounds[:0], 0)
 	fresh, end := s.fresh, s.end
 	left, c := s.label, cursor{b: s.odd}
 	for i := range fresh {
@@ -143,7 +148,7 @@ func (s *nameShelf) read(columns *shelf, names [][]byte) ([][]byte, error) {
 			arena = append(arena, name...)
 		default:
 			for k := n - 1; k >= 0; k-- {
-				arena = append(arena, s.labels[left[k]]...)
+				arena = append(arena, s.of(left[k])...)
 			}
 			rest := rootName
 			if e := end[i]; e > 1 {
@@ -152,7 +157,7 @@ func (s *nameShelf) read(columns *shelf, names [][]byte) ([][]byte, error) {
 			arena = append(arena, rest...)
 			to := len(arena)
 			for k, at := 0, to-len(rest); k < n; k++ {
-				at -= len(s.labels[left[k]])
+				at -= len(s.of(left[k]))
 				span = append(span, octetSpan{uint32(at), uint32(to)})
 			}
 			left = left[n:]
@@ -160,14 +165,14 @@ func (s *nameShelf) read(columns *shelf, names [][]byte) ([][]byte, error) {
 		if len(arena)-from > maxName || len(arena) > maxPayload {
 			return names, errors.New("its names are too long")
 		}
-		begins = append(begins, uint32(len(arena)))
+		bounds = append(bounds, uint32(len(arena)))
 	}
-	s.arena, s.ends, s.begins = arena, span, begins
+	s.arena, s.ends, s.bounds = arena, span, bounds
 	if len(left) != 0 || len(c.b) != 0 {
 		return names, errors.New("its names do not use all labels")
 	}
 	for i := range fresh {
-		names = append(names, arena[begins[i]:begins[i+1]:begins[i+1]])
+		names = append(names, arena[bounds[i]:bounds[i+1]:bounds[i+1]])
 	}
 	return names, nil
 }
@@ -178,28 +183,28 @@ func (s *nameShelf) chain(columns *shelf) error {
 	if err := s.load(columns); err != nil {
 		return err
 	}
-	s.links, s.whole, s.odds = s.links[:0], s.whole[:0], s.odds[:0]
-	left, c := s.label, cursor{b: s.odd}
+	s.links, s.whole, s.odds = sized(s.links, len(s.label)), sized(s.whole, len(s.fresh)), s.odds[:0]
+	links, c := 0, cursor{b: s.odd}
 	for i, n := range s.fresh {
 		end := s.end[i]
 		switch {
-		case int(n) > len(left) || end == 0 && n > 0 || end > 1 && int(end) >= len(s.links)+2:
+		case int(n) > len(s.label)-links || end == 0 && n > 0 || end > 1 && int(end) >= links+2:
 			return errors.New("its names do not fit its labels")
 		case end == 0:
-			s.whole = append(s.whole, wholeName{odd: uint32(len(s.odds)) + 1})
 			if s.odds = append(s.odds, c.bytes()); c.failed {
 				return errors.New("its odd names are cut short")
 			}
+			s.whole[i] = wholeName{odd: uint32(len(s.odds))}
 			continue
 		}
-		for _, label := range left[:n] {
-			s.links = append(s.links, nameLink{label, end})
-			end = uint32(len(s.links)) + 1
+		for ; n > 0; n-- {
+			s.links[links] = nameLink{s.label[links], end}
+			links++
+			end = uint32(links) + 1
 		}
-		left = left[n:]
-		s.whole = append(s.whole, wholeName{end: end})
+		s.whole[i] = wholeName{end: end}
 	}
-	if len(left) != 0 || len(c.b) != 0 {
+	if links != len(s.label) || len(c.b) != 0 {
 		return errors.New("its names do not use all labels")
 	}
 	return nil
@@ -214,21 +219,21 @@ type wholeName struct{ end, odd uint32 }
 // may calls see with the place, among how many, and the octets of each name that may be sought.
 // The hash of an end goes on from that of the end behind it.
 func (s *nameShelf) may(of *sought, see func(i, of int, name []byte)) (err error) {
-	s.states = append(s.states[:0], 0, hashBegin)
-	s.depth = append(s.depth[:0], 0, 0) // 1 is an end that may be
+	s.hashes = sized(s.hashes, len(s.begins)-1)
+	for i := range s.hashes {
+		s.hashes[i] = labelHash(s.of(uint32(i)))
+	}
+	s.states, s.depth = sized(s.states, 2+len(s.links)), sized(s.depth, 2+len(s.links))
+	s.states[1], s.depth[1] = hashBegin, 0 // 1 is an end that may be
 	if of.front.may(fold(hashBegin)) {
 		s.depth[1] = 1
 	}
-	for _, link := range s.links {
-		h, hit := s.states[link.behind], uint8(0)
-		label := s.labels[link.label]
-		for i := len(label) - 1; i >= 0; i-- {
-			h = (h ^ uint64(label[i])) * hashPrime
-		}
+	for i, link := range s.links {
+		h, hit := onto(s.states[link.behind], s.hashes[link.label]), uint8(0)
 		if of.front.may(fold(h)) || of.below && s.depth[link.behind] != 0 {
 			hit = 1
 		}
-		s.states, s.depth = append(s.states, h), append(s.depth, hit)
+		s.states[2+i], s.depth[2+i] = h, hit
 	}
 	var name []byte
 	for i, w := range s.whole {
@@ -251,7 +256,7 @@ func (s *nameShelf) single(name []byte, n uint32) ([]byte, error) {
 	}
 	from := len(name)
 	for end := w.end; end > 1; end = s.links[end-2].behind { // which is ever less
-		name = append(name, s.labels[s.links[end-2].label]...)
+		name = append(name, s.of(s.links[end-2].label)...)
 	}
 	if name = append(name, 0); len(name)-from > maxName {
 		return nil, errors.New("its names are too long")
@@ -274,7 +279,7 @@ func (s *nameShelf) mark(zone []byte, more bool) (marks []bool, found bool) {
 			at = under
 		default:
 			from := starts[same-1-at]
-			if label := s.labels[link.label]; !bytes.Equal(label, zone[from:][:1+int(zone[from])]) {
+			if label := s.of(link.label); !bytes.Equal(label, zone[from:][:1+int(zone[from])]) {
 				at = noDepth
 			} else {
 				at++
