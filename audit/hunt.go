@@ -292,11 +292,9 @@ func (p *page) packedSights(times []int64) func(at int) sight {
 	return func(at int) sight {
 		row, query := s.picked[at].row, s.picked[at].query
 		question := s.question[query]
-		span := &s.spans[question]
-		refs := s.refs[span.from:][:int(span.aliases)+int(span.addrs)]
 		return sight{
 			times[row], s.flags[question]&flagBlocked != 0, s.client[s.asker[query]], s.name[question],
-			refs[:span.aliases], refs[span.aliases:],
+			s.aliases.of(question), s.answers.of(question),
 		}
 	}
 }

@@ -136,19 +136,12 @@ type shelf struct {
 	client   []uint32 // of each asker, among the block's addresses
 	question []uint32 // of each query
 	name     []uint32 // of each question
-	answers  []uint32 // room for which answers questions have
-	refs     []uint32 // of each question its aliases and then its addresses, as a block has them
-	spans    []refSpan
+	aliases  spread   // of each question, as numbers of names
+	answers  spread   // likewise, of the block's addresses
 }
 
 // A pickedRow is a query that is to be read: its place among the rows that there are, and among the queries.
 type pickedRow struct{ row, query uint32 }
-
-// A refSpan says where in refs those of a question are.
-type refSpan struct {
-	from           uint32
-	aliases, addrs uint8
-}
 
 // A shelved column is as it is stored.
 type shelved struct {

@@ -100,9 +100,11 @@ func (p *page) spread(queries int, put func(i, q int), none func(i int)) {
 // packedReferences reads names and aliases, or clients and answers.
 func (p *page) packedReferences(one []uint32, many *spread, names bool) {
 	s := p.shelf
-	err := p.questions()
-	if !names {
-		err = errors.Join(err, p.askers())
+	err := error(nil)
+	if names {
+		err = p.named()
+	} else {
+		err = errors.Join(p.questions(), p.askers())
 	}
 	if err != nil {
 		p.failed(err)
@@ -118,16 +120,13 @@ func (p *page) packedReferences(one []uint32, many *spread, names bool) {
 			continue
 		}
 		n := s.question[q]
-		span := &s.spans[n]
-		refs := s.refs[span.from:][:int(span.aliases)+int(span.addrs)]
 		if names {
 			one[i] = s.name[n]
-			refs = refs[:span.aliases]
+			many.refs = append(many.refs, s.aliases.of(n)...)
 		} else {
 			one[i] = s.client[s.asker[q]]
-			refs = refs[span.aliases:]
+			many.refs = append(many.refs, s.answers.of(n)...)
 		}
-		many.refs = append(many.refs, refs...)
 		many.ends[i] = uint32(len(many.refs))
 		q++
 	}

@@ -7,8 +7,9 @@ import "fmt"
 // each asker of the pack is looked at once.
 func (p *page) chooseByTables(first, end int) {
 	m, s := &p.marks, p.shelf
-	byQuestion := m.names != nil || m.aliases != nil || m.answers != nil || m.prey != nil
-	if byQuestion && !p.need(p.questions) || m.clients != nil && !p.need(p.askers) {
+	byAnswer := m.answers != nil || m.prey != nil && m.prey.isAddr != nil
+	byQuestion := m.names != nil || m.aliases != nil || m.prey != nil || byAnswer
+	if byAnswer && !p.need(p.questions) || byQuestion && !p.need(p.named) || m.clients != nil && !p.need(p.askers) {
 		return
 	}
 	var questions, askers []bool
@@ -16,9 +17,11 @@ func (p *page) chooseByTables(first, end int) {
 		s.wanted[0] = sized(s.wanted[0], len(s.name))
 		questions = s.wanted[0]
 		for i, n := range s.name {
-			span := &s.spans[i]
-			refs := s.refs[span.from:][:int(span.aliases)+int(span.addrs)]
-			aliases, answers := refs[:span.aliases], refs[span.aliases:]
+			aliases := s.aliases.of(uint32(i))
+			var answers []uint32
+			if byAnswer {
+				answers = s.answers.of(uint32(i))
+			}
 			questions[i] = (m.names == nil || m.names[n]) &&
 				(m.aliases == nil || anyOf(aliases, m.aliases)) &&
 				(m.answers == nil || anyOf(answers, m.answers)) &&
@@ -90,15 +93,14 @@ func (p *page) pickPacked() {
 	for k := range s.picked {
 		at := &s.picked[k]
 		question := s.question[at.query]
-		span := &s.spans[question]
+		aliases, answers := s.aliases.of(question), s.answers.of(question)
 		p.rows[k] = row{
 			kind: KindQuery, time: times[at.row], client: s.client[s.asker[at.query]], name: s.name[question],
-			refs: uint32(len(p.refs)), aliasCount: span.aliases, addrCount: span.addrs,
+			refs: uint32(len(p.refs)), aliasCount: uint8(len(aliases)), addrCount: uint8(len(answers)),
 		}
-		refs := s.refs[span.from:][:int(span.aliases)+int(span.addrs)]
-		p.refs = append(p.refs, refs...)
+		p.refs = append(append(p.refs, aliases...), answers...)
 		p.failed(p.nameThese(s.name[question]))
-		p.failed(p.nameThese(refs[:span.aliases]...))
+		p.failed(p.nameThese(aliases...))
 		at.row = uint32(k)
 	}
 	if p.few = true; p.err == nil {

@@ -144,7 +144,6 @@ func (b *block) decodePacked(detailed bool, wanted []uint32) error {
 		return err
 	}
 	b.rows = sized(b.rows, int(b.header.count))
-	b.refs = append(b.refs[:0], s.refs...)
 	if err := b.packedTimes(); err != nil {
 		return err
 	}
@@ -152,12 +151,16 @@ func (b *block) decodePacked(detailed bool, wanted []uint32) error {
 		return err
 	}
 	s.pick(wanted)
+	s.numbers, b.refs = sized(s.numbers, len(s.name)), b.refs[:0] // where the references of each question are
+	for i := range s.name {
+		s.numbers[i] = uint32(len(b.refs))
+		b.refs = append(append(b.refs, s.aliases.of(uint32(i))...), s.answers.of(uint32(i))...)
+	}
 	for _, at := range s.picked {
 		r := &b.rows[at.row]
 		question := s.question[at.query]
-		span := &s.spans[question]
 		r.client, r.name = s.client[s.asker[at.query]], s.name[question]
-		r.refs, r.aliasCount, r.addrCount = span.from, span.aliases, span.addrs
+		r.refs, r.aliasCount, r.addrCount = s.numbers[question], uint8(len(s.aliases.of(question))), uint8(len(s.answers.of(question)))
 	}
 	return b.packedQueries(detailed)
 }

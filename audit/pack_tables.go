@@ -14,6 +14,7 @@ const (
 	textsPart
 	askersPart
 	queriesPart
+	namedPart
 	questionsPart
 	allParts
 )
@@ -99,8 +100,8 @@ func (s *shelf) readAskers() (err error) {
 	return errors.Join(used(packAsker, next, n), used(packClient, clients, size))
 }
 
-// queried reads which question each query has; questions reads the names and answers of each
-// question, too.
+// queried reads which question each query has; named reads the names of each question, too, and
+// questions its answers besides.
 func (b *block) queried() error { return b.shelf.once(queriesPart, b.shelf.readQueries) }
 
 func (s *shelf) readQueries() (err error) {
@@ -112,32 +113,23 @@ func (s *shelf) readQueries() (err error) {
 	return used(packQuestion, next, n)
 }
 
-func (b *block) questions() error { return b.shelf.once(questionsPart, b.shelf.readQuestions) }
+func (b *block) named() error { return b.shelf.once(namedPart, b.shelf.readNamed) }
 
-func (s *shelf) readQuestions() (err error) {
+func (s *shelf) readNamed() (err error) {
 	if err = s.once(queriesPart, s.readQueries); err != nil {
-		return err
-	}
-	n := s.values(packName)
-	if s.spans, err = s.measureRefs(n); err != nil {
 		return err
 	}
 	names := s.values(packFresh)
 	if s.name, err = readColumn(s, packName, s.name, uint64(names)); err != nil {
 		return err
 	}
-	if s.numbers, err = readColumn(s, packAlias, s.numbers, uint64(names)); err != nil {
+	if err = s.measureRefs(&s.aliases, packAliasCount, packAlias); err != nil {
 		return err
 	}
-	var answers uint32
-	size, clients := s.values(packAnswers), uint32(s.values(packClients))
-	if s.answers, err = readRefs(s, packAddr, s.answers, &answers, size); err != nil {
+	if s.aliases.refs, err = readColumn(s, packAlias, s.aliases.refs, uint64(names)); err != nil {
 		return err
 	}
-	addrs := s.answers
 	seen := seen{size: uint32(names)}
-	aliases := s.numbers
-	s.refs = s.refs[:0]
 	failed := false
 	resolve := func(v uint32) uint32 {
 		switch {
@@ -150,42 +142,49 @@ func (s *shelf) readQuestions() (err error) {
 		}
 		return v - 1
 	}
+	from := uint32(0)
 	for i := range s.name {
 		s.name[i] = resolve(s.name[i])
-		span := &s.spans[i]
-		for _, v := range aliases[:span.aliases] {
-			s.refs = append(s.refs, resolve(v))
+		for to := s.aliases.ends[i]; from < to; from++ {
+			s.aliases.refs[from] = resolve(s.aliases.refs[from])
 		}
-		for _, v := range addrs[:span.addrs] {
-			s.refs = append(s.refs, clients+v)
-		}
-		aliases, addrs = aliases[span.aliases:], addrs[span.addrs:]
 	}
-	if failed || seen.next != seen.size || int(answers) != size {
-		return errors.New("its dictionaries do not fit its questions")
+	if failed || seen.next != seen.size {
+		return errors.New("its names do not fit its questions")
 	}
 	return nil
 }
 
-// measureRefs reads how many aliases and addresses each of n questions has.
-func (s *shelf) measureRefs(n int) (spans []refSpan, err error) {
-	spans = sized(s.spans, n)
-	if s.sizes, err = readColumn(s, packAliasCount, s.sizes, MaxAnswers); err != nil {
-		return spans, err
+func (b *block) questions() error { return b.shelf.once(questionsPart, b.shelf.readQuestions) }
+
+func (s *shelf) readQuestions() (err error) {
+	if err = s.once(namedPart, s.readNamed); err != nil {
+		return err
 	}
-	aliases, addrs := 0, 0
+	if err = s.measureRefs(&s.answers, packAddrCount, packAddr); err != nil {
+		return err
+	}
+	var next uint32
+	size, clients := s.values(packAnswers), uint32(s.values(packClients))
+	if s.answers.refs, err = readRefs(s, packAddr, s.answers.refs, &next, size); err != nil {
+		return err
+	}
+	for i := range s.answers.refs {
+		s.answers.refs[i] += clients
+	}
+	return used(packAddr, next, size)
+}
+
+// measureRefs reads how many references of a column each question has.
+func (s *shelf) measureRefs(of *spread, counts, column int) (err error) {
+	if s.sizes, err = readColumn(s, counts, s.sizes, MaxAnswers); err != nil {
+		return err
+	}
+	of.ends = sized(of.ends, len(s.sizes))
+	end := 0
 	for i, v := range s.sizes {
-		spans[i].aliases = v
-		aliases += int(v)
+		end += int(v)
+		of.ends[i] = uint32(end)
 	}
-	if s.sizes, err = readColumn(s, packAddrCount, s.sizes, MaxAnswers); err != nil {
-		return spans, err
-	}
-	at := uint32(0)
-	for i, v := range s.sizes {
-		spans[i].from, spans[i].addrs = at, v
-		at += uint32(spans[i].aliases) + uint32(v)
-		addrs += int(v)
-	}
-	return spans, errors.Join(s.fit(aliases, packAlias), s.fit(addrs, packAddr))
+	return s.fit(end, column)
 }
