@@ -201,7 +201,7 @@ func (y *prey) probe(p *page, s *sought) bool {
 func (y *prey) gather(p *page) {
 	y.spans, y.found = map[preyKey]*preySpan{}, nil
 	p.need(p.loadAddrs)
-	sightOf := p.sights()
+	sightOf := p.sights(y.isAddr != nil)
 	if p.err != nil {
 		return
 	}
@@ -266,36 +266,38 @@ type sight struct {
 	aliases, answers []uint32
 }
 
-// sights returns what tells the sight of a chosen row, by its place among them.
-func (p *page) sights() func(at int) sight {
-	times := p.times()
+// sights returns what tells the sight of a chosen row, by its place among them; answers says that it has these.
+func (p *page) sights(answers bool) func(at int) sight {
 	if p.header.packed {
-		return p.packedSights(times)
+		return p.packedSights(answers)
 	}
-	flags, clients, names := p.flags(), p.clients(), p.asked()
+	times, flags, clients, names := p.times(), p.flags(), p.clients(), p.asked()
 	return func(at int) sight {
 		i := p.chosen[at]
 		return sight{times[i], flags[i]&flagBlocked != 0, clients[i], names[i], p.alias.of(i), p.addr.of(i)}
 	}
 }
 
-// packedSights is sights, of a pack.
-func (p *page) packedSights(times []int64) func(at int) sight {
+// packedSights is sights, of a pack, of which it reads what is about these rows alone.
+func (p *page) packedSights(answers bool) func(at int) sight {
 	s := p.shelf
-	if !p.need(p.askers, p.questions) {
+	if !p.need(p.asking, p.named) || answers && !p.need(p.questions) {
 		return nil
 	}
-	var err error
-	s.flags, err = readColumn(s, packFlags, s.flags, flagsKnown)
-	p.failed(err)
 	s.pick(p.chosen)
+	if !p.need(p.fewTimes, s.fewAskers, func() error { return s.readFew(packFlags, s.question, flagsKnown) }) {
+		return nil
+	}
 	return func(at int) sight {
-		row, query := s.picked[at].row, s.picked[at].query
-		question := s.question[query]
-		return sight{
-			times[row], s.flags[question]&flagBlocked != 0, s.client[s.asker[query]], s.name[question],
-			s.aliases.of(question), s.answers.of(question),
+		question := s.question[s.picked[at].query]
+		in := sight{
+			time: s.times[at], blocked: s.wide[at]&flagBlocked != 0, client: s.client[s.askers[at]], name: s.name[question],
+			aliases: s.aliases.of(question),
 		}
+		if answers {
+			in.answers = s.answers.of(question)
+		}
+		return in
 	}
 }
 

@@ -116,19 +116,21 @@ func appendColumn[T ~uint8 | ~uint16 | ~uint32 | ~uint64](w *packWriter, column 
 // A shelf has the columns of a pack, each of which is unpacked when it is asked for. Its
 // memory is used again for the next pack.
 type shelf struct {
-	z       *zstd.Decoder
-	columns [packColumns]shelved
-	planes  [8][]byte // room for those of one
-	numbers []uint32
-	octets  []byte
-	sizes   []uint8
-	wide    []uint64
-	names   nameShelf
+	z        *zstd.Decoder
+	columns  [packColumns]shelved
+	planes   [8][]byte // room for those of one column
+	unpacked [8][]byte // those of the one that was unpacked last
+	numbers  []uint32
+	octets   []byte
+	sizes    []uint8
+	wide     []uint64
+	names    nameShelf
 
 	picked   []pickedRow
 	few      bool      // they are all that there is a row for
 	wanted   [2][]bool // room for which questions and which askers are
-	flags    []uint8   // likewise for those of questions
+	times    []int64   // of those picked
+	askers   []uint32  // likewise
 	kinds    []uint8   // of each row
 	queries  int       // of them
 	loaded   [allParts]bool
@@ -249,26 +251,33 @@ func readColumn[T ~uint8 | ~uint16 | ~uint32 | ~uint64](s *shelf, column int, ds
 		return dst, nil
 	}
 	dst = sized(dst, col.values)
-	var planes [8][]byte
-	for k := range col.width {
-		b, err := s.unpackPlane(k, &col.planes[k], col.values)
-		if err != nil {
-			clear(dst)
-			return dst, fmt.Errorf("its column %d: %w", column, err)
-		}
-		planes[k] = b
+	planes, err := s.unpackColumn(column)
+	if err != nil {
+		clear(dst)
+		return dst, err
 	}
-	if most := uint64(join(dst, &planes, col.width)); most > limit {
+	if most := uint64(join(dst, planes)); most > limit {
 		clear(dst)
 		return dst, tooLarge(column, most, limit)
 	}
 	return dst, nil
 }
 
-// join puts values together from so many planes, and returns the greatest.
-func join[T ~uint8 | ~uint16 | ~uint32 | ~uint64](dst []T, planes *[8][]byte, width int) (most T) {
+// unpackColumn returns a column's planes, which are good until the next are unpacked.
+func (s *shelf) unpackColumn(column int) (planes [][]byte, err error) {
+	col := &s.columns[column]
+	for k := range col.width {
+		if s.unpacked[k], err = s.unpackPlane(k, &col.planes[k], col.values); err != nil {
+			return nil, fmt.Errorf("its column %d: %w", column, err)
+		}
+	}
+	return s.unpacked[:col.width], nil
+}
+
+// join puts values together from their planes, and returns the greatest.
+func join[T ~uint8 | ~uint16 | ~uint32 | ~uint64](dst []T, planes [][]byte) (most T) {
 	n := len(dst)
-	switch width {
+	switch len(planes) {
 	case 0:
 		clear(dst)
 	case 1:
@@ -294,7 +303,7 @@ func join[T ~uint8 | ~uint16 | ~uint32 | ~uint64](dst []T, planes *[8][]byte, wi
 		b, c, d := planes[1][:n], planes[2][:n], planes[3][:n]
 		for i, a := range planes[0][:n] {
 			v := T(uint64(a) | uint64(b[i])<<8 | uint64(c[i])<<16 | uint64(d[i])<<24)
-			for k, more := range planes[4:width] {
+			for k, more := range planes[4:] {
 				v |= T(uint64(more[i]) << (8*k + 32))
 			}
 			dst[i] = v

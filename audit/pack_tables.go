@@ -12,6 +12,7 @@ const (
 	chainPart
 	addrsPart
 	textsPart
+	askingPart
 	askersPart
 	queriesPart
 	namedPart
@@ -84,20 +85,27 @@ func (b *block) loadTexts() error {
 // loadAll loads all of that.
 func (b *block) loadAll() error { return cmp.Or(b.loadNames(), b.loadAddrs(), b.loadTexts()) }
 
-// askers reads which asker each query has, and which client each asker.
+// askers reads which asker each query has, and asking which client each asker.
 func (b *block) askers() error { return b.shelf.once(askersPart, b.shelf.readAskers) }
 
 func (s *shelf) readAskers() (err error) {
-	var next, clients uint32
+	var next uint32
 	n := s.values(packClient)
 	if s.asker, err = readRefs(s, packAsker, s.asker, &next, n); err != nil {
 		return err
 	}
-	size := s.values(packClients)
-	if s.client, err = readRefs(s, packClient, s.client, &clients, size); err != nil {
+	return cmp.Or(used(packAsker, next, n), s.once(askingPart, s.readAsking))
+}
+
+func (b *block) asking() error { return b.shelf.once(askingPart, b.shelf.readAsking) }
+
+func (s *shelf) readAsking() (err error) {
+	var next uint32
+	n := s.values(packClients)
+	if s.client, err = readRefs(s, packClient, s.client, &next, n); err != nil {
 		return err
 	}
-	return errors.Join(used(packAsker, next, n), used(packClient, clients, size))
+	return used(packClient, next, n)
 }
 
 // queried reads which question each query has; named reads the names of each question, too, and
