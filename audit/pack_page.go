@@ -26,7 +26,10 @@ const (
 )
 
 func (p *page) packedKinds() {
-	p.pure = p.shelf.queries == len(p.kind)
+	if p.pure = p.shelf.queries == len(p.kind); p.pure {
+		repeat(p.kind, KindQuery)
+		return
+	}
 	for i, k := range p.shelf.kinds {
 		p.kind[i] = Kind(k)
 	}

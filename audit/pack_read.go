@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -37,15 +38,17 @@ func (s *shelf) measure(rows int) (err error) {
 	if err := s.fit(rows, packKind, packTime); err != nil {
 		return err
 	}
-	if s.kinds, err = readColumn(s, packKind, s.kinds, uint64(KindGap)); err != nil {
+	if s.kinds, err = readColumn(s, packKind, s.kinds, math.MaxUint8); err != nil {
 		return err
 	}
 	var of [KindGap + 1]int
-	for _, k := range s.kinds {
-		of[k]++
+	known := 0
+	for k := KindQuery; k <= KindGap; k++ {
+		of[k] = bytes.Count(s.kinds, []byte{byte(k)})
+		known += of[k]
 	}
-	if of[0] > 0 {
-		return errors.New("it holds a record of unknown kind 0")
+	if known != rows {
+		return errors.New("it holds a record of unknown kind")
 	}
 	s.queries = of[KindQuery]
 	askers, questions := s.values(packClient), s.values(packName)
