@@ -285,13 +285,13 @@ func (p *page) packedSights(answers bool) func(at int) sight {
 		return nil
 	}
 	s.pick(p.chosen)
-	if !p.need(p.fewTimes, s.fewAskers, func() error { return s.readFew(packFlags, s.question, flagsKnown) }) {
+	if !p.need(p.fewTimes, s.fewAskers, func() error { return s.readFew(packFlags, ofQuestion, flagsKnown) }) {
 		return nil
 	}
 	return func(at int) sight {
-		question := s.question[s.picked[at].query]
+		asker, question := s.picked[at].in[ofAsker], s.picked[at].in[ofQuestion]
 		in := sight{
-			time: s.times[at], blocked: s.wide[at]&flagBlocked != 0, client: s.client[s.askers[at]], name: s.name[question],
+			time: s.times[at], blocked: s.wide[at]&flagBlocked != 0, client: s.client[asker], name: s.name[question],
 			aliases: s.aliases.of(question),
 		}
 		if answers {

@@ -130,7 +130,6 @@ type shelf struct {
 	few      bool      // they are all that there is a row for
 	wanted   [2][]bool // room for which questions and which askers are
 	times    []int64   // of those picked
-	askers   []uint32  // likewise
 	kinds    []uint8   // of each row
 	queries  int       // of them
 	loaded   [allParts]bool
@@ -142,8 +141,12 @@ type shelf struct {
 	answers  spread   // likewise, of the block's addresses
 }
 
-// A pickedRow is a query that is to be read: its place among the rows that there are, and among the queries.
-type pickedRow struct{ row, query uint32 }
+// A pickedRow is a query that is to be read: its place among the rows, and in tables: among the
+// queries, and of its asker and its question.
+type pickedRow struct {
+	row uint32
+	in  [tables]uint32
+}
 
 // A shelved column is as it is stored.
 type shelved struct {

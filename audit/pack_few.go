@@ -1,9 +1,12 @@
 package audit
 
 import (
+	"bytes"
 	"encoding/binary"
+	"fmt"
 	"math"
 	"math/bits"
+	"net/netip"
 )
 
 // fewTimes reads the times of the picked rows into the shelf, without making those of the others:
@@ -16,8 +19,8 @@ func (p *page) fewTimes() error {
 	}
 	sum := zigzagSum{planes: planes, at: p.header.min}
 	s.times = sized(s.times, len(s.picked))
-	for i, at := range s.picked {
-		s.times[i] = sum.to(int(at.row) + 1)
+	for i := range s.picked {
+		s.times[i] = sum.to(int(s.picked[i].row) + 1)
 	}
 	return nil
 }
@@ -72,39 +75,113 @@ func (z *zigzagSum) to(n int) int64 {
 func (z *zigzagSum) slowly(n int) int64 {
 	at := z.at
 	for i := z.next; i < n; i++ {
-		v := uint64(0)
-		for k, plane := range z.planes {
-			v |= uint64(plane[i]) << (8 * k)
-		}
-		at += unzigzag(v)
+		at += unzigzag(joined(z.planes, uint32(i)))
 	}
 	return at
 }
 
-// fewAskers reads who asked the picked queries, likewise.
+// fewAskers reads which asker and which question each of the picked queries has, likewise.
 func (s *shelf) fewAskers() error {
-	col, most := &s.columns[packAsker], len(s.client)
-	if err := col.fits(packAsker, uint64(most)); err != nil {
-		return err
+	if s.loaded[askersPart] {
+		s.placePicked()
+		return nil
 	}
 	planes, err := s.unpackColumn(packAsker)
 	if err != nil {
 		return err
 	}
-	zeros := zeroCount{planes: planes}
-	s.askers = sized(s.askers, len(s.picked))
-	for i, at := range s.picked {
-		v := uint64(0)
-		for k, plane := range planes {
-			v |= uint64(plane[at.query]) << (8 * k)
-		}
+	zeros, most := zeroCount{planes: planes}, uint64(len(s.client))
+	for i := range s.picked {
+		in := &s.picked[i].in
+		v := joined(planes, in[ofQuery])
 		if v == 0 { // one that asks for the first time
-			v = uint64(zeros.to(int(at.query) + 1))
+			v = uint64(zeros.to(int(in[ofQuery]) + 1))
 		}
-		if v > uint64(most) {
-			return tooLarge(packAsker, v, uint64(most))
+		if v > most {
+			return tooLarge(packAsker, v, most)
 		}
-		s.askers[i] = uint32(v) - 1
+		in[ofAsker], in[ofQuestion] = uint32(v-1), s.question[in[ofQuery]]
+	}
+	return nil
+}
+
+// placePicked is fewAskers where those of all are there.
+func (s *shelf) placePicked() {
+	for i := range s.picked {
+		in := &s.picked[i].in
+		in[ofAsker], in[ofQuestion] = s.asker[in[ofQuery]], s.question[in[ofQuery]]
+	}
+}
+
+// readFew puts into s.wide what a column of a table says of the picked queries.
+func (s *shelf) readFew(column, table int, limit uint64) error {
+	if err := s.columns[column].fits(column, limit); err != nil {
+		return err
+	}
+	planes, err := s.unpackColumn(column)
+	if err != nil {
+		return err
+	}
+	s.wide = sized(s.wide, len(s.picked))
+	for i := range s.picked {
+		v := joined(planes, s.picked[i].in[table])
+		if v > limit {
+			return tooLarge(column, v, limit)
+		}
+		s.wide[i] = v
+	}
+	return nil
+}
+
+// joined is one value of a column.
+func joined(planes [][]byte, at uint32) (v uint64) {
+	for k, plane := range planes {
+		v |= uint64(plane[at]) << (8 * k)
+	}
+	return v
+}
+
+const fewAddresses = 128 // to look up; for more it takes less to read all
+
+// addressThese makes sure that the block has these of its addresses.
+func (b *block) addressThese(numbers []uint32) (err error) {
+	s := b.shelf
+	switch {
+	case s.loaded[addrsPart]:
+		return nil
+	case len(numbers) > fewAddresses:
+		return b.loadAddrs()
+	}
+	if s.sizes, err = readColumn(s, packClients, s.sizes, 16); err != nil {
+		return err
+	}
+	if s.octets, err = readColumn(s, packAnswers, s.octets, 16); err != nil {
+		return err
+	}
+	s.sizes = append(s.sizes, s.octets...)
+	if s.octets, err = readColumn(s, packLong, s.octets, 0xff); err != nil {
+		return err
+	}
+	short, err := s.unpackColumn(packShort)
+	if err != nil {
+		return err
+	}
+	b.addrs = sized(b.addrs, len(s.sizes))
+	for _, n := range numbers {
+		size := s.sizes[n]
+		at := bytes.Count(s.sizes[:n], []byte{size})
+		switch {
+		case size == 0:
+			b.addrs[n] = netip.Addr{}
+		case size == 4 && at < s.values(packShort):
+			var octets [4]byte
+			binary.BigEndian.PutUint32(octets[:], uint32(joined(short, uint32(at))))
+			b.addrs[n] = netip.AddrFrom4(octets)
+		case size == 16 && at < len(s.octets)/16:
+			b.addrs[n] = netip.AddrFrom16([16]byte(s.octets[16*at:]))
+		default:
+			return fmt.Errorf("it holds an address of %d octets", size)
+		}
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ const (
 	ofQuery = iota
 	ofAsker
 	ofQuestion
+	tables
 )
 
 func (p *page) packedKinds() {

@@ -1,7 +1,5 @@
 package audit
 
-import "fmt"
-
 // chooseByTables chooses of the rows from first on, and before end, the queries that have what
 // the marks of names, aliases, answers and clients want, and what is hunted for: each question and
 // each asker of the pack is looked at once.
@@ -84,56 +82,34 @@ func (p *page) isFew() bool {
 // pickPacked reads the chosen rows of a pack, which isFew, and no others: p.rows has a row for
 // each of them. That the values of others are within their tables is then not known.
 func (p *page) pickPacked() {
-	s, times := p.shelf, p.times()
-	if !p.need(p.loadChain, p.loadAddrs, p.loadTexts, p.askers, p.questions) {
+	s := p.shelf
+	if !p.need(p.loadChain, p.loadTexts, p.asking, p.questions) {
 		return
 	}
 	s.pick(p.chosen)
+	if !p.need(p.fewTimes, s.fewAskers) {
+		return
+	}
 	p.rows, p.refs = sized(p.rows, len(p.chosen)), p.refs[:0]
+	addrs := s.numbers[:0]
 	for k := range s.picked {
-		at := &s.picked[k]
-		question := s.question[at.query]
+		question := s.picked[k].in[ofQuestion]
+		client, name := s.client[s.picked[k].in[ofAsker]], s.name[question]
 		aliases, answers := s.aliases.of(question), s.answers.of(question)
 		p.rows[k] = row{
-			kind: KindQuery, time: times[at.row], client: s.client[s.asker[at.query]], name: s.name[question],
+			kind: KindQuery, time: s.times[k], client: client, name: name,
 			refs: uint32(len(p.refs)), aliasCount: uint8(len(aliases)), addrCount: uint8(len(answers)),
 		}
 		p.refs = append(append(p.refs, aliases...), answers...)
-		p.failed(p.nameThese(s.name[question]))
+		p.failed(p.nameThese(name))
 		p.failed(p.nameThese(aliases...))
-		at.row = uint32(k)
+		addrs = append(append(addrs, client), answers...)
 	}
+	s.numbers = addrs
+	p.failed(p.addressThese(addrs))
 	if p.few = true; p.err == nil {
 		s.few = true
 		p.err = p.packedQueries(true)
 		s.few = false
 	}
-}
-
-// readFew puts into s.wide what a column says of the picked queries, or of what place says of each.
-func (s *shelf) readFew(column int, place []uint32, limit uint64) error {
-	col := &s.columns[column]
-	if err := col.fits(column, limit); err != nil {
-		return err
-	}
-	s.wide = sizedZero(s.wide, len(s.picked))
-	for k := range col.width {
-		b, err := s.unpackPlane(k, &col.planes[k], col.values)
-		if err != nil {
-			return fmt.Errorf("its column %d: %w", column, err)
-		}
-		for i, at := range s.picked {
-			from := at.query
-			if place != nil {
-				from = place[from]
-			}
-			s.wide[i] |= uint64(b[from]) << (8 * k)
-		}
-	}
-	for _, v := range s.wide {
-		if v > limit {
-			return tooLarge(column, v, limit)
-		}
-	}
-	return nil
 }

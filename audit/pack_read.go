@@ -159,10 +159,12 @@ func (b *block) decodePacked(detailed bool, wanted []uint32) error {
 		s.numbers[i] = uint32(len(b.refs))
 		b.refs = append(append(b.refs, s.aliases.of(uint32(i))...), s.answers.of(uint32(i))...)
 	}
-	for _, at := range s.picked {
+	s.placePicked()
+	for i := range s.picked {
+		at := &s.picked[i]
+		question := at.in[ofQuestion]
 		r := &b.rows[at.row]
-		question := s.question[at.query]
-		r.client, r.name = s.client[s.asker[at.query]], s.name[question]
+		r.client, r.name = s.client[at.in[ofAsker]], s.name[question]
 		r.refs, r.aliasCount, r.addrCount = s.numbers[question], uint8(len(s.aliases.of(question))), uint8(len(s.answers.of(question)))
 	}
 	return b.packedQueries(detailed)
@@ -170,50 +172,49 @@ func (b *block) decodePacked(detailed bool, wanted []uint32) error {
 
 // packedQueries reads what the picked queries have besides time, client, name and answers.
 func (b *block) packedQueries(detailed bool) error {
-	s := b.shelf
 	reasons, texts := uint64(len(b.reasons)), uint64(len(b.strings))
 	if err := errors.Join(
-		b.fill(packType, s.question, math.MaxUint16, func(r *row, v uint64) { r.typ = uint16(v) }),
-		b.fill(packFlags, s.question, flagsKnown, func(r *row, v uint64) { r.flags = uint8(v) }),
-		b.fill(packReason, nil, reasons, func(r *row, v uint64) { r.reason = uint32(v) }),
-		b.fill(packObserved, nil, reasons, func(r *row, v uint64) { r.observed = uint32(v) }),
+		b.fill(packType, ofQuestion, math.MaxUint16, func(r *row, v uint64) { r.typ = uint16(v) }),
+		b.fill(packFlags, ofQuestion, flagsKnown, func(r *row, v uint64) { r.flags = uint8(v) }),
+		b.fill(packReason, ofQuery, reasons, func(r *row, v uint64) { r.reason = uint32(v) }),
+		b.fill(packObserved, ofQuery, reasons, func(r *row, v uint64) { r.observed = uint32(v) }),
 	); err != nil || !detailed {
 		return err
 	}
 	odd := false
 	err := errors.Join(
-		b.fill(packTransport, s.asker, math.MaxUint8, func(r *row, v uint64) { r.transport = Transport(v) }),
-		b.fill(packClass, s.question, math.MaxUint16, func(r *row, v uint64) { r.class = uint16(v) }),
-		b.fill(packOn, s.question, math.MaxUint8, func(r *row, v uint64) { r.on = uint8(v) }),
-		b.fill(packEntryOff, s.question, math.MaxUint8, func(r *row, v uint64) { r.off = uint8(v) }),
-		b.fill(packEntryScope, s.question, math.MaxUint8, func(r *row, v uint64) { r.scope = uint8(v) }),
-		b.fill(packEntryAlias, s.question, math.MaxUint8, func(r *row, v uint64) { r.alias = uint8(v) }),
-		b.fill(packRcode, s.question, math.MaxUint16, func(r *row, v uint64) { r.rcode = uint16(v) }),
-		b.fill(packEDE, s.question, math.MaxInt32+1, func(r *row, v uint64) { r.ede = int32(int64(v) - 1) }),
-		b.fill(packSource, nil, math.MaxUint8, func(r *row, v uint64) { r.source = Source(v) }),
-		b.fill(packUpstream, nil, texts, func(r *row, v uint64) { r.upstream = uint32(v) }),
-		b.fill(packDuration, nil, math.MaxUint64, func(r *row, v uint64) { r.duration = v }),
+		b.fill(packTransport, ofAsker, math.MaxUint8, func(r *row, v uint64) { r.transport = Transport(v) }),
+		b.fill(packClass, ofQuestion, math.MaxUint16, func(r *row, v uint64) { r.class = uint16(v) }),
+		b.fill(packOn, ofQuestion, math.MaxUint8, func(r *row, v uint64) { r.on = uint8(v) }),
+		b.fill(packEntryOff, ofQuestion, math.MaxUint8, func(r *row, v uint64) { r.off = uint8(v) }),
+		b.fill(packEntryScope, ofQuestion, math.MaxUint8, func(r *row, v uint64) { r.scope = uint8(v) }),
+		b.fill(packEntryAlias, ofQuestion, math.MaxUint8, func(r *row, v uint64) { r.alias = uint8(v) }),
+		b.fill(packRcode, ofQuestion, math.MaxUint16, func(r *row, v uint64) { r.rcode = uint16(v) }),
+		b.fill(packEDE, ofQuestion, math.MaxInt32+1, func(r *row, v uint64) { r.ede = int32(int64(v) - 1) }),
+		b.fill(packSource, ofQuery, math.MaxUint8, func(r *row, v uint64) { r.source = Source(v) }),
+		b.fill(packUpstream, ofQuery, texts, func(r *row, v uint64) { r.upstream = uint32(v) }),
+		b.fill(packDuration, ofQuery, math.MaxUint64, func(r *row, v uint64) { r.duration = v }),
 		b.revisions(),
-		b.fill(packID, nil, math.MaxUint16, func(r *row, v uint64) { r.id = uint16(v) }),
-		b.fill(packPort, nil, math.MaxUint16, func(r *row, v uint64) { r.port = uint16(v) }),
-		b.fill(packAskerBits, s.asker, bitsKnown, func(r *row, v uint64) {
+		b.fill(packID, ofQuery, math.MaxUint16, func(r *row, v uint64) { r.id = uint16(v) }),
+		b.fill(packPort, ofQuery, math.MaxUint16, func(r *row, v uint64) { r.port = uint16(v) }),
+		b.fill(packAskerBits, ofAsker, bitsKnown, func(r *row, v uint64) {
 			odd = odd || Bits(v)&answerBits != 0
 			r.bits = Bits(v)
 		}),
-		b.fill(packAnswerBits, s.question, bitsKnown, func(r *row, v uint64) {
+		b.fill(packAnswerBits, ofQuestion, bitsKnown, func(r *row, v uint64) {
 			odd = odd || Bits(v)&^answerBits != 0
 			r.bits |= Bits(v)
 		}),
-		b.fill(packUDPSize, s.asker, math.MaxUint16, func(r *row, v uint64) { r.udpSize = uint16(v) }),
-		b.fill(packEDNSVersion, s.asker, math.MaxUint8, func(r *row, v uint64) { r.version = uint8(v) }),
-		b.fill(packAnswerSize, s.question, math.MaxUint16, func(r *row, v uint64) {
+		b.fill(packUDPSize, ofAsker, math.MaxUint16, func(r *row, v uint64) { r.udpSize = uint16(v) }),
+		b.fill(packEDNSVersion, ofAsker, math.MaxUint8, func(r *row, v uint64) { r.version = uint8(v) }),
+		b.fill(packAnswerSize, ofQuestion, math.MaxUint16, func(r *row, v uint64) {
 			if r.answerSize = uint16(v); r.bits&QueryEDNS != 0 {
 				r.answerSize += 11
 			} else {
 				odd = odd || r.udpSize != 0 || r.version != 0
 			}
 		}),
-		b.fill(packQuerySize, nil, math.MaxUint64, func(r *row, v uint64) {
+		b.fill(packQuerySize, ofQuery, math.MaxUint64, func(r *row, v uint64) {
 			size := unzigzag(v) + plainSize(len(b.names[r.name]), r.bits)
 			odd = odd || size < 0 || size > math.MaxUint16
 			r.querySize = uint16(size)
@@ -225,60 +226,50 @@ func (b *block) packedQueries(detailed bool) error {
 	return err
 }
 
-// fill reads a column of queries, or of what place says of each of them, and sets it in the rows.
-func (b *block) fill(column int, place []uint32, limit uint64, set func(r *row, v uint64)) (err error) {
+// fill reads a column of a table, and sets in the rows what it says of each picked query.
+func (b *block) fill(column, table int, limit uint64, set func(r *row, v uint64)) (err error) {
 	giveWay() // before each column of up to 65,536 rows
 	s := b.shelf
 	if s.few {
-		if err := s.readFew(column, place, limit); err != nil {
+		if err := s.readFew(column, table, limit); err != nil {
 			return err
 		}
-		for i, at := range s.picked {
-			set(&b.rows[at.row], s.wide[i])
+		for i := range s.picked {
+			set(&b.rows[i], s.wide[i])
 		}
 		return nil
 	}
 	if s.wide, err = readColumn(s, column, s.wide, limit); err != nil {
 		return err
 	}
-	for _, at := range s.picked {
-		from := at.query
-		if place != nil {
-			from = place[from]
-		}
-		set(&b.rows[at.row], s.wide[from])
+	for i := range s.picked {
+		at := &s.picked[i]
+		set(&b.rows[at.row], s.wide[at.in[table]])
 	}
 	return nil
 }
 
 func (b *block) revisions() (err error) {
 	s := b.shelf
-	var revision uint64
-	if col := &s.columns[packRevision]; s.few && col.width <= 1 { // it hardly ever changes
-		var plane []byte
-		if col.width == 1 {
-			if plane, err = s.unpackPlane(0, &col.planes[0], col.values); err != nil {
-				return fmt.Errorf("its column %d: %w", packRevision, err)
-			}
+	if s.few {
+		planes, err := s.unpackColumn(packRevision)
+		sum := zigzagSum{planes: planes}
+		for i := range s.picked {
+			b.rows[i].revision = uint64(sum.to(int(s.picked[i].in[ofQuery]) + 1))
 		}
-		from := uint32(0)
-		for _, at := range s.picked {
-			for ; from <= at.query && len(plane) > 0; from++ {
-				revision += uint64(unzigzag(uint64(plane[from])))
-			}
-			b.rows[at.row].revision = revision
-		}
-		return nil
+		return err
 	}
 	if s.wide, err = readColumn(s, packRevision, s.wide, math.MaxUint64); err != nil {
 		return err
 	}
+	var revision uint64
 	for i, v := range s.wide {
 		revision += uint64(unzigzag(v))
 		s.wide[i] = revision
 	}
-	for _, at := range s.picked {
-		b.rows[at.row].revision = s.wide[at.query]
+	for i := range s.picked {
+		at := &s.picked[i]
+		b.rows[at.row].revision = s.wide[at.in[ofQuery]]
 	}
 	return nil
 }
@@ -290,7 +281,7 @@ func (s *shelf) pick(wanted []uint32) {
 	}
 	if s.queries == len(s.kinds) {
 		for _, i := range wanted {
-			s.picked = append(s.picked, pickedRow{i, i})
+			s.picked = append(s.picked, pickedRow{i, [tables]uint32{i}})
 		}
 		if wanted != nil {
 			return
@@ -308,7 +299,7 @@ func (s *shelf) pick(wanted []uint32) {
 			}
 		}
 		if wanted == nil || wanted[0] == uint32(i) {
-			s.picked = append(s.picked, pickedRow{uint32(i), q})
+			s.picked = append(s.picked, pickedRow{uint32(i), [tables]uint32{q}})
 		}
 		q++
 	}
