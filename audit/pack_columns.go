@@ -249,9 +249,11 @@ func sameOctet(frame []byte, n int) (octet byte, ok bool) {
 	return frame[len(frame)-1], ok
 }
 
-// repeat sets all of dst, which has one at least.
+// repeat sets all of dst.
 func repeat[T any](dst []T, v T) []T {
-	dst[0] = v
+	if len(dst) > 0 {
+		dst[0] = v
+	}
 	for n := 1; n < len(dst); n *= 2 {
 		copy(dst[n:], dst[:n])
 	}
@@ -364,20 +366,34 @@ func readRefs(s *shelf, column int, dst []uint32, next *uint32, size int) ([]uin
 	if err != nil {
 		return dst, err
 	}
-	n, odd := *next, uint32(0) // all numbers are below 1<<31
+	to := numbering{next: *next}
 	for i, v := range dst {
-		fresh := (v - 1) >> 31 // 1 for 0
-		n += fresh
-		odd |= n - v
-		dst[i] = v + fresh*n - 1
+		dst[i] = to.number(v)
 	}
-	if odd>>31 != 0 || n > uint32(size) {
+	if !to.within(size) {
 		clear(dst)
 		return dst, fmt.Errorf("its column %d refers to what is not there", column)
 	}
-	*next = n
+	*next = to.next
 	return dst, nil
 }
+
+// A numbering makes numbers of references, which are below 1<<31.
+type numbering struct {
+	next uint32 // so many entries have been used
+	odd  uint32 // the highest bit is set by a reference to one that had not been
+}
+
+// number has no branches: which of many thousand references is to a new entry cannot be foreseen.
+func (n *numbering) number(v uint32) uint32 {
+	fresh := (v - 1) >> 31 // 1 for 0
+	n.next += fresh
+	n.odd |= n.next - v
+	return v + fresh*n.next - 1
+}
+
+// within says that all have been to one of size entries.
+func (n *numbering) within(size int) bool { return n.odd>>31 == 0 && n.next <= uint32(size) }
 
 // used says that all entries have been used that are referred to by a column.
 func used(column int, next uint32, size int) error {

@@ -1,5 +1,7 @@
 package audit
 
+import "bytes"
+
 // chooseByTables chooses of the rows from first on, and before end, the queries that have what
 // the marks of names, aliases, answers and clients want, and what is hunted for: each question and
 // each asker of the pack is looked at once.
@@ -14,17 +16,15 @@ func (p *page) chooseByTables(first, end int) {
 	if byQuestion {
 		s.wanted[0] = sized(s.wanted[0], len(s.name))
 		questions = s.wanted[0]
-		for i, n := range s.name {
-			aliases := s.aliases.of(uint32(i))
-			var answers []uint32
-			if byAnswer {
-				answers = s.answers.of(uint32(i))
+		if m.names != nil {
+			for i, n := range s.name {
+				questions[i] = m.names[n]
 			}
-			questions[i] = (m.names == nil || m.names[n]) &&
-				(m.aliases == nil || anyOf(aliases, m.aliases)) &&
-				(m.answers == nil || anyOf(answers, m.answers)) &&
-				(m.prey == nil || m.prey.isName != nil && (m.prey.isName[n] || anyOf(aliases, m.prey.isName)) ||
-					m.prey.isAddr != nil && anyOf(answers, m.prey.isAddr))
+		} else {
+			repeat(questions, true)
+		}
+		if m.aliases != nil || byAnswer || m.prey != nil {
+			p.narrowQuestions(questions, byAnswer)
 		}
 	}
 	if m.clients != nil {
@@ -34,15 +34,15 @@ func (p *page) chooseByTables(first, end int) {
 			askers[i] = m.clients[n]
 		}
 	}
-	q := first
-	if !p.pure {
-		q = 0
-		for _, k := range p.kind[:first] {
-			if k == KindQuery {
-				q++
-			}
-		}
+	switch {
+	case p.pure && askers == nil && questions != nil:
+		p.chosen = appendMarked(p.chosen, s.question, questions, first, end)
+		return
+	case p.pure && questions == nil && askers != nil:
+		p.chosen = appendMarked(p.chosen, s.asker, askers, first, end)
+		return
 	}
+	q := bytes.Count(s.kinds[:first], []byte{byte(KindQuery)})
 	for i := first; i < end; i++ {
 		if !p.pure && p.kind[i] != KindQuery {
 			continue
@@ -52,6 +52,39 @@ func (p *page) chooseByTables(first, end int) {
 		}
 		q++
 	}
+}
+
+// narrowQuestions leaves those questions that have what the marks of aliases and answers want, and
+// what is hunted for.
+func (p *page) narrowQuestions(questions []bool, byAnswer bool) {
+	m, s := &p.marks, p.shelf
+	for i, n := range s.name {
+		if !questions[i] {
+			continue
+		}
+		aliases := s.aliases.of(uint32(i))
+		var answers []uint32
+		if byAnswer {
+			answers = s.answers.of(uint32(i))
+		}
+		questions[i] = (m.aliases == nil || anyOf(aliases, m.aliases)) &&
+			(m.answers == nil || anyOf(answers, m.answers)) &&
+			(m.prey == nil || m.prey.isName != nil && (m.prey.isName[n] || anyOf(aliases, m.prey.isName)) ||
+				m.prey.isAddr != nil && anyOf(answers, m.prey.isAddr))
+	}
+}
+
+// appendMarked appends the rows, of some that are all queries, whose entry in a table is marked.
+func appendMarked(rows, entries []uint32, marked []bool, first, end int) []uint32 {
+	if first >= end {
+		return rows
+	}
+	for i, n := range entries[first:end] {
+		if marked[n] {
+			rows = append(rows, uint32(first+i))
+		}
+	}
+	return rows
 }
 
 // anyOf says whether any of the numbers is marked.

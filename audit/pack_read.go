@@ -228,8 +228,10 @@ func (b *block) packedQueries(detailed bool) error {
 
 // fill reads a column of a table, and sets in the rows what it says of each picked query.
 func (b *block) fill(column, table int, limit uint64, set func(r *row, v uint64)) (err error) {
-	giveWay() // before each column of up to 65,536 rows
 	s := b.shelf
+	if s.columns[column].width > 0 {
+		giveWay() // before each column of up to 65,536 rows
+	}
 	if s.few {
 		if err := s.readFew(column, table, limit); err != nil {
 			return err

@@ -137,27 +137,17 @@ func (s *shelf) readNamed() (err error) {
 	if s.aliases.refs, err = readColumn(s, packAlias, s.aliases.refs, uint64(names)); err != nil {
 		return err
 	}
-	seen := seen{size: uint32(names)}
-	failed := false
-	resolve := func(v uint32) uint32 {
-		switch {
-		case v > seen.next || v == 0 && seen.next == seen.size:
-			failed = true
-			return 0
-		case v == 0:
-			seen.next++
-			return seen.next - 1
-		}
-		return v - 1
-	}
+	var to numbering
 	from := uint32(0)
-	for i := range s.name {
-		s.name[i] = resolve(s.name[i])
-		for to := s.aliases.ends[i]; from < to; from++ {
-			s.aliases.refs[from] = resolve(s.aliases.refs[from])
+	for i, v := range s.name {
+		s.name[i] = to.number(v)
+		for end := s.aliases.ends[i]; from < end; from++ {
+			s.aliases.refs[from] = to.number(s.aliases.refs[from])
 		}
 	}
-	if failed || seen.next != seen.size {
+	if !to.within(names) || used(packName, to.next, names) != nil {
+		clear(s.name)
+		clear(s.aliases.refs)
 		return errors.New("its names do not fit its questions")
 	}
 	return nil
@@ -189,6 +179,10 @@ func (s *shelf) measureRefs(of *spread, counts, column int) (err error) {
 		return err
 	}
 	of.ends = sized(of.ends, len(s.sizes))
+	if s.columns[counts].width == 0 {
+		clear(of.ends)
+		return s.fit(0, column)
+	}
 	end := 0
 	for i, v := range s.sizes {
 		end += int(v)
