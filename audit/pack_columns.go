@@ -219,8 +219,8 @@ func (s *shelf) unpackInto(dst *[]byte, p *plane, n int) ([]byte, error) {
 	if cap(*dst) < n+unpackSlack {
 		*dst = make([]byte, 0, n+unpackSlack)
 	}
-	if v, ok := sameOctet(p.b, n); ok {
-		return repeat((*dst)[:n], v), nil
+	if b := (*dst)[:n]; unpackRun(b, p.b) {
+		return b, nil
 	}
 	b, err := s.z.DecodeAll(p.b, (*dst)[:0:n+unpackSlack])
 	if err != nil {
@@ -230,34 +230,6 @@ func (s *shelf) unpackInto(dst *[]byte, p *plane, n int) ([]byte, error) {
 		return nil, fmt.Errorf("%d values instead of %d", len(b), n)
 	}
 	return b, nil
-}
-
-const blockHeader = 3 // octets before a block in a frame
-
-// sameOctet says that a frame is n times the same octet, as planes often are, and which.
-func sameOctet(frame []byte, n int) (octet byte, ok bool) {
-	if len(frame) > zstd.HeaderMaxSize+1 || n == 0 {
-		return 0, false
-	}
-	var h zstd.Header
-	if h.Decode(frame) != nil {
-		return 0, false
-	}
-	block := &h.FirstBlock
-	ok = block.OK && block.Last && block.DecompressedSize == n && block.CompressedSize == 1 && len(frame) == h.HeaderSize+blockHeader+1 &&
-		!h.HasCheckSum && h.DictionaryID == 0 && (!h.HasFCS || h.FrameContentSize == uint64(n))
-	return frame[len(frame)-1], ok
-}
-
-// repeat sets all of dst.
-func repeat[T any](dst []T, v T) []T {
-	if len(dst) > 0 {
-		dst[0] = v
-	}
-	for n := 1; n < len(dst); n *= 2 {
-		copy(dst[n:], dst[:n])
-	}
-	return dst
 }
 
 // readColumn unpacks a column into the memory of dst. No value is above limit, which fits T.
