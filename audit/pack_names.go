@@ -71,8 +71,8 @@ type nameShelf struct {
 	ends   []octetSpan // in arena
 	bounds []uint32    // of names in arena: where each begins, and where the last one ends
 
-	links  []nameLink
-	whole  []wholeName // by name
+	behind []uint32 // by label: of the end that begins with it, the one behind that; counted as in packEnd
+	whole  []uint32 // by name: its end, counted so, or oddName and the place of an odd name
 	odds   [][]byte
 	depth  []uint8  // room for mark and may, by end
 	hashes []uint64 // room for may, by label
@@ -183,26 +183,25 @@ func (s *nameShelf) chain(columns *shelf) error {
 	if err := s.load(columns); err != nil {
 		return err
 	}
-	s.links, s.whole, s.odds = sized(s.links, len(s.label)), sized(s.whole, len(s.fresh)), s.odds[:0]
+	s.behind, s.whole, s.odds = sized(s.behind, len(s.label)), sized(s.whole, len(s.fresh)), s.odds[:0]
 	links, c := 0, cursor{b: s.odd}
 	for i, n := range s.fresh {
-		end := s.end[i]
-		switch {
-		case int(n) > len(s.label)-links || end == 0 && n > 0 || end > 1 && int(end) >= links+2:
-			return errors.New("its names do not fit its labels")
-		case end == 0:
+		end, to := s.end[i], links+int(n)
+		if end == 0 && n == 0 {
+			s.whole[i] = oddName | uint32(len(s.odds))
 			if s.odds = append(s.odds, c.bytes()); c.failed {
 				return errors.New("its odd names are cut short")
 			}
-			s.whole[i] = wholeName{odd: uint32(len(s.odds))}
 			continue
 		}
-		for ; n > 0; n-- {
-			s.links[links] = nameLink{s.label[links], end}
-			links++
-			end = uint32(links) + 1
+		if end == 0 || int(end) >= links+2 || to > len(s.behind) {
+			return errors.New("its names do not fit its labels")
 		}
-		s.whole[i] = wholeName{end: end}
+		for ; links < to; links++ {
+			s.behind[links] = end
+			end = uint32(links) + 2
+		}
+		s.whole[i] = end
 	}
 	if links != len(s.label) || len(c.b) != 0 {
 		return errors.New("its names do not use all labels")
@@ -210,11 +209,7 @@ func (s *nameShelf) chain(columns *shelf) error {
 	return nil
 }
 
-// A nameLink is an end: its first label and the end behind that, which is counted as in packEnd.
-type nameLink struct{ label, behind uint32 }
-
-// A wholeName is an end, counted so, or the place of an odd name, counted from one.
-type wholeName struct{ end, odd uint32 }
+const oddName = 1 << 31
 
 // may calls see with the place, among how many, and the octets of each name that may be sought.
 // The hash of an end goes on from that of the end behind it.
@@ -223,21 +218,21 @@ func (s *nameShelf) may(of *sought, see func(i, of int, name []byte)) (err error
 	for i := range s.hashes {
 		s.hashes[i] = labelHash(s.of(uint32(i)))
 	}
-	s.states, s.depth = sized(s.states, 2+len(s.links)), sized(s.depth, 2+len(s.links))
+	s.states, s.depth = sized(s.states, 2+len(s.behind)), sized(s.depth, 2+len(s.behind))
 	s.states[1], s.depth[1] = hashBegin, 0 // 1 is an end that may be
 	if of.front.may(fold(hashBegin)) {
 		s.depth[1] = 1
 	}
-	for i, link := range s.links {
-		h, hit := onto(s.states[link.behind], s.hashes[link.label]), uint8(0)
-		if of.front.may(fold(h)) || of.below && s.depth[link.behind] != 0 {
+	for i, behind := range s.behind {
+		h, hit := onto(s.states[behind], s.hashes[s.label[i]]), uint8(0)
+		if of.front.may(fold(h)) || of.below && s.depth[behind] != 0 {
 			hit = 1
 		}
 		s.states[2+i], s.depth[2+i] = h, hit
 	}
 	var name []byte
 	for i, w := range s.whole {
-		if w.odd == 0 && s.depth[w.end] == 0 {
+		if w < oddName && s.depth[w] == 0 {
 			continue
 		}
 		if name, err = s.single(name[:0], uint32(i)); err != nil {
@@ -250,13 +245,13 @@ func (s *nameShelf) may(of *sought, see func(i, of int, name []byte)) (err error
 
 // single appends the name with that number.
 func (s *nameShelf) single(name []byte, n uint32) ([]byte, error) {
-	w := s.whole[n]
-	if w.odd > 0 {
-		return append(name, s.odds[w.odd-1]...), nil
+	end := s.whole[n]
+	if end >= oddName {
+		return append(name, s.odds[end&^oddName]...), nil
 	}
 	from := len(name)
-	for end := w.end; end > 1; end = s.links[end-2].behind { // which is ever less
-		name = append(name, s.of(s.links[end-2].label)...)
+	for ; end > 1; end = s.behind[end-2] { // which is ever less
+		name = append(name, s.of(s.label[end-2])...)
 	}
 	if name = append(name, 0); len(name)-from > maxName {
 		return nil, errors.New("its names are too long")
@@ -270,29 +265,28 @@ func (s *nameShelf) mark(zone []byte, more bool) (marks []bool, found bool) {
 	marks = make([]bool, len(s.whole))
 	same, under := uint8(len(starts)), uint8(len(starts)+1)
 	// Of an end, how many labels of the zone it is; it may also be below all of them, or nothing of the kind.
-	s.depth = append(s.depth[:0], noDepth, 0)
-	for _, link := range s.links {
-		at := s.depth[link.behind]
+	s.depth = sized(s.depth, 2+len(s.behind))
+	s.depth[0], s.depth[1] = noDepth, 0
+	for i, behind := range s.behind {
+		at := s.depth[behind]
 		switch {
-		case at == noDepth:
+		case at == noDepth: // nearly all
 		case at >= same:
 			at = under
 		default:
 			from := starts[same-1-at]
-			if label := s.of(link.label); !bytes.Equal(label, zone[from:][:1+int(zone[from])]) {
+			if at++; !bytes.Equal(s.of(s.label[i]), zone[from:][:1+int(zone[from])]) {
 				at = noDepth
-			} else {
-				at++
 			}
 		}
-		s.depth = append(s.depth, at)
+		s.depth[2+i] = at
 	}
 	for i, w := range s.whole {
-		if w.odd > 0 {
-			name := s.odds[w.odd-1]
+		if w >= oddName {
+			name := s.odds[w&^oddName]
 			marks[i] = bytes.Equal(name, zone) || more && below(name, zone)
-		} else if at := s.depth[w.end]; ok {
-			marks[i] = at == same || more && at == under
+		} else if at := s.depth[w]; at != noDepth {
+			marks[i] = ok && (at == same || more && at == under)
 		}
 		found = found || marks[i]
 	}
