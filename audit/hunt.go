@@ -200,7 +200,6 @@ func (y *prey) probe(p *page, s *sought) bool {
 // gather counts the rows that have something of it, but for the names of which it was told.
 func (y *prey) gather(p *page) {
 	y.spans, y.found = map[preyKey]*preySpan{}, nil
-	p.need(p.loadAddrs)
 	sightOf := p.sights(y.isAddr != nil)
 	if p.err != nil {
 		return
@@ -256,6 +255,14 @@ func (y *prey) gather(p *page) {
 		}
 	}
 	p.chosen = kept
+	if p.header.packed {
+		clients := p.local[:0]
+		for _, s := range y.found {
+			clients = append(clients, s.key.client)
+		}
+		p.local = clients
+		p.failed(p.addressThese(clients))
+	}
 }
 
 // A sight is who came upon what in a query.
