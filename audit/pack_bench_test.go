@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -125,7 +126,8 @@ func sealedAt(b *testing.B, n int, perSecond float64, record func(l *Log, perSec
 	return segments
 }
 
-// BenchmarkPackPoint reads one record of a pack, and all of them.
+// BenchmarkPackPoint reads one record of a pack by its number and by its name, which no other has,
+// and all of them; and looks for a name that is not there.
 func BenchmarkPackPoint(b *testing.B) {
 	segments := sealedAt(b, packRows, 1000, func(l *Log, perSecond float64) func(i int) *Event {
 		o := newOffice(l, perSecond)
@@ -143,11 +145,23 @@ func BenchmarkPackPoint(b *testing.B) {
 		b.Fatal(err)
 	}
 	pack := packed(b, p, testKey(b), segments...)
+	asked := map[uint32]int{}
+	whole := decodeSegment(b, pack)
+	for i := range whole.rows {
+		asked[whole.rows[i].name]++
+	}
+	once := slices.IndexFunc(whole.rows[9000:], func(r row) bool { return asked[r.name] == 1 })
+	if once < 0 {
+		b.Fatal("no name is asked for once")
+	}
 	for _, c := range []struct {
 		name string
 		q    Query
 	}{
-		{"one", Query{SeqFrom: 9000, SeqTo: 9000}}, {"name", Query{Name: wire("nowhere.example")}}, {"all", Query{}},
+		{"one", Query{SeqFrom: 9000, SeqTo: 9000}},
+		{"one-of-name", Query{Name: bytes.Clone(whole.names[whole.rows[9000+once].name]), ExactName: true}},
+		{"absent", Query{Name: wire("nowhere.example")}},
+		{"all", Query{}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			f := newFilter(c.q)

@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/bits"
 	"net/netip"
+	"slices"
 )
 
 // fewTimes reads the times of the picked rows into the shelf, without making those of the others:
@@ -159,14 +160,19 @@ func (b *block) addressThese(numbers []uint32) (err error) {
 		return err
 	}
 	s.sizes = append(s.sizes, s.octets...)
-	if s.octets, err = readColumn(s, packLong, s.octets, 0xff); err != nil {
-		return err
-	}
-	short, err := s.unpackColumn(packShort)
-	if err != nil {
-		return err
-	}
 	b.addrs = sized(b.addrs, len(s.sizes))
+	are := func(size uint8) func(uint32) bool { return func(n uint32) bool { return s.sizes[n] == size } }
+	var short [][]byte
+	if slices.ContainsFunc(numbers, are(4)) {
+		if short, err = s.unpackColumn(packShort); err != nil {
+			return err
+		}
+	}
+	if slices.ContainsFunc(numbers, are(16)) {
+		if s.octets, err = readColumn(s, packLong, s.octets, 0xff); err != nil {
+			return err
+		}
+	}
 	for _, n := range numbers {
 		size := s.sizes[n]
 		at := bytes.Count(s.sizes[:n], []byte{size})
