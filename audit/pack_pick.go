@@ -6,6 +6,9 @@ import "bytes"
 // the marks of names, aliases, answers and clients want, and what is hunted for: each question and
 // each asker of the pack is looked at once.
 func (p *page) chooseByTables(first, end int) {
+	if first >= end {
+		return
+	}
 	m, s := &p.marks, p.shelf
 	byAnswer := m.answers != nil || m.prey != nil && m.prey.isAddr != nil
 	byQuestion := m.names != nil || m.aliases != nil || m.prey != nil || byAnswer
@@ -76,9 +79,6 @@ func (p *page) narrowQuestions(questions []bool, byAnswer bool) {
 
 // appendMarked appends the rows, of some that are all queries, whose entry in a table is marked.
 func appendMarked(rows, entries []uint32, marked []bool, first, end int) []uint32 {
-	if first >= end {
-		return rows
-	}
 	for i, n := range entries[first:end] {
 		if marked[n] {
 			rows = append(rows, uint32(first+i))
