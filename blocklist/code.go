@@ -156,34 +156,37 @@ func (w *bitWriter) name(c *code, name []byte) {
 	}
 }
 
-// matches reads one name and says whether it is want, a wire name. When it is not, the reader may stand anywhere.
+// matches reads one name and says whether it is want, a wire name. When it is not, the reader may stand anywhere. What is
+// expected tells how many bits to compare, so that no word has to be read before the next one.
 func (r *bitReader) matches(c *code, want []byte) bool {
 	for off := 0; ; {
-		e := c.turn.table[r.window()&c.turn.mask]
-		r.pos += uint64(e & 15)
-		symbol := int(e >> 4)
-		if symbol >= firstEnding {
-			return string(want[off:]) == c.endings[symbol-firstEnding]
+		n := int(want[off])
+		w, length := r.window(), c.turn.lengths[n]
+		if w&(1<<length-1) != uint64(c.turn.words[n]) {
+			e := c.turn.table[w&c.turn.mask]
+			r.pos += uint64(e & 15)
+			symbol := int(e >> 4)
+			return symbol >= firstEnding && string(want[off:]) == c.endings[symbol-firstEnding]
 		}
-		if symbol != int(want[off]) {
-			return false
-		}
-		if symbol == 0 {
+		r.pos += uint64(length)
+		if n == 0 {
 			return true
 		}
-		for label := want[off+1 : off+1+symbol]; len(label) > 0; {
-			w := r.window()
+		label := want[off+1 : off+1+n]
+		off += 1 + n
+		for len(label) > 0 {
+			w, wrong := r.window(), uint64(0)
 			for range min(4, len(label)) { // four words of twelve bits fit a window
-				e := c.label.table[w&c.label.mask]
-				w >>= e & 15
-				r.pos += uint64(e & 15)
-				if byte(e>>4) != label[0] {
-					return false
-				}
+				length := c.label.lengths[label[0]]
+				wrong |= (w ^ uint64(c.label.words[label[0]])) & (1<<length - 1)
+				w >>= length
+				r.pos += uint64(length)
 				label = label[1:]
 			}
+			if wrong != 0 {
+				return false
+			}
 		}
-		off += 1 + symbol
 	}
 }
 

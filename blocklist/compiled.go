@@ -30,7 +30,7 @@ import (
 
 const (
 	compiledMagic   = "weirname"
-	compiledVersion = 1
+	compiledVersion = 2
 	// footerSize is that of: magic 8, version 4, zero 4, seed 16, octets of nodes, places, tags and facts 8 each, and
 	// the digest 32.
 	footerSize = 8 + 4 + 4 + 16 + 4*8 + sha256.Size
@@ -139,6 +139,7 @@ func (m *Matcher) mapped(file *os.File, nodes, places int64) error {
 	m.keep = &mapping{data}
 	m.nodes, m.places = data[:nodes:nodes], data[nodes:nodes+places]
 	runtime.AddCleanup(m, func(k *mapping) { unmapFile(k.data) }, m.keep)
+	m.whole()
 	return nil
 }
 
@@ -228,7 +229,6 @@ func readCompiled(file *os.File) (*Lists, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.recent = newRecent(m.names)
 	return x, m.mapped(file, int64(nodes), int64(places))
 }
 
@@ -298,7 +298,7 @@ func listsOf(m *Matcher, text []byte, places uint64) (*Lists, error) {
 	m.sets = sets{f.Start, f.Members}
 	groups := uint64(len(m.tags) / 2)
 	sound := m.groups > 0 && m.groups+1 < groups && places == placeSize*groups &&
-		(m.tags[2*groups-1]|m.tags[2*groups-3])&lastSlot == 0 &&
+		(m.tags[2*groups-4]|m.tags[2*groups-6])&spills == 0 &&
 		len(f.Values) > 0 && len(f.Named) == len(f.Values) && len(f.Start) > 1 && f.Start[0] == 0 &&
 		int(f.Start[len(f.Start)-1]) == len(f.Members) && !m.has(0)
 	for i := 1; sound && i < len(f.Start); i++ {

@@ -96,6 +96,16 @@ func TestCompiledGolden(t *testing.T) {
 	}
 }
 
+// TestFormerCompiledIsMadeAgain holds that a file of a former version is told, and not read as one of this.
+func TestFormerCompiledIsMadeAgain(t *testing.T) {
+	for v := 1; v < compiledVersion; v++ {
+		_, err := openCompiled(filepath.Join("testdata", fmt.Sprintf("names.v%d", v)))
+		if want := fmt.Sprintf("is of version %d, not %d", v, compiledVersion); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("version %d: %v", v, err)
+		}
+	}
+}
+
 // seal gives a compiled form the digest that it ought to have.
 func seal(data []byte) []byte {
 	body := data[:len(data)-sha256.Size]

@@ -104,10 +104,10 @@ func (r *reading) take(group uint32, at found) {
 
 // Decide returns the verdict on a lookup. It does not allocate. Of a name that is none, only rules without categories
 // and domains are read.
-func (p *Policy) Decide(l *Lookup) Decision {
+func (p *Policy) Decide(l *Lookup) (d Decision) {
 	who := p.clients.of(l.Client)
 	pol := &p.policies[who.policy]
-	d := Decision{PolicyIndex: who.policy, Group: who.group}
+	d.PolicyIndex, d.Group = who.policy, who.group
 	var s suffixes
 	s.begin(l.Name)
 	if p.exceptions != nil {
@@ -127,23 +127,22 @@ func (p *Policy) Decide(l *Lookup) Decision {
 		d.Observed = f.outcome
 		d.ObservedOn, d.ObservedOff, d.ObservedScope = p.entry(f, OnName)
 	}
-	if d.Verdict == Block {
-		return pol.enforce(d)
-	}
-	if pol.cfg.SafeSearch != SafeSearchOff && !pol.cfg.Observe {
+	switch {
+	case d.Verdict == Block:
+		pol.enforce(&d)
+	case pol.cfg.SafeSearch != SafeSearchOff && !pol.cfg.Observe:
 		d.Rewrite = pol.cfg.SafeSearch.host(l.Name)
 	}
 	return d
 }
 
-// enforce returns the decision to block as the policy's mode has it: as it is, or as what would have been.
-func (pol *policy) enforce(d Decision) Decision {
+// enforce makes of the decision to block what the policy's mode has of it: the same, or what would have been.
+func (pol *policy) enforce(d *Decision) {
 	if !pol.cfg.Observe {
-		return d
+		return
 	}
 	d.Observed, d.ObservedOn, d.ObservedOff, d.ObservedScope, d.ObservedAlias = d.Outcome, d.On, d.Off, d.Scope, d.Alias
 	d.Outcome, d.Verdict, d.On, d.Off, d.Scope, d.Alias, d.Remove = pol.watching, Allow, OnNothing, 0, 0, 0, 0
-	return d
 }
 
 // read reads the rules of one policy for one name, with which s has begun. A hit with an exception needs to know which

@@ -10,7 +10,8 @@
 //	sort.go, merge.go       entries in the order of their names' hashes, each name once; intern.go numbers what is said
 //	compose.go, guard.go    what stays and what is new side by side, and whether the difference may come into force
 //	code.go, huffman.go, lay.go  the names' own code, and their layout
-//	matcher.go, compiled.go the matcher, and the file that it is mapped from at the next start
+//	matcher.go, compiled.go the matcher, and the file that it is mapped from at the next start; plain.go, recent.go make
+//	                        its hits quick
 //	commit.go               what is noted on disk once the lists are in force
 //	policy.go, schedule*.go what the operator wrote of policies, and when rules are in force
 //	compile.go, tabulate.go policies as tables over the matcher; reach.go rules that nothing would come to

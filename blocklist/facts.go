@@ -51,7 +51,8 @@ func (p *Policy) DecideFacts(l *Lookup, d Decision, f *Facts) Decision {
 		return d // it would not have come this far
 	}
 	if !p.unlisted(f) && p.judgeAll(pol, l, &d, f) {
-		return pol.enforce(d)
+		pol.enforce(&d)
+		return d
 	}
 	if pol.cfg.StripECH && f.ECH && !pol.cfg.Observe {
 		d.Remove |= RemoveECH

@@ -12,16 +12,18 @@ import (
 // Each listed name (a node) stands once, whatever number of lists hold it. Nodes lie in the order of their hashes.
 // Layout:
 //
-//	tags   two words per group of eight slots, 16 bits per slot: 0x8000 | 15 bits of the hash, 0 is empty
+//	tags   two words per group of eight slots, 16 bits per slot: 15 bits of the hash, 0 is empty. The highest bit of
+//	       a group's first slot says that it spills: a node of it or one before lies behind the next group
 //	places per group five octets: where in nodes it begins, and how many octets later its fifth slot does, so that not
-//	       all nodes before one have to be read; 0 when they are more than an octet can say
-//	nodes  per node the number of its value, then its wire name, as code writes them; a group and its second half begin
-//	       at whole octets
+//	       all nodes before one have to be passed over; 0 when they are more than an octet can say
+//	nodes  per node, in whole octets, how many octets follow, 255 for as many or more; then the number of its value and
+//	       its wire name, as code writes them
 //	values what the lists say of a node, interned: two sets of lists, for the node's own name and for those below
 //
-// A name's group is picked by the high bits of its hash, full groups overflow into the next one, and a group with an
-// empty slot ends the search; so a miss touches one line of tags, now and then two, and nothing else. Only tags have to be in
-// memory for that; places and nodes may be a file, mapped, of which hits touch a page each.
+// A name's group is picked by the high bits of its hash, and full groups overflow into the next one, so a node is in its
+// group or the next, but for one in a hundred groups that spill. So a miss touches one line of tags, now and then two, and
+// nothing else. Only tags have to be in memory for that; places and nodes may be a file, mapped, of which hits touch a
+// page each.
 type Matcher struct {
 	seed   seed
 	tags   []uint64
@@ -32,11 +34,12 @@ type Matcher struct {
 	named  []int   // nodes per value
 	sets   sets
 	names  int
-	groups uint64    // that hashes are spread over; tags has more, for what overflows
-	depths [2]uint64 // bit by bit the numbers of labels that nodes have
-	deep   int       // the greatest of them
-	recent recent    // what was found lately
-	keep   *mapping  // the file that places and nodes are mapped from; nil when they are in memory
+	groups uint64      // that hashes are spread over; tags has more, for what overflows
+	depths [2]uint64   // bit by bit the numbers of labels that nodes have
+	deep   int         // the greatest of them
+	plain  *plainNames // the names once more; nil in a large matcher, which has recent
+	recent recent      // what was found lately
+	keep   *mapping    // the file that places and nodes are mapped from; nil when they are in memory
 }
 
 // value is what all lists together say of one node. Value 0 says nothing.
@@ -107,15 +110,19 @@ func (m *Matcher) newTags(n int) {
 
 // The four slots of a word.
 const (
-	tagUsed  = 0x8000800080008000
-	tagOnes  = 0x0001000100010001
-	lastSlot = 1 << 63 // is used
+	tagBits = 0x7fff7fff7fff7fff
+	tagOnes = 0x0001000100010001
+	tagHigh = 0x8000800080008000
+	spills  = 1 << 15
 	// slotsFilled is how many of a hundred slots are filled: fewer make misses quicker, more make the table smaller.
 	slotsFilled = 78
 )
 
 // tagOf returns the tag of a hash.
-func tagOf(h uint64) uint64 { return h&0x7fff | 0x8000 }
+func tagOf(h uint64) uint64 { return max(h&0x7fff, 1) }
+
+// tagged sets the high bit of each slot of a word that has the tag, of which wanted is four, and no other bit.
+func tagged(word, wanted uint64) uint64 { return ^(word&tagBits ^ wanted + tagBits) & tagHigh }
 
 // home returns the group of a hash, of so many.
 func home(h, groups uint64) uint64 {
@@ -126,15 +133,12 @@ func home(h, groups uint64) uint64 {
 // find returns the number of the value of the node whose wire name is name and hash h, 0 when there is none.
 //
 // It always looks at two groups, though the second counts only if the first is full: whether it is cannot be foreseen,
-// and a wrong guess costs more than the look. The last two groups are never full.
+// and a wrong guess costs more than the look. The last groups never spill.
 func (m *Matcher) find(h uint64, name []byte) uint32 {
 	wanted := tagOf(h) * tagOnes
 	for g := home(h, m.groups); ; g += 2 {
 		tags := m.tags[2*g : 2*g+4 : 2*g+4]
-		// Every slot with the wanted tag gets its high bit, and now and then a slot after it: confirm tells.
-		a, b, c, d := tags[0]^wanted, tags[1]^wanted, tags[2]^wanted, tags[3]^wanted
-		a, b = (a-tagOnes)&^a&tagUsed, (b-tagOnes)&^b&tagUsed
-		c, d = (c-tagOnes)&^c&tagUsed, (d-tagOnes)&^d&tagUsed
+		a, b, c, d := tagged(tags[0], wanted), tagged(tags[1], wanted), tagged(tags[2], wanted), tagged(tags[3], wanted)
 		if a|b|c|d != 0 {
 			recent := m.recent.at(h, name)
 			if recent != nil {
@@ -153,7 +157,7 @@ func (m *Matcher) find(h uint64, name []byte) uint32 {
 				return v
 			}
 		}
-		if tags[1]&tags[3]&lastSlot == 0 {
+		if tags[0]&spills == 0 {
 			runtime.KeepAlive(m) // and what its tags lie in
 			return 0
 		}
@@ -161,8 +165,7 @@ func (m *Matcher) find(h uint64, name []byte) uint32 {
 }
 
 // may says of which of these hashes, of names with so many labels and with one more each, there may be a node: bits, the
-// first one the lowest. It makes no guess that could be wrong: a hash whose search would go on behind two groups has its
-// bit set too.
+// first one the lowest. Nothing in it has to be guessed, so that memory is asked for all at once.
 func (m *Matcher) may(hashes []uint64, labels int) (all uint64) {
 	for i, h := range hashes {
 		if !m.has(labels + i) {
@@ -170,12 +173,11 @@ func (m *Matcher) may(hashes []uint64, labels int) (all uint64) {
 		}
 		g, wanted := home(h, m.groups), tagOf(h)*tagOnes
 		tags := m.tags[2*g : 2*g+4 : 2*g+4]
-		a, b, c, d := tags[0]^wanted, tags[1]^wanted, tags[2]^wanted, tags[3]^wanted
-		a, b = (a-tagOnes)&^a, (b-tagOnes)&^b
-		c, d = (c-tagOnes)&^c, (d-tagOnes)&^d
-		found := (a|b|c|d)&tagUsed | tags[1]&tags[3]&lastSlot
+		a, b, c, d := tagged(tags[0], wanted), tagged(tags[1], wanted), tagged(tags[2], wanted), tagged(tags[3], wanted)
+		found := a | b | c | d | tags[0]&spills
 		all |= (found | -found) >> 63 << i
 	}
+	runtime.KeepAlive(m) // and what its tags lie in
 	return all
 }
 
@@ -184,35 +186,36 @@ func slots(w uint64) uint64 {
 	return w>>15&1 | w>>30&2 | w>>45&4 | w>>60&8
 }
 
+// whole is to be called once all of the matcher is there.
+func (m *Matcher) whole() {
+	if m.plain = newPlain(m); m.plain == nil {
+		m.recent = newRecent(maxRecent)
+	}
+}
+
 // confirm returns the value of the node whose name is name among the marked slots of group g, else 0.
 func (m *Matcher) confirm(g, marked uint64, name []byte) (found uint32) {
-	place, half := m.place(g)
-	r := bitReader{in: m.nodes, pos: place * 8}
-	slot := 0
+	if m.plain != nil {
+		return m.plain.confirm(g, marked, name)
+	}
+	at, half := m.place(g)
 	if half > 0 && marked&15 == 0 {
-		r.pos += half * 8
+		at += half
 		marked >>= 4
-		slot = 4
 	}
 	for ; marked != 0; marked >>= 1 {
-		if slot == 4 {
-			r.align()
-		}
-		slot++
-		v := r.number() + 1
-		if marked&1 == 0 {
-			r.skip(m.code)
-			continue
-		}
-		begin := r.pos
-		if r.matches(m.code, name) {
-			if int(v) < len(m.values) { // a damaged file could say otherwise
-				found = v
+		r := bitReader{in: m.nodes, pos: at * 8}
+		next := r.node(m.code)
+		if marked&1 != 0 {
+			v := r.number() + 1
+			if r.matches(m.code, name) {
+				if int(v) < len(m.values) { // a damaged file could say otherwise
+					found = v
+				}
+				break
 			}
-			break
 		}
-		r.pos = begin
-		r.skip(m.code)
+		at = next
 	}
 	runtime.KeepAlive(m) // and its mapping
 	return found
@@ -315,7 +318,7 @@ func (m *Matcher) Names() int { return m.names }
 
 // Bytes returns the memory that the matcher always takes, in octets: all but what of it is mapped.
 func (m *Matcher) Bytes() int {
-	n := 8*cap(m.tags) + 8*cap(m.values) + 8*cap(m.named) + 4*cap(m.sets.start) + 4*cap(m.sets.members) + m.code.bytes() + m.recent.bytes()
+	n := 8*cap(m.tags) + 8*cap(m.values) + 8*cap(m.named) + 4*cap(m.sets.start) + 4*cap(m.sets.members) + m.code.bytes() + m.plain.bytes() + m.recent.bytes()
 	if m.keep == nil {
 		n += cap(m.places) + cap(m.nodes)
 	}

@@ -168,9 +168,16 @@ func TestMatcherIsExactAtSize(t *testing.T) {
 	if m.Names() != len(in) {
 		t.Fatalf("%d names, want %d", m.Names(), len(in))
 	}
+	if m.plain != nil {
+		t.Fatal("is small")
+	}
 	for name := range in {
 		if len(m.Lists([]byte(name))) != 1 {
 			t.Fatalf("%q is not found", name)
+		}
+		var offs [128]uint8
+		if n := labels([]byte(name), &offs); m.may([]uint64{m.seed.name([]byte(name), &offs, n)}, n) != 1 {
+			t.Fatalf("tags rule %q out", name)
 		}
 	}
 	for range 200_000 {
@@ -179,6 +186,83 @@ func TestMatcherIsExactAtSize(t *testing.T) {
 			t.Fatalf("%q: found %v", name, found)
 		}
 	}
+}
+
+// TestLongNodes finds names whose nodes are longer than an octet can say, beside others, plain and decoded.
+func TestLongNodes(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	b := NewBuilder()
+	in := map[string]bool{}
+	for i := range 3000 {
+		name := randomName(r)
+		if i%100 == 0 { // octets that are rare have long words
+			name = name[:0]
+			for _, n := range []int{63, 63, 63, 50} {
+				name = append(name, byte(n))
+				for range n {
+					name = append(name, byte(r.IntN(256)))
+				}
+			}
+			name = append(name, 5, 'l', 'o', 'n', byte(i), byte(i>>8), 0)
+		}
+		in[string(name)] = true
+		if err := b.Add(i%7, name, Self, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := b.Build()
+	long := 0
+	for name := range in {
+		var w bitWriter
+		if w.name(m.code, []byte(name)); len(w.out) > longNode {
+			long++
+		}
+	}
+	if long == 0 {
+		t.Fatal("no node is long")
+	}
+	for _, plain := range []*plainNames{m.plain, nil} {
+		m.plain = plain
+		for name := range in {
+			wrong := []byte(name)
+			wrong[len(wrong)-2] ^= 1
+			if len(m.Lists([]byte(name))) != 1 || len(m.Lists(wrong)) != 0 && !in[string(wrong)] {
+				t.Fatalf("plain %v: %q is not told from %q", plain != nil, name, wrong)
+			}
+		}
+	}
+}
+
+// TestPlainAgreesWithNodes holds that every slot's plain name and value are its node's.
+func TestPlainAgreesWithNodes(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
+		b := NewBuilder()
+		names := rapid.IntRange(0, 300).Draw(t, "names")
+		for range names {
+			if err := b.Add(r.IntN(5), randomName(r), Scope(1+r.IntN(3)), r.IntN(4) == 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m := b.Build()
+		if m.plain == nil {
+			t.Fatal("not plain")
+		}
+		for range 2 * names {
+			name := randomName(r)
+			if rapid.Bool().Draw(t, "listed") && len(m.plain.names) > 0 {
+				s := m.plain.slots[r.IntN(len(m.plain.slots))]
+				name = m.plain.names[s.at:]
+				name = name[:bytes.IndexByte(name, 0)+1]
+			}
+			plain := m.Lists(name)
+			decoded := *m
+			decoded.plain = nil
+			if d := gocmp.Diff(decoded.Lists(name), plain); d != "" {
+				t.Fatalf("%q:\n%s", name, d)
+			}
+		}
+	})
 }
 
 func TestManyValuesTakeLongNumbers(t *testing.T) {

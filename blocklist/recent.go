@@ -15,25 +15,17 @@ type recent struct{ slots []recentSlot }
 type recentSlot struct {
 	turn   atomic.Uint64 // odd while the name is written
 	head   atomic.Uint64 // value << 32 | octets of the name; 0 is no name
-	name   [recentWords]atomic.Uint64
 	wanted atomic.Uint64 // hash of the name that was found here last: the second time in a row takes the slot
+	name   [recentWords]atomic.Uint64
 }
 
 const (
-	recentWords   = 13
-	maxRecent     = 1 << 12 // slots
-	alwaysRecent  = 1 << 8  // slots that a matcher with so many names has
-	namesToRecent = 16      // names for each slot, in a large one
+	recentWords = 13
+	maxRecent   = 1 << 12 // slots of a matcher
 )
 
-// newRecent returns room for a matcher with so many names.
-func newRecent(names int) recent {
-	n := max(min(names, alwaysRecent), min(names/namesToRecent, maxRecent))
-	if n == 0 {
-		return recent{}
-	}
-	return recent{make([]recentSlot, 1<<bits.Len(uint(n-1)))}
-}
+// newRecent returns room for so many names, of some lengths.
+func newRecent(slots int) recent { return recent{make([]recentSlot, 1<<bits.Len(uint(slots-1)))} }
 
 // bytes returns the memory that it takes.
 func (r *recent) bytes() int { return 8 * (3 + recentWords) * len(r.slots) }
