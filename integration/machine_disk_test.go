@@ -145,52 +145,44 @@ func (w *troubled) counted(t *testing.T) (recorded, lost int) {
 	return recorded, lost
 }
 
-// TestMachineRemount: the kernel makes the disk read-only while weir writes to it, as it does
-// with one that it no longer trusts, and an operator makes it writable again.
-func TestMachineRemount(t *testing.T) {
+// passes has a trouble of the disk begin and end, as often as that, while weir writes to it, whose word for it is said.
+func passes(t *testing.T, said string, times int, begin, end func(*testing.T, *mapped), options ...string) {
 	if !inMachine(t) {
 		return
 	}
 	forEachChoice(t, func(t *testing.T, commit, onFull string) {
-		m := newMapped(t)
+		m := newMapped(t, options...)
 		w := m.startOn(t, commit, onFull)
 		w.works(t)
-		w.through(t, "read-only file system", func() { m.emergency(t) }, func() { m.remount(t, "rw") })
-		w.adds(t, 14)
+		for range times {
+			w.through(t, said, func() { begin(t, m) }, func() { end(t, m) })
+		}
+		w.adds(t, 14*times)
 	})
+}
+
+// TestMachineRemount: the kernel makes the disk read-only while weir writes to it, as it does
+// with one that it no longer trusts, and an operator makes it writable again.
+func TestMachineRemount(t *testing.T) {
+	passes(t, "read-only file system", 1,
+		func(t *testing.T, m *mapped) { m.emergency(t) },
+		func(t *testing.T, m *mapped) { m.remount(t, "rw") })
 }
 
 // TestMachineQuota: whoever weir runs as may have no more on the disk than it has.
 func TestMachineQuota(t *testing.T) {
-	if !inMachine(t) {
-		return
-	}
-	forEachChoice(t, func(t *testing.T, commit, onFull string) {
-		m := newMapped(t)
-		w := m.startOn(t, commit, onFull)
-		w.works(t)
-		w.through(t, "disk quota exceeded", func() { m.quota(t, 1) }, func() { m.quota(t, 0) })
-		w.adds(t, 14)
-	})
+	passes(t, "disk quota exceeded", 1,
+		func(t *testing.T, m *mapped) { m.quota(t, 1) },
+		func(t *testing.T, m *mapped) { m.quota(t, 0) })
 }
 
 // TestMachineErrors: every write to the disk fails for a while, and is reported as late as the
 // system likes. Without a journal ext4 goes on with such a disk.
 func TestMachineErrors(t *testing.T) {
-	if !inMachine(t) {
-		return
-	}
-	forEachChoice(t, func(t *testing.T, commit, onFull string) {
-		m := newMapped(t, "-O", "^has_journal")
-		w := m.startOn(t, commit, onFull)
-		w.works(t)
-		for range 2 {
-			w.through(t, "input/output error",
-				func() { m.becomes(t, m.table("flakey", "0", "0", "3600", "1", "error_writes")) },
-				func() { m.becomes(t, m.table("linear", "0")) })
-		}
-		w.adds(t, 28)
-	})
+	passes(t, "input/output error", 2,
+		func(t *testing.T, m *mapped) { m.becomes(t, m.table("flakey", "0", "0", "3600", "1", "error_writes")) },
+		func(t *testing.T, m *mapped) { m.becomes(t, m.table("linear", "0")) },
+		"-O", "^has_journal")
 }
 
 // TestMachineJournal: ext4 gives the disk up, for good, when its journal cannot be written. Weir says so and
