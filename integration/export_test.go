@@ -50,15 +50,7 @@ func archiveOf(t *testing.T, records int, event func(int) *audit.Event) archive 
 	const config = `version = 1
 [upstream.default]
 servers = ["udp://192.0.2.53"]
-[[policy]]
-name = "all"
-clients = ["any"]
-default = "allow"
-[audit]
-path = "audit"
-[admin]
-socket = "s"
-`
+` + openToAll
 	if err := os.WriteFile(filepath.Join(dir, "config.toml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}

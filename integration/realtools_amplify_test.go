@@ -30,11 +30,7 @@ default = "allow"
 [[policy.rule]]
 action = "block"
 domains = ["track.example"]
-[audit]
-path = "audit"
-[admin]
-socket = "s"
-`
+` + besideConfig
 
 // greedy are the questions that have the largest answers for their size, as whoever
 // forges a sender would ask.

@@ -152,24 +152,13 @@ func (d *delayLine) next() time.Duration {
 	return max(time.Until(d.packets[0].at), 0)
 }
 
-const badLinkConfig = `version = 1
-[server]
-listen = ["127.0.0.1:0"]
-[resolver]
+const badLinkConfig = onLoopback + `[resolver]
 deadline = "5s"
 [upstream.default]
 servers = ["%s"]
-[[policy]]
-name = "all"
-clients = ["any"]
-default = "allow"
 [limits]
 late = "0s"
-[audit]
-path = "audit"
-[admin]
-socket = "s"
-`
+` + openToAll
 
 // onBadLink is how many questions are asked at once.
 const onBadLink = 300

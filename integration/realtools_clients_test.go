@@ -175,11 +175,7 @@ answer = "refused"
 action = "block"
 domains = ["dropped.example"]
 answer = "drop"
-[audit]
-path = "audit"
-[admin]
-socket = "s"
-`
+` + besideConfig
 
 // TestRealClients holds that dig and kdig see right answers from weir before
 // real servers, over UDP and TCP, IPv4 and IPv6, and that the log has exactly

@@ -108,10 +108,7 @@ func (d *disk) remount(t *testing.T, how string) {
 	must(t, t.TempDir(), "mount", "-o", "remount,"+how, d.dir)
 }
 
-const diskConfig = `version = 1
-[server]
-listen = ["127.0.0.1:0"]
-[upstream.default]
+const diskConfig = onLoopback + `[upstream.default]
 servers = ["udp://192.0.2.53"]
 [[policy]]
 name = "all"

@@ -31,10 +31,7 @@ func startWeirAs(t *testing.T, dir, config, before string) *weir {
 	return greeted(t, cmd)
 }
 
-const idleConfig = `version = 1
-[server]
-listen = ["127.0.0.1:0"]
-tcp_connections = 10000
+const idleConfig = onLoopback + `tcp_connections = 10000
 tcp_per_client = 100
 tcp_first = "5m"
 tcp_idle = "5m"
@@ -43,15 +40,7 @@ servers = ["udp://192.0.2.53"]
 [[zone]]
 name = "lab.example"
 records = ["@ 3600 NS ns", "ns 3600 A 192.0.2.53", "*.host 300 A 192.0.2.10"]
-[[policy]]
-name = "all"
-clients = ["any"]
-default = "allow"
-[audit]
-path = "audit"
-[admin]
-socket = "s"
-`
+` + openToAll
 
 // labQueries are questions for names of idleConfig's zone.
 func labQueries() (out []*query) {

@@ -27,15 +27,7 @@ name = "lab.example"
 records = ["@ 3600 NS ns", "ns 3600 A 192.0.2.53", "www 300 A 192.0.2.10"]
 [access]
 allow = ["10.9.0.0/16", "fd09::/16", "fe80::/10"]
-[[policy]]
-name = "all"
-clients = ["any"]
-default = "allow"
-[audit]
-path = "audit"
-[admin]
-socket = "s"
-`
+` + openToAll
 
 // listening starts weir on addresses, at port 53 unless they have one.
 func listening(t *testing.T, addrs ...string) *weir {

@@ -25,10 +25,7 @@ import (
 
 // listsConfig is a category of two lists, a zone of our own that answers whatever is allowed, and an upstream that
 // nobody listens at: nothing here is to ask it.
-const listsConfig = `version = 1
-[server]
-listen = ["127.0.0.1:0"]
-[upstream.default]
+const listsConfig = onLoopback + `[upstream.default]
 servers = ["udp://127.0.0.1:9"]
 [[zone]]
 name = "lab.example"
@@ -45,11 +42,7 @@ default = "allow"
 [[policy.rule]]
 action = "block"
 categories = ["listed"]
-[audit]
-path = "audit"
-[admin]
-socket = "s"
-`
+` + besideConfig
 
 // Two names, each on another list, change places with every revision: in revisions of even number left is listed, in
 // those of odd number right.

@@ -22,10 +22,7 @@ const (
 )
 
 // loadConfig is a policy over many names, a zone of our own, and one upstream.
-const loadConfig = `version = 1
-[server]
-listen = ["127.0.0.1:0"]
-[upstream.default]
+const loadConfig = onLoopback + `[upstream.default]
 servers = ["udp://%s"]
 [[zone]]
 name = "lab.example"
@@ -42,11 +39,7 @@ domains = ["intranet.example", "=proxy.example"]
 [[policy.rule]]
 action = "block"
 categories = ["listed"]
-[audit]
-path = "audit"
-[admin]
-socket = "s"
-`
+` + besideConfig
 
 func listedName(i int) string { return fmt.Sprintf("n%06d.feed-%02d.example", i, i%50) }
 func cachedName(i int) string { return fmt.Sprintf("host-%d.wild.load.example", i) }

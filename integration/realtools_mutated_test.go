@@ -77,10 +77,7 @@ func mutated(random *rand.Rand, packet []byte) []byte {
 	return out[:min(len(out), 4000)]
 }
 
-const mutatedConfig = `version = 1
-[server]
-listen = ["127.0.0.1:0"]
-[upstream.default]
+const mutatedConfig = onLoopback + `[upstream.default]
 servers = ["udp://%s"]
 [[zone]]
 name = "lab.example"
@@ -92,13 +89,9 @@ default = "allow"
 [[policy.rule]]
 action = "block"
 domains = ["track.example"]
-[audit]
-path = "audit"
-[admin]
-socket = "s"
 [limits]
 late = "0s" # an answer that is late on a busy machine counts as one too
-`
+` + besideConfig
 
 // addressOf is the address that the upstream of mutated packets gives a name, in
 // wire form and lower case.

@@ -17,10 +17,7 @@ import (
 
 // stormConfig has an upstream that says nothing and one that is not there, few
 // places and short times, so that all limits are reached and storms end soon.
-const stormConfig = `version = 1
-[server]
-listen = ["127.0.0.1:0"]
-tcp_connections = 300
+const stormConfig = onLoopback + `tcp_connections = 300
 tcp_per_client = 100
 tcp_first = "300ms"
 tcp_idle = "600ms"
@@ -39,15 +36,7 @@ upstream = "dead"
 [[zone]]
 name = "lab.example"
 records = ["@ 3600 NS ns", "ns 3600 A 192.0.2.53", "*.host 300 A 192.0.2.10"%s]
-[[policy]]
-name = "all"
-clients = ["any"]
-default = "allow"
-[audit]
-path = "audit"
-[admin]
-socket = "s"
-`
+` + openToAll
 
 // stormy is a weir under storms, with the two ways its configuration may be.
 type stormy struct {

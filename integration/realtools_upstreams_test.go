@@ -212,20 +212,9 @@ func TestRealUpstreams(t *testing.T) {
 	}
 }
 
-const upstreamConfig = `version = 1
-[server]
-listen = ["127.0.0.1:0"]
-[upstream.default]
+const upstreamConfig = onLoopback + `[upstream.default]
 servers = ["%s"]
-[[policy]]
-name = "all"
-clients = ["any"]
-default = "allow"
-[audit]
-path = "audit"
-[admin]
-socket = "s"
-`
+` + openToAll
 
 // upstreamServer is what this test reads of a server in `weir status --json`.
 type upstreamServer struct {

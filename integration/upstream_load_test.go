@@ -84,21 +84,10 @@ func startBefore(t *testing.T, more string, servers ...*swayed) *weir {
 	for _, s := range servers {
 		urls = append(urls, fmt.Sprintf("%q", "udp://"+s.addr))
 	}
-	return startWeir(t, t.TempDir(), fmt.Sprintf(`version = 1
-[server]
-listen = ["127.0.0.1:0"]
-[upstream.default]
+	return startWeir(t, t.TempDir(), fmt.Sprintf(onLoopback+`[upstream.default]
 servers = [%s]
 %s
-[[policy]]
-name = "all"
-clients = ["any"]
-default = "allow"
-[audit]
-path = "audit"
-[admin]
-socket = "s"
-`, strings.Join(urls, ", "), more))
+`+openToAll, strings.Join(urls, ", "), more))
 }
 
 // asks asks for a name and says what came and how long that took.

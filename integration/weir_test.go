@@ -143,6 +143,26 @@ type weir struct {
 	addrs []netip.AddrPort
 }
 
+// onLoopback begins a configuration, with a port that is free; more of [server] may follow.
+const onLoopback = `version = 1
+[server]
+listen = ["127.0.0.1:0"]
+`
+
+// besideConfig ends one: its folder has the rest too.
+const besideConfig = `[audit]
+path = "audit"
+[admin]
+socket = "s"
+`
+
+// openToAll is besideConfig, and everybody may ask for everything.
+const openToAll = `[[policy]]
+name = "all"
+clients = ["any"]
+default = "allow"
+` + besideConfig
+
 // startWeir serves config from dir, which may hold lists already.
 func startWeir(t *testing.T, dir, config string) *weir {
 	t.Helper()
