@@ -113,7 +113,7 @@ func serve(ctx context.Context, g *global, talk io.Writer) error {
 	signals := make(chan os.Signal, 4) // before the greeting: who reads it may send one
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
-	s.greet(talk)
+	s.greet(talk, g.config)
 	return s.run(ctx, adm, signals)
 }
 
@@ -231,8 +231,8 @@ func (s *server) run(ctx context.Context, adm *admin.Server, signals <-chan os.S
 	return nil
 }
 
-// greet tells the operator what is served and what to try.
-func (s *server) greet(talk io.Writer) {
+// greet tells the operator what is served and what to try, with the configuration that was named, if one was.
+func (s *server) greet(talk io.Writer, named string) {
 	b := s.current()
 	addrs := s.resolver.Addrs()
 	var on []string
@@ -248,7 +248,10 @@ func (s *server) greet(talk io.Writer) {
 		fmt.Fprintf(talk, "  audit store %s, next record %d\n", b.cfg.Audit.Path, s.log.NextSeq())
 	}
 	if len(addrs) > 0 {
-		fmt.Fprintf(talk, "try\n  dig @%s -p %d %s\n  weir explain %[3]s\n  weir audit search\n", reachable(addrs[0].Addr()), addrs[0].Port(), s.sample())
+		if named != "" {
+			named = " --config " + shown(named)
+		}
+		fmt.Fprintf(talk, "try\n  dig @%s -p %d %s\n  weir explain %[3]s%[4]s\n  weir audit search%[4]s\n", reachable(addrs[0].Addr()), addrs[0].Port(), s.sample(), named)
 	}
 }
 
