@@ -290,13 +290,27 @@ func (r *Resolver) fetch(f *flight, key, room []byte) (e *cache.Entry) {
 	e, err = inspect(q, m, f.alias, f.state.prefixes, r.cfg.TTL, room)
 	if err != nil {
 		r.logger.Debug("reply refused", "question", q.Question[0].String(), "server", server, "error", err)
-		return r.failure(f, key, edeOther, "upstream reply refused: "+err.Error())
+		return r.failure(f, key, toldWhy(m), "upstream reply refused: "+err.Error())
 	}
 	e.Key, e.Group, e.Upstream, e.Instead = key, group.Name(), r.log.Label(server), f.name
 	e.Stored = r.mono()
 	e.Expires += e.Stored // inspect gave a life span
 	r.schedule(e)
 	return e
+}
+
+// toldWhy is the Extended DNS Error of a reply that says why a validator refuses what
+// it was told (RFC 8914 §4.2 to §4.13), which this server cannot find out; edeOther if
+// there is none. It is handed on as a number: the text with it may be anybody's.
+func toldWhy(m *dns.Msg) int32 {
+	if opt := m.IsEdns0(); opt != nil && m.Rcode == dns.RcodeServerFailure {
+		for _, o := range opt.Option {
+			if e, ok := o.(*dns.EDNS0_EDE); ok && (e.InfoCode == 1 || e.InfoCode == 2 || 5 <= e.InfoCode && e.InfoCode <= 12) {
+				return int32(e.InfoCode)
+			}
+		}
+	}
+	return edeOther
 }
 
 // failure is an entry that says SERVFAIL. In an outage of the upstream it stands

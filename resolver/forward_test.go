@@ -594,3 +594,44 @@ func TestPanicAtLanding(t *testing.T) {
 		t.Errorf("%d events", len(e))
 	}
 }
+
+// TestValidatorsReason: what a validating upstream finds wrong with an answer is told as a
+// number; nothing else that it may say of an error is.
+func TestValidatorsReason(t *testing.T) {
+	const refused = `"upstream reply refused: rcode SERVFAIL"`
+	explains := func(codes ...uint16) handler {
+		return func(q, m *dns.Msg) bool {
+			m.Rcode = dns.RcodeServerFailure
+			m.SetEdns0(1232, false)
+			for _, c := range codes {
+				m.IsEdns0().Option = append(m.IsEdns0().Option, &dns.EDNS0_EDE{InfoCode: c, ExtraText: "\x1b[31mwhatever"})
+			}
+			return true
+		}
+	}
+	for _, c := range []struct {
+		says handler
+		want int
+	}{
+		{explains(6), 6},
+		{explains(0, 22, 9), 9},
+		{explains(1), 1},
+		{explains(12), 12},
+		{explains(15), 0}, // that is this server's own to say
+		{explains(3), 0},
+		{explains(13), 0},
+		{explains(), 0},
+	} {
+		w := newWorld(t, setup{upstream: newServer(t, map[string]handler{"bogus.example. A": c.says})})
+		for range 2 { // from memory too
+			if got, want := w.ask("bogus.example. A", edns), fmt.Sprintf("SERVFAIL ede %d %s", c.want, refused); got != want {
+				t.Errorf("got %s, want %s", got, want)
+			}
+		}
+		for _, e := range w.events() {
+			if e.EDE == nil || int(*e.EDE) != c.want {
+				t.Errorf("recorded %v, want %d", e.EDE, c.want)
+			}
+		}
+	}
+}
