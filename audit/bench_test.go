@@ -262,15 +262,20 @@ func BenchmarkSearch(b *testing.B) {
 		q    Query
 	}{
 		{"all", Query{}},
+		{"each", Query{}},
 		{"client", Query{Client: netip.MustParsePrefix("10.0.1.17/32")}},
 		{"name", Query{Name: wire("site-17.example")}},
 		{"absent-name", Query{Name: wire("nowhere.test")}},
 		{"newest-100-blocked", Query{Verdict: "block", Limit: 100}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			found := 0
+			found, search := 0, r.Search
+			if c.name == "each" {
+				search = r.Each
+			}
+			b.ReportAllocs()
 			for b.Loop() {
-				err := r.Search(context.Background(), c.q, func(*Record) error { found++; return nil })
+				err := search(context.Background(), c.q, func(*Record) error { found++; return nil })
 				if err != nil {
 					b.Fatal(err)
 				}

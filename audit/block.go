@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
-	"slices"
 )
 
 // A block is a decoded segment: its dictionaries and its rows. It is reused from
@@ -27,6 +26,7 @@ type block struct {
 	columns [columns]cursor
 	shelf   *shelf   // of a pack; its columns are not among those
 	shown   []string // presentation form of names, made when first asked for
+	written []string // and of addresses
 
 	decided, observed [][]byte // reasons as fields of canonical rows, likewise
 	event             Event    // room for one
@@ -180,8 +180,7 @@ func (b *block) dictionaries(h header, payload []byte) error {
 	if c.failed || len(c.b) != 0 {
 		return errors.New("its dictionaries or columns are cut short or overlong")
 	}
-	b.shown = slices.Grow(b.shown[:0], len(b.names))[:len(b.names)]
-	clear(b.shown)
+	b.shown, b.written = sizedZero(b.shown, len(b.names)), sizedZero(b.written, len(b.addrs))
 	b.decided, b.observed = b.decided[:0], b.observed[:0]
 	return nil
 }
@@ -371,6 +370,13 @@ func (b *block) name(n uint32) string {
 		b.shown[n] = nameString(b.names[n])
 	}
 	return b.shown[n]
+}
+
+func (b *block) address(n uint32) string {
+	if b.written[n] == "" {
+		b.written[n] = b.addrs[n].String()
+	}
+	return b.written[n]
 }
 
 func (b *block) reason(n uint32) Reason {

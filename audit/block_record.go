@@ -2,23 +2,39 @@ package audit
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
-// record returns row i as a Record of its own.
-func (b *block) record(i int) *Record { return b.describe(&b.rows[i], b.header.first+uint64(i)) }
+// A reusable is a Record with room for what it points to, so that it can be used again for
+// another row.
+type reusable struct {
+	Record
+	observed Reason
+	ede      int32
+	packet   Packet
+	edns     EDNS
+	answers  []string
+}
 
-func (b *block) describe(r *row, seq uint64) *Record {
-	out := &Record{Seq: seq, Kind: r.kind.String(), Time: instant(r.time)}
+// record returns row i as a Record of its own.
+func (b *block) record(i int) *Record {
+	out := new(reusable)
+	b.describe(out, &b.rows[i], b.header.first+uint64(i))
+	return &out.Record
+}
+
+func (b *block) describe(out *reusable, r *row, seq uint64) {
+	out.Record = Record{Seq: seq, Kind: r.kind.String(), Time: instant(r.time)}
 	switch r.kind {
 	case KindChange:
 		c := b.changes[r.extra]
 		out.Text, out.Action, out.Actor = b.text(c.text), b.text(c.action), b.text(c.actor)
-		return out
+		return
 	case KindGap:
 		g := b.gaps[r.extra]
 		out.Cause, out.Lost, out.From, out.To = g.cause.String(), g.lost, instant(g.from), instant(g.to)
-		return out
+		return
 	}
 	why := b.reason(r.reason)
 	out.Client = Client{b.addrs[r.client]}
@@ -31,51 +47,52 @@ func (b *block) describe(r *row, seq uint64) *Record {
 		out.Verdict, out.Rcode = verdict(r.flags), rcodeString(r.rcode)
 	}
 	if r.observed != 0 {
-		o := b.reason(r.observed)
-		out.Observed = &o
+		out.observed = b.reason(r.observed)
+		out.Observed = &out.observed
 	}
 	out.Entry, out.MatchedOn = b.entry(r), word(matches[:], r.on)
 	out.Source = r.source.String()
-	if ede := r.ede; ede >= 0 {
-		out.EDE = &ede
+	if out.ede = r.ede; r.ede >= 0 {
+		out.EDE = &out.ede
 	}
 	out.Dropped, out.Stripped = r.flags&flagDropped != 0, r.flags&flagStripped != 0
 	out.Upstream = b.text(r.upstream)
 	out.Duration, out.Revision = int64(min(r.duration, math.MaxInt64)), r.revision
-	out.Packet = r.packet()
+	out.setPacket(r)
 	if n := int(r.aliasCount) + int(r.addrCount); n > 0 {
-		out.Answers = make([]string, 0, n)
+		out.answers = slices.Grow(out.answers[:0], n)
 		for _, a := range b.aliases(r) {
-			out.Answers = append(out.Answers, aliasString(b.name(a)))
+			out.answers = append(out.answers, aliasString(b.name(a)))
 		}
 		for _, a := range b.answers(r) {
-			out.Answers = append(out.Answers, b.addrs[a].String())
+			out.answers = append(out.answers, b.address(a))
 		}
+		out.Answers = out.answers
 	}
-	return out
 }
 
-// packet returns nil if nothing is known of the packet.
-func (r *row) packet() *Packet {
+// setPacket sets nothing if nothing is known of the packet.
+func (t *reusable) setPacket(r *row) {
 	if r.querySize == 0 {
-		return nil
+		return
 	}
 	is := func(b Bits) bool { return r.bits&b != 0 }
-	p := &Packet{
+	t.packet = Packet{
 		Port: r.port, ID: r.id, QuerySize: r.querySize, AnswerSize: r.answerSize,
 		RD: is(QueryRD), AD: is(QueryAD), CD: is(QueryCD), AA: is(AnswerAA), TC: is(AnswerTC),
 	}
+	t.Packet = &t.packet
 	if !is(QueryEDNS) {
-		return p
+		return
 	}
-	p.EDNS = &EDNS{Version: r.version, UDPSize: r.udpSize, DO: is(QueryDO), ECS: is(QueryECS)}
+	t.edns = EDNS{Version: r.version, UDPSize: r.udpSize, DO: is(QueryDO), ECS: is(QueryECS)}
 	switch {
 	case is(CookieValid):
-		p.EDNS.Cookie = "valid"
+		t.edns.Cookie = "valid"
 	case is(QueryCookie):
-		p.EDNS.Cookie = "client"
+		t.edns.Cookie = "client"
 	}
-	return p
+	t.packet.EDNS = &t.edns
 }
 
 // entry returns the list entry that decided, as an operator would write it.
@@ -90,7 +107,7 @@ func (b *block) entry(r *row) string {
 		addr := b.addrs[a[r.alias]]
 		network, err := addr.Unmap().Prefix(int(r.off))
 		if r.scope == 0 || err != nil || network.IsSingleIP() {
-			return addr.String()
+			return b.address(a[r.alias])
 		}
 		return network.String()
 	case r.scope == 0:

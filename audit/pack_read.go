@@ -108,6 +108,7 @@ func (b *block) packedAddresses() (err error) {
 	if len(short)+len(long) > 0 {
 		return errors.New("it holds addresses that are nowhere")
 	}
+	b.written = sizedZero(b.written, len(b.addrs))
 	return nil
 }
 

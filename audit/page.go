@@ -106,13 +106,15 @@ func (p *page) size() int {
 	return int(h.count)
 }
 
-// recordOf returns the chosen row with that place among them as a Record of its own.
-func (p *page) recordOf(k int) *Record {
+// recordOf returns the chosen row with that place among them, in out.
+func (p *page) recordOf(out *reusable, k int) *Record {
 	i := p.chosen[k]
-	if p.few {
-		return p.describe(&p.rows[k], p.header.first+uint64(i))
+	r := &p.rows[k]
+	if !p.few {
+		r = &p.rows[i]
 	}
-	return p.record(int(i))
+	p.describe(out, r, p.header.first+uint64(i))
+	return &out.Record
 }
 
 // need reads parts of a pack, and says that they, and all else so far, could be read.

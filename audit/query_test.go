@@ -9,6 +9,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -203,6 +204,16 @@ func TestSearchAgreesWithANaiveFilter(t *testing.T) {
 					want = want[:min(limit, len(want))]
 				}
 				got := search(t, r, q)
+				n := 0
+				if err := r.Each(t.Context(), q, func(one *Record) error {
+					if n >= len(got) || !reflect.DeepEqual(one, got[n]) {
+						t.Fatalf("query %d, limit %d, oldest %v: record %d is %+v", i, limit, oldest, n, one)
+					}
+					n++
+					return nil
+				}); err != nil || n != len(got) {
+					t.Fatalf("%d of %d records, %v", n, len(got), err)
+				}
 				if d := cmp.Diff(want, got, cmp.Comparer(func(a, b Client) bool { return a == b })); d != "" {
 					t.Fatalf("query %d, limit %d, oldest %v: %d records, want %d:\n%s", i, limit, oldest, len(got), len(want), d)
 				}

@@ -132,6 +132,17 @@ func (r *Reader) following(st *store, from uint64, want func(*header) bool, p *p
 // *DamageError for each of them, joined. Records that are sealed after the
 // beginning may or may not be found.
 func (r *Reader) Search(ctx context.Context, q Query, emit func(*Record) error) error {
+	return r.search(ctx, q, func() *reusable { return new(reusable) }, emit)
+}
+
+// Each is like Search, but a Record is its caller's until emit returns, and then the next
+// one: they cost no memory.
+func (r *Reader) Each(ctx context.Context, q Query, emit func(*Record) error) error {
+	out := new(reusable)
+	return r.search(ctx, q, func() *reusable { return out }, emit)
+}
+
+func (r *Reader) search(ctx context.Context, q Query, room func() *reusable, emit func(*Record) error) error {
 	f, n := newFilter(q), 0
 	var rows []row // of one pack at a time, for they are most of what a page takes
 	return r.sweep(ctx, f, func(p *page) {
@@ -147,7 +158,7 @@ func (r *Reader) Search(ctx context.Context, q Query, emit func(*Record) error) 
 		if p.err != nil {
 			return false, nil
 		}
-		return p.emit(f, &n, 0, emit)
+		return p.emit(f, &n, 0, room, emit)
 	})
 }
 
@@ -160,8 +171,8 @@ func after(value []byte, key uint64) uint64 {
 }
 
 // emit hands out the page's chosen records, from sequence number from on, after
-// whole. n counts them; done says that the limit is reached.
-func (p *page) emit(f *filter, n *int, from uint64, emit func(*Record) error) (done bool, err error) {
+// whole, each in what room returns. n counts them; done says that the limit is reached.
+func (p *page) emit(f *filter, n *int, from uint64, room func() *reusable, emit func(*Record) error) (done bool, err error) {
 	for k := range p.chosen {
 		if !f.query.Oldest {
 			k = len(p.chosen) - 1 - k
@@ -173,7 +184,7 @@ func (p *page) emit(f *filter, n *int, from uint64, emit func(*Record) error) (d
 		if k&(politeRecords-1) == 0 {
 			giveWay()
 		}
-		if err := emit(p.recordOf(k)); err != nil {
+		if err := emit(p.recordOf(room(), k)); err != nil {
 			return true, err
 		}
 		if *n++; f.query.Limit > 0 && *n >= f.query.Limit {
@@ -276,7 +287,7 @@ func (p *page) follow(u *unpacker, f *filter, n *int, from uint64, emit func(*Re
 	if p.details(); p.err != nil {
 		return false, nil
 	}
-	return p.emit(f, n, from, emit)
+	return p.emit(f, n, from, func() *reusable { return new(reusable) }, emit)
 }
 
 // newest returns the sequence number of the last record on disk.

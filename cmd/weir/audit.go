@@ -16,6 +16,7 @@ import (
 // records is where the audit verbs read: a running server, or a stopped store.
 type records interface {
 	Search(ctx context.Context, q audit.Query, emit func(*audit.Record) error) error
+	Each(ctx context.Context, q audit.Query, emit func(*audit.Record) error) error
 	Top(ctx context.Context, q audit.Query, by audit.Dimension, limit, slots int) (audit.Top, error)
 	Trace(ctx context.Context, q audit.Query, limit int) (audit.Trace, error)
 	Clients(ctx context.Context, q audit.Query, limit int) (audit.Clients, error)

@@ -100,7 +100,7 @@ func (x *export) run(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	err = x.records.Search(ctx, x.query, func(r *audit.Record) error {
+	err = x.records.Each(ctx, x.query, func(r *audit.Record) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}

@@ -57,7 +57,7 @@ func (g *global) listRecords(cmd *cobra.Command, q audit.Query, limit int, asJSO
 	print := printer(out, g.palette(cmd.OutOrStdout()), asJSON)
 	more := errors.New("there are more")
 	found, last := 0, uint64(0)
-	err = r.Search(ctx, q, func(rec *audit.Record) error {
+	err = r.Each(ctx, q, func(rec *audit.Record) error {
 		switch {
 		case !wanted(rec):
 			return nil

@@ -183,6 +183,11 @@ func (c *Client) Search(ctx context.Context, q audit.Query, emit func(*audit.Rec
 	return c.lines(ctx, "/v1/audit/search", v, emit, nil)
 }
 
+// Each is Search; see audit.Reader.
+func (c *Client) Each(ctx context.Context, q audit.Query, emit func(*audit.Record) error) error {
+	return c.Search(ctx, q, emit)
+}
+
 // Tail streams records as they are sealed, beginning with the sequence number
 // from; 0 means from now on. It ends with ctx, or with the server. See audit.Log.Tail
 // for what lag does.

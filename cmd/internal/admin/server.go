@@ -228,7 +228,7 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) {
 	}
 	s.read(r, "read-"+verb, verb+": "+text)
 	out := newStream(w)
-	out.end(s.Backend.Audit().Reader().Search(r.Context(), q, out.write))
+	out.end(s.Backend.Audit().Reader().Each(r.Context(), q, out.write))
 }
 
 func (s *Server) tail(w http.ResponseWriter, r *http.Request) {
