@@ -31,7 +31,7 @@ func (k *shapeKey) of(p []byte) {
 // is says whether both are the same. It reads words as of writes them: a processor that was to
 // read two of them at once would wait until they are out of its store buffer.
 func (k *shapeKey) is(o *shapeKey) bool {
-	return k[0]^o[0]|k[1]^o[1]|k[2]^o[2]|k[3]^o[3]|k[4]^o[4]|k[5]^o[5] == 0
+	return (k[0]^o[0])|(k[1]^o[1])|(k[2]^o[2])|(k[3]^o[3])|(k[4]^o[4])|(k[5]^o[5]) == 0
 }
 
 // A shape is one of those of a segment.
