@@ -30,7 +30,7 @@ import (
 var tools = map[string]string{
 	"dig": "bind9-dnsutils", "kdig": "knot-dnsutils", "dnsperf": "dnsperf", "unbound": "unbound", "nsd": "nsd",
 	"delv": "bind9-dnsutils", "dnsdist": "dnsdist", "dnstap-read": "bind9-dnsutils",
-	"named": "bind9", "knotd": "knot", "ip": "iproute2", "python3": "python3",
+	"named": "bind9", "knotd": "knot", "ip": "iproute2", "python3": "python3", "systemd-analyze": "systemd",
 }
 
 // tool returns the path of a program. The two servers live where an ordinary
