@@ -181,8 +181,7 @@ func (b *block) appendRow(dst []byte, i int) []byte {
 	r := &b.rows[i]
 	switch r.kind {
 	case KindChange:
-		c := b.changes[r.extra]
-		return appendChange(dst, r.time, Change{Action: b.text(c.action), Actor: b.text(c.actor), Text: b.text(c.text)})
+		return appendChange(dst, r.time, b.changeOf(&b.changes[r.extra]))
 	case KindGap:
 		return appendGap(dst, b.gaps[r.extra])
 	}
@@ -203,6 +202,10 @@ func (b *block) appendRow(dst []byte, i int) []byte {
 	why := b.whys(r.reason, &b.decided, tagReason)
 	observed := b.whys(r.observed, &b.observed, tagObserved)
 	return appendQuery(dst, e, b.header.masked && masked(e.Client), why, observed, b.text(r.upstream), r.duration)
+}
+
+func (b *block) changeOf(c *changeRow) Change {
+	return Change{Action: b.text(c.action), Actor: b.text(c.actor), Text: b.text(c.text)}
 }
 
 // whys returns reason n as fields of a row, which are made when they are first asked for.

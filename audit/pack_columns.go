@@ -131,6 +131,7 @@ type shelf struct {
 	wanted   [2][]bool // room for which questions and which askers are
 	times    []int64   // of those picked
 	kinds    []uint8   // of each row
+	when     []int64   // likewise
 	queries  int       // of them
 	loaded   [allParts]bool
 	asker    []uint32 // of each query

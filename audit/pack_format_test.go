@@ -182,8 +182,23 @@ func FuzzPack(f *testing.F) {
 			_, _ = pg.alias.of(i), pg.addr.of(i)
 		}
 		whole, err := openBlock(data)
+		var (
+			proven block
+			rows   rowMaker
+		)
+		if uerr := proven.unpack(u, h, data); uerr != nil {
+			t.Fatalf("a page takes what a block does not: %v", uerr)
+		}
+		if rerr := rows.read(&proven); (rerr == nil) != (err == nil) {
+			t.Fatalf("rows are laid out: %v, decode says %v", rerr, err)
+		}
 		if err != nil {
 			return
+		}
+		for i := range whole.rows {
+			if got, want := rows.append(nil), whole.appendRow(nil, i); !bytes.Equal(got, want) {
+				t.Fatalf("row %d is laid out as %x, want %x", i, got, want)
+			}
 		}
 		if failed != nil {
 			t.Fatalf("decode takes what columns do not: %v", failed)

@@ -2,8 +2,6 @@ package audit
 
 import (
 	"errors"
-	"fmt"
-	"math"
 )
 
 // What a pack has as columns of askers, of questions or of queries, of the columns that a
@@ -37,19 +35,8 @@ func (p *page) packedKinds() {
 }
 
 func (p *page) packedTimes() {
-	s := p.shelf
-	var err error
-	s.wide, err = readColumn(s, packTime, s.wide, math.MaxUint64)
-	at, first, last := p.header.min, int64(math.MaxInt64), int64(math.MinInt64)
-	for i, v := range s.wide {
-		at += unzigzag(v)
-		first, last = min(first, at), max(last, at)
-		p.time[i] = at
-	}
-	if err == nil && (first != p.header.min || last != p.header.max) {
-		err = fmt.Errorf("its column %d does not fit its records", packTime)
-	}
-	p.failed(err)
+	p.failed(p.shelf.packedTimes(&p.header))
+	copy(p.time, p.shelf.when)
 }
 
 // packedNumbers reads a column of queries.

@@ -147,12 +147,17 @@ func (b *block) decodePacked(detailed bool, wanted []uint32) error {
 	if err := errors.Join(b.askers(), b.questions()); err != nil {
 		return err
 	}
-	b.rows = sized(b.rows, int(b.header.count))
-	if err := b.packedTimes(); err != nil {
+	if err := s.packedTimes(&b.header); err != nil {
 		return err
 	}
-	if err := errors.Join(b.packedChanges(), b.packedGaps()); err != nil {
+	if err := b.packedOthers(); err != nil {
 		return err
+	}
+	b.rows = sized(b.rows, int(b.header.count))
+	var seen [KindGap + 1]uint32
+	for i, k := range s.kinds {
+		b.rows[i] = row{kind: Kind(k), time: s.when[i], extra: seen[k]}
+		seen[k]++
 	}
 	s.pick(wanted)
 	s.numbers, b.refs = sized(s.numbers, len(s.name)), b.refs[:0] // where the references of each question are
@@ -308,55 +313,50 @@ func (s *shelf) pick(wanted []uint32) {
 	}
 }
 
-// packedTimes begins the rows.
-func (b *block) packedTimes() (err error) {
-	s := b.shelf
+// packedTimes reads the time of each record.
+func (s *shelf) packedTimes(h *header) (err error) {
 	if s.wide, err = readColumn(s, packTime, s.wide, math.MaxUint64); err != nil {
 		return err
 	}
-	at, first, last := b.header.min, int64(math.MaxInt64), int64(math.MinInt64)
+	s.when = sized(s.when, len(s.wide))
+	at, first, last := h.min, int64(math.MaxInt64), int64(math.MinInt64)
 	for i, v := range s.wide {
 		at += unzigzag(v)
 		first, last = min(first, at), max(last, at)
-		b.rows[i] = row{kind: Kind(s.kinds[i]), time: at}
+		s.when[i] = at
 	}
-	if first != b.header.min || last != b.header.max {
+	if first != h.min || last != h.max {
 		return errors.New("its header does not fit its records")
 	}
 	return nil
 }
 
-func (b *block) packedChanges() (err error) {
-	var columns [3][]uint32
-	for i := range columns {
-		if columns[i], err = readColumn(b.shelf, packText+i, columns[i], uint64(len(b.strings))); err != nil {
+// packedOthers reads what is no query, after the times.
+func (b *block) packedOthers() (err error) {
+	s := b.shelf
+	var texts [3][]uint32
+	for i := range texts {
+		if texts[i], err = readColumn(s, packText+i, texts[i], uint64(len(b.strings))); err != nil {
 			return err
 		}
 	}
-	for i := range b.rows {
-		if r := &b.rows[i]; r.kind == KindChange {
-			n := len(b.changes)
-			r.extra = uint32(n)
-			b.changes = append(b.changes, changeRow{columns[0][n], columns[1][n], columns[2][n]})
-		}
-	}
-	return nil
-}
-
-func (b *block) packedGaps() (err error) {
-	var columns [3][]uint64
+	var numbers [3][]uint64
 	for i, limit := range []uint64{math.MaxUint64, math.MaxUint64, math.MaxUint8} {
-		if columns[i], err = readColumn(b.shelf, packLost+i, columns[i], limit); err != nil {
+		if numbers[i], err = readColumn(s, packLost+i, numbers[i], limit); err != nil {
 			return err
 		}
 	}
 	var lost uint64
-	for i := range b.rows {
-		if r := &b.rows[i]; r.kind == KindGap {
+	b.changes, b.gaps = b.changes[:0], b.gaps[:0]
+	for i := 0; s.queries < len(s.kinds) && i < len(s.kinds); i++ {
+		switch Kind(s.kinds[i]) {
+		case KindChange:
+			n := len(b.changes)
+			b.changes = append(b.changes, changeRow{texts[0][n], texts[1][n], texts[2][n]})
+		case KindGap:
 			n := len(b.gaps)
-			r.extra = uint32(n)
-			b.gaps = append(b.gaps, gap{Cause(columns[2][n]), columns[0][n], r.time - unzigzag(columns[1][n]), r.time})
-			lost += columns[0][n]
+			b.gaps = append(b.gaps, gap{Cause(numbers[2][n]), numbers[0][n], s.when[i] - unzigzag(numbers[1][n]), s.when[i]})
+			lost += numbers[0][n]
 		}
 	}
 	if lost != b.header.lost {

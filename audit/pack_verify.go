@@ -47,17 +47,15 @@ func (v *verifier) examinePack(x *exam) {
 	read := !v.quick || !p.signed
 	if read {
 		if p.unread = x.block.unpack(v.unpacker, p.header, x.value); p.unread == nil {
-			p.unread = x.block.decode(true)
+			p.unread = x.rows.read(&x.block)
 		}
 	}
-	from := 0
 	for i := range fronts {
 		f := &fronts[i]
 		leaf := leafHash(f.leaf())
 		e := packedExam{front: *f, leaf: leaf, astray: v.prove(&f.header, leaf), signed: v.signed(&f.header, leaf, f.signature[:])}
-		e.unlike = read && p.unread == nil && x.block.root(&f.header, from) != f.root
+		e.unlike = read && p.unread == nil && x.rows.root(&f.header) != f.root
 		p.segments = append(p.segments, e)
-		from += int(f.header.count)
 	}
 }
 

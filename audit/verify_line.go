@@ -18,6 +18,7 @@ type exam struct {
 
 	buf   []byte // room for its payload
 	block block
+	rows  rowMaker
 }
 
 // A line has segments examined by several goroutines and follows them in order. As many
