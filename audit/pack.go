@@ -234,10 +234,12 @@ func packParts(pack []byte) (fronts, columns []byte, err error) {
 func checkPack(pack []byte) error {
 	end := len(pack) - digestSize
 	if sha256.Sum256(pack[:end]) != [digestSize]byte(pack[end:]) {
-		return errors.New("its checksum does not match its content")
+		return errPackSum
 	}
 	return nil
 }
+
+var errPackSum = errors.New("its checksum does not match its content")
 
 // lastPacked returns the header and the digest of the last segment of a pack.
 func lastPacked(h *header, pack []byte) (last header, digest [digestSize]byte, err error) {
@@ -254,10 +256,18 @@ func lastPacked(h *header, pack []byte) (last header, digest [digestSize]byte, e
 	return f.header, f.digest, nil
 }
 
-// signedAs returns what the signature of a pack is of, and the signature.
-func signedAs(pack []byte) (body hash, signature []byte) {
-	at := len(pack) - packTail
-	return sha256.Sum256(pack[:at]), pack[at:][:signatureSize]
+// signedAs proves the checksum of a pack, and returns what its signature is of, and that. Its octets
+// are hashed once for both.
+func signedAs(pack []byte) (body hash, signature []byte, err error) {
+	at, end := len(pack)-packTail, len(pack)-digestSize
+	sum := sha256.New()
+	sum.Write(pack[:at])
+	sum.Sum(body[:0])
+	sum.Write(pack[at:end])
+	if signature = pack[at:end]; [digestSize]byte(sum.Sum(nil)) != [digestSize]byte(pack[end:]) {
+		err = errPackSum
+	}
+	return body, signature, err
 }
 
 func isPack(value []byte) bool {

@@ -37,13 +37,14 @@ func (v *verifier) examinePack(x *exam) {
 	if p.header, p.err = readHeader(x.value); p.err != nil {
 		return
 	}
-	p.whole = checkPack(x.value)
+	body, signature, err := signedAs(x.value)
+	p.whole = err
 	fronts, err := v.unpacker.fronts(&p.header, x.value)
 	if err != nil {
 		p.err = err
 		return
 	}
-	p.signed = p.whole == nil && v.signedPack(x.value)
+	p.signed = p.whole == nil && v.signedPack(body, signature)
 	read := !v.quick || !p.signed
 	if read {
 		if p.unread = x.block.unpack(v.unpacker, p.header, x.value); p.unread == nil {
@@ -112,9 +113,8 @@ func (v *verifier) followPacked(e *packedExam, unread error) {
 	}
 }
 
-// signedPack says that a key of the log has signed the pack as it is.
-func (v *verifier) signedPack(pack []byte) bool {
-	body, signature := signedAs(pack)
+// signedPack says that a key of the log has signed a pack as it is.
+func (v *verifier) signedPack(body hash, signature []byte) bool {
 	for i := len(v.proof.keys) - 1; i >= 0; i-- {
 		if v.proof.keys[i].signedPack(body, signature) {
 			return true
