@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"runtime"
 	"time"
 )
 
@@ -193,6 +194,7 @@ func (w *writer) run(ctx context.Context) error {
 			if failed {
 				continue // hurrying would only hammer a disk that fails
 			}
+			runtime.Gosched() // so that those who run next are in the same batch
 		case <-block.C:
 			if failed {
 				continue
