@@ -21,8 +21,8 @@ type udpListener struct {
 const maxQuery = 4096 // octets read of a datagram; no query that is taken is longer
 
 // socketsWaiting is how many sockets a core has where answers wait for the disk:
-// while the batch of one waits, others are read, and their waits end together.
-const socketsWaiting = 8
+// while the batch of one waits, the other is read.
+const socketsWaiting = 2
 
 // run reads, answers and writes until stopReading. A panic costs the packet
 // that caused it.

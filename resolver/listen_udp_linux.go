@@ -13,8 +13,12 @@ import (
 
 // batchSize is how many datagrams a system call takes or writes at most. Under
 // load that saves most of the calls; the first of a batch waits for the answers
-// to the others, some tens of microseconds.
-const batchSize = 32
+// to the others, some tens of microseconds. Where all wait for the disk, which takes
+// longer, more wait together.
+const (
+	batchSize    = 32
+	settlingSize = 128
+)
 
 // batch is the memory for one read of datagrams and for one write of the
 // replies, with the two system calls. Headers point into it as long as it
@@ -24,14 +28,14 @@ type batch struct {
 	read, write func(fd uintptr) (done bool) // recvmmsg and sendmmsg, for conn to call
 	wild        bool                         // see udpListener
 
-	inHead   [batchSize]unix.Mmsghdr
-	in       [batchSize]incoming
+	inHead   []unix.Mmsghdr
+	in       []incoming
 	received int           // of in
 	handled  int           // of received, those that next returned
 	failed   syscall.Errno // the read
 
-	outHead  [batchSize]unix.Mmsghdr
-	out      [batchSize]outgoing
+	outHead  []unix.Mmsghdr
+	out      []outgoing
 	replies  int // of out
 	passed   int // of replies, those that need no more attempts
 	rejected int // of passed, those that the network did not take
@@ -54,13 +58,21 @@ type outgoing struct {
 
 func newBatch(l *udpListener) *batch {
 	conn, _ := l.conn.SyscallConn() // fails for no *UDPConn but nil
-	return newBatchOn(conn, l.wild)
+	size := batchSize
+	if l.r.log.Settles() {
+		size = settlingSize
+	}
+	return newBatchOn(conn, l.wild, size)
 }
 
-func newBatchOn(conn syscall.RawConn, wild bool) *batch {
-	b := &batch{conn: conn, wild: wild}
+func newBatchOn(conn syscall.RawConn, wild bool, size int) *batch {
+	b := &batch{
+		conn: conn, wild: wild,
+		inHead: make([]unix.Mmsghdr, size), in: make([]incoming, size),
+		outHead: make([]unix.Mmsghdr, size), out: make([]outgoing, size),
+	}
 	b.read, b.write = b.recvmmsg, b.sendmmsg
-	for i := range batchSize {
+	for i := range size {
 		m := &b.in[i]
 		m.data.Base = &m.packet[0]
 		m.data.SetLen(len(m.packet))
@@ -78,7 +90,7 @@ func newBatchOn(conn syscall.RawConn, wild bool) *batch {
 		h.Iov = &r.data
 		h.SetIovlen(1)
 	}
-	b.received, b.handled = batchSize, batchSize // receive prepares the headers of what was handled
+	b.received, b.handled = size, size // receive prepares the headers of what was handled
 	return b
 }
 
@@ -107,7 +119,7 @@ func (b *batch) receive() error {
 // replies does, and have another thread take over from each: that costs more than the call.
 func (b *batch) recvmmsg(fd uintptr) (done bool) {
 	for {
-		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.inHead)), batchSize, unix.MSG_DONTWAIT, 0, 0)
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.inHead[0])), uintptr(len(b.inHead)), unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case unix.EINTR:
 			continue

@@ -7,11 +7,14 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
+
+	"weir/audit"
 )
 
 // opened is a world whose sockets are open and read by nobody.
@@ -67,6 +70,44 @@ func TestBatchTakesWhatIsThere(t *testing.T) {
 				t.Errorf("%s: %d datagrams, want %d", listen, n, len(conns))
 			}
 		}
+	}
+}
+
+// TestMoreWaitForTheDiskTogether: where answers wait for their records a core has more
+// than one socket, and a batch is larger.
+func TestMoreWaitForTheDiskTogether(t *testing.T) {
+	w := newWorld(t, setup{
+		audit:  func(c *audit.Config) { c.BeforeAnswer = true },
+		config: func(c *Config) { c.Listen, c.UDPSockets = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}, 0 },
+	})
+	if err := w.Listen(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.Close)
+	if n := len(w.udp); n != socketsWaiting*runtime.GOMAXPROCS(0) {
+		t.Errorf("%d sockets for %d cores", n, runtime.GOMAXPROCS(0))
+	}
+	c := w.dial("udp")
+	for range settlingSize + 5 {
+		if _, err := fmt.Fprint(c, "x"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := make(chan [2]int)
+	for _, l := range w.udp { // the kernel gives all of one client to one
+		go func() {
+			b := newBatch(l)
+			if b.receive() != nil { // closed at the end
+				return
+			}
+			first := b.received
+			if b.receive() == nil {
+				got <- [2]int{first, b.received}
+			}
+		}()
+	}
+	if n := <-got; n != [2]int{settlingSize, 5} {
+		t.Errorf("received %v, want %d and 5", n, settlingSize)
 	}
 }
 
@@ -169,7 +210,7 @@ func TestBatchWaitsForRoom(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, from := newBatchOn(conn, false), new(origin)
+	b, from := newBatchOn(conn, false, batchSize), new(origin)
 	buf := make([]byte, 1000)
 	for i := range batchSize {
 		buf[0] = byte(i)

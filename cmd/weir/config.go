@@ -50,7 +50,7 @@ type Config struct {
 		TCPWrite time.Duration `toml:"tcp_write" default:"5s" min:"100ms" max:"1h"`
 		// TCPIdle is how long a client connection may stay silent before it is closed (RFC 7766 §6.2.3).
 		TCPIdle time.Duration `toml:"tcp_idle" default:"10s" min:"100ms" max:"1h"`
-		// UDPSockets is the number of sockets for each listen address; 0 means one per core, eight with [audit] commit = "before-answer".
+		// UDPSockets is the number of sockets for each listen address; 0 means one per core, two with [audit] commit = "before-answer".
 		UDPSockets int `toml:"udp_sockets" default:"0" min:"0" max:"1024"`
 		// ReusePort shares the addresses with another server that does so too; without it the second one does not start.
 		ReusePort bool `toml:"reuse_port" default:"false"`
