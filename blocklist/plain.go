@@ -1,5 +1,7 @@
 package blocklist
 
+import "slices"
+
 // plainNames are the names of a small matcher once more, as they are: a hit compares octets where it would decode them.
 type plainNames struct {
 	slots []plainSlot // as those of tags
@@ -11,7 +13,7 @@ type plainSlot struct {
 	value uint32 // 0 in an empty slot
 }
 
-// plainSlots is how many slots a matcher has at most whose names are kept plain: some 50,000 names, which take about 30
+// plainSlots is how many slots a matcher has at most whose names are kept plain: some 50,000 names, which take 32
 // octets each.
 const plainSlots = 1 << 16
 
@@ -29,6 +31,7 @@ func newPlain(m *Matcher) *plainNames {
 			return nil // confirm bears with what is damaged
 		}
 		if v == 0 {
+			p.names = slices.Clip(p.names)
 			return p
 		}
 		p.slots[n.slot-1] = plainSlot{uint32(len(p.names)), v}

@@ -6,9 +6,9 @@ import (
 	"sync/atomic"
 )
 
-// recent remembers names that a matcher has found, with their values: of those that are listed few are asked for, and
-// most often. It compares all octets of a name, like confirm, but where confirm decodes up to four names from a mapped
-// file it reads a line of memory or two. It is safe for concurrent use: a reader that meets a writer finds nothing.
+// recent remembers names that a large matcher has found, with their values: of those that are listed few are asked for,
+// and most often. It compares all octets of a name, like confirm, but where confirm decodes from a mapped file it reads a
+// line of memory or two. It is safe for concurrent use: a reader that meets a writer finds nothing.
 type recent struct{ slots []recentSlot }
 
 // recentSlot has the size of two lines of memory, in the first of which most names end.
