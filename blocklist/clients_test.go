@@ -20,7 +20,8 @@ func TestClientsAreFoundAgain(t *testing.T) {
 	c.table.Insert(netip.MustParsePrefix("0.0.0.0/32"), binding{})
 	c.table.Insert(netip.MustParsePrefix("2001:db8::/32"), binding{policy: 9})
 	addrs := []netip.Addr{
-		{}, netip.MustParseAddr("0.0.0.0"), netip.MustParseAddr("255.255.255.255"), netip.MustParseAddr("::ffff:10.1.2.3"),
+		{},
+		netip.MustParseAddr("0.0.0.0"), netip.MustParseAddr("255.255.255.255"), netip.MustParseAddr("::ffff:10.1.2.3"),
 		netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::1%eth0"), netip.MustParseAddr("::"),
 	}
 	for range 4 * len(c.lately) {
