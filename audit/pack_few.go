@@ -160,7 +160,7 @@ func (b *block) addressThese(numbers []uint32) (err error) {
 		return err
 	}
 	s.sizes = append(s.sizes, s.octets...)
-	b.addrs = sized(b.addrs, len(s.sizes))
+	b.addrs, b.written = sized(b.addrs, len(s.sizes)), sized(b.written, len(s.sizes))
 	are := func(size uint8) func(uint32) bool { return func(n uint32) bool { return s.sizes[n] == size } }
 	var short [][]byte
 	if slices.ContainsFunc(numbers, are(4)) {
@@ -175,6 +175,7 @@ func (b *block) addressThese(numbers []uint32) (err error) {
 	}
 	for _, n := range numbers {
 		size := s.sizes[n]
+		b.written[n] = ""
 		at := bytes.Count(s.sizes[:n], []byte{size})
 		switch {
 		case size == 0:
