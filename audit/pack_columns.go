@@ -233,9 +233,13 @@ func (s *shelf) unpackInto(dst *[]byte, p *plane, n int) ([]byte, error) {
 	return b, nil
 }
 
-// readColumn unpacks a column into the memory of dst. No value is above limit, which fits T.
+// readColumn unpacks a column of up to 65,536 rows into the memory of dst. No value is above
+// limit, which fits T.
 func readColumn[T ~uint8 | ~uint16 | ~uint32 | ~uint64](s *shelf, column int, dst []T, limit uint64) ([]T, error) {
 	col := &s.columns[column]
+	if col.width > 0 {
+		giveWay()
+	}
 	if err := col.fits(column, limit); err != nil {
 		return sizedZero(dst, col.values), err
 	}

@@ -135,6 +135,9 @@ func (s *nameShelf) read(columns *shelf, names [][]byte) ([][]byte, error) {
 	fresh, end := s.fresh, s.end
 	left, c := s.label, cursor{b: s.odd}
 	for i := range fresh {
+		if i&(politeSmall-1) == politeSmall-1 {
+			giveWay()
+		}
 		n := int(fresh[i])
 		from := len(arena)
 		switch {
@@ -186,6 +189,9 @@ func (s *nameShelf) chain(columns *shelf) error {
 	s.behind, s.whole, s.odds = sized(s.behind, len(s.label)), sized(s.whole, len(s.fresh)), s.odds[:0]
 	links, c := 0, cursor{b: s.odd}
 	for i, n := range s.fresh {
+		if i&(politeSmall-1) == politeSmall-1 {
+			giveWay()
+		}
 		end, to := s.end[i], links+int(n)
 		if end == 0 && n == 0 {
 			s.whole[i] = oddName | uint32(len(s.odds))

@@ -235,10 +235,10 @@ func (b *block) packedQueries(detailed bool) error {
 // fill reads a column of a table, and sets in the rows what it says of each picked query.
 func (b *block) fill(column, table int, limit uint64, set func(r *row, v uint64)) (err error) {
 	s := b.shelf
-	if s.columns[column].width > 0 {
-		giveWay() // before each column of up to 65,536 rows
-	}
 	if s.few {
+		if s.columns[column].width > 0 {
+			giveWay()
+		}
 		if err := s.readFew(column, table, limit); err != nil {
 			return err
 		}
@@ -321,6 +321,9 @@ func (s *shelf) packedTimes(h *header) (err error) {
 	s.when = sized(s.when, len(s.wide))
 	at, first, last := h.min, int64(math.MaxInt64), int64(math.MinInt64)
 	for i, v := range s.wide {
+		if i&(politeSmall-1) == politeSmall-1 {
+			giveWay()
+		}
 		at += unzigzag(v)
 		first, last = min(first, at), max(last, at)
 		s.when[i] = at

@@ -299,6 +299,7 @@ func (u *unpacker) open(segment, buf []byte) (h header, digest [digestSize]byte,
 	if h, digest, err = checkSegment(segment); err != nil {
 		return h, digest, nil, err
 	}
+	giveWay()
 	if cap(buf) < int(h.size)+unpackSlack {
 		buf = make([]byte, 0, int(h.size)+unpackSlack)
 	}
@@ -312,6 +313,7 @@ func (u *unpacker) open(segment, buf []byte) (h header, digest [digestSize]byte,
 	if err != nil {
 		return h, digest, nil, fmt.Errorf("its payload: %w", err)
 	}
+	giveWay()
 	if len(payload) != int(h.size) {
 		return h, digest, nil, fmt.Errorf("its payload has %d octets instead of %d", len(payload), h.size)
 	}
