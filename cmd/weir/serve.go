@@ -22,6 +22,7 @@ import (
 	"weir/cmd/internal/admin"
 	"weir/cmd/internal/exceptions"
 	"weir/cmd/internal/history"
+	"weir/cmd/internal/humbly"
 	"weir/resolver"
 )
 
@@ -62,6 +63,7 @@ type server struct {
 }
 
 func serve(ctx context.Context, g *global, talk io.Writer) error {
+	humbly.Prompt() // who answers gets a core before who works for longer
 	path := g.configPath()
 	cfg, err := loadConfig(path, talk, "nothing was started")
 	if err != nil {

@@ -1,12 +1,10 @@
 package humbly
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
-	"strings"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -90,28 +88,77 @@ func TestBeside(t *testing.T) {
 
 // TestBecome holds that every thread of a process becomes humble.
 func TestBecome(t *testing.T) {
-	const child = "WEIR_TEST_HUMBLE"
-	if os.Getenv(child) == "" {
-		cmd := exec.Command(os.Args[0], "-test.run", "^TestBecome$", "-test.v")
-		cmd.Env = append(os.Environ(), child+"=1")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
+	if !alone(t) {
 		return
 	}
 	Become()
-	threads, err := filepath.Glob("/proc/self/task/*")
-	if err != nil || len(threads) < 2 {
-		t.Fatal(threads, err)
+	for tid, a := range threads(t) {
+		if a.Nice != least {
+			t.Errorf("thread %d has nice %d", tid, a.Nice)
+		}
 	}
-	for _, path := range threads {
-		stat, err := os.ReadFile(filepath.Join(path, "stat"))
+}
+
+// TestPrompt holds that every thread of a process has what this one gets when it asks, and nothing else new.
+func TestPrompt(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	runtime.LockOSThread()
+	before, err := unix.SchedGetAttr(0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := *before
+	want.Runtime = prompt
+	if err := unix.SchedSetAttr(0, &want, 0); err != nil {
+		t.Fatal(err)
+	}
+	got, err := unix.SchedGetAttr(0, 0) // a kernel that knows nothing of it does not say so
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.SchedSetAttr(0, before, 0); err != nil {
+		t.Fatal(err)
+	}
+	Prompt()
+	for tid, a := range threads(t) {
+		if *a != *got {
+			t.Errorf("thread %d: %+v, want %+v", tid, *a, *got)
+		}
+	}
+}
+
+// alone says that the test has a process of its own. Else it runs it in one.
+func alone(t *testing.T) bool {
+	const child = "WEIR_TEST_HUMBLE"
+	if os.Getenv(child) != "" {
+		return true
+	}
+	cmd := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(os.Environ(), child+"=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return false
+}
+
+// threads returns what the kernel says of each thread of the process.
+func threads(t *testing.T) map[int]*unix.SchedAttr {
+	t.Helper()
+	names, err := os.ReadDir("/proc/self/task")
+	if err != nil || len(names) < 2 {
+		t.Fatal(names, err)
+	}
+	all := make(map[int]*unix.SchedAttr)
+	for _, n := range names {
+		tid, err := strconv.Atoi(n.Name())
 		if err != nil {
-			continue // it has ended
+			t.Fatal(err)
 		}
-		fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-		if n := fields[16]; n != fmt.Sprint(least) {
-			t.Errorf("%s has nice %s", path, n)
+		if a, err := unix.SchedGetAttr(tid, 0); err == nil { // else it has ended
+			all[tid] = a
 		}
 	}
+	return all
 }

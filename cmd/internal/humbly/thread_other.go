@@ -7,3 +7,6 @@ func lower() {}
 
 // Become does nothing here.
 func Become() {}
+
+// Prompt does nothing here.
+func Prompt() {}
