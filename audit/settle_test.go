@@ -120,6 +120,7 @@ func TestSettleOnADiskThatFails(t *testing.T) {
 		if !l.Settle() {
 			t.Fatal("it does not settle again")
 		}
+		swap(good) // the step is over that tells readers of what is on disk
 		if n := withheld(); n != map[OnFull]int{Serve: 0, Refuse: 1}[onFull] || l.Stats().Withheld != uint64(5*n) {
 			t.Fatalf("on_full %d: %d records of answers that were withheld, %+v", onFull, n, l.Stats())
 		}
