@@ -237,7 +237,7 @@ func (e *estate) popular() queries {
 
 // BenchmarkDecide50x40 is a decision under 50 policies of 40 rules, over ten thousand and a million listed names, beside
 // one under two policies of two rules: of names that are not listed, of listed ones that are all asked for equally often,
-// and of listed ones as clients ask for them.
+// of listed ones as clients ask for them, and of traffic of which a fifth, by chance, are such.
 func BenchmarkDecide50x40(b *testing.B) {
 	for _, size := range []int{10_000, 1_000_000} {
 		e := newEstate(b, size, 0, 1000, 20)
@@ -270,6 +270,27 @@ func BenchmarkDecide50x40(b *testing.B) {
 					}
 				})
 			}
+			var listed [1 << 14]bool
+			r := rand.New(rand.NewPCG(11, 12))
+			for i := range listed {
+				listed[i] = r.IntN(5) == 0
+			}
+			b.Run(fmt.Sprintf("names=%d/policies=%s/traffic", size, what), func(b *testing.B) {
+				b.ReportAllocs()
+				l := Lookup{Type: 1, Client: e.client}
+				miss, hit := 0, 0
+				for i := 0; b.Loop(); i++ {
+					want := listed[i%len(listed)]
+					if want {
+						l.Name, hit = popular.next(hit)
+					} else {
+						l.Name, miss = e.misses.next(miss)
+					}
+					if d := p.Decide(&l); !few && (d.Verdict == Block) != want {
+						b.Fatalf("wrong verdict on %s", NameString(l.Name))
+					}
+				}
+			})
 		}
 	}
 }
