@@ -85,14 +85,15 @@ func TestSettleOnADiskThatFails(t *testing.T) {
 			t.Fatal(err)
 		}
 		good := l.wal.file
-		swap := func(f *os.File) { // between two steps of the writer
+		between := func(do func()) { // two steps of the writer
 			done := make(chan struct{})
 			l.asking <- func(*writer) {
-				l.wal.file = f
+				do()
 				close(done)
 			}
 			<-done
 		}
+		swap := func(f *os.File) { between(func() { l.wal.file = f }) }
 		swap(bad)
 		l.Record(query(1, "192.0.2.7", "www.example"))
 		if got := l.Settle(); got != (onFull == Serve) {
@@ -113,14 +114,16 @@ func TestSettleOnADiskThatFails(t *testing.T) {
 			return n
 		}
 		if onFull == Refuse {
-			l.Withheld(2)
-			l.Withheld(3)
+			between(func() { // else each may have a record of its own
+				l.Withheld(2)
+				l.Withheld(3)
+			})
 		}
 		l.Record(query(2, "192.0.2.7", "www.example"))
 		if !l.Settle() {
 			t.Fatal("it does not settle again")
 		}
-		swap(good) // the step is over that tells readers of what is on disk
+		between(func() {}) // the step is over that tells readers of what is on disk
 		if n := withheld(); n != map[OnFull]int{Serve: 0, Refuse: 1}[onFull] || l.Stats().Withheld != uint64(5*n) {
 			t.Fatalf("on_full %d: %d records of answers that were withheld, %+v", onFull, n, l.Stats())
 		}
