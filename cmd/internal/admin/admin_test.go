@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -319,6 +320,43 @@ func TestSearch(t *testing.T) {
 	const reads = 3 // those before it, which are on record
 	if err != nil || rep.Records < n+reads || rep.Records > n+reads+1 || len(rep.Problems) > 0 {
 		t.Errorf("Verify: %+v, %v", rep, err)
+	}
+}
+
+// TestRecordsComeWhole asserts that records come as the store has them, whatever is in them and however long they are.
+func TestRecordsComeWhole(t *testing.T) {
+	w := newWorld(t, &backend{})
+	w.record(t, "plain")
+	w.record(t, "od\x00d<\xff")
+	w.log.RecordChange(audit.Change{Action: "long", Text: strings.Repeat("\x00", 1<<16)})
+	w.record(t, "plain")
+	const n = 4
+	var want, kept []*audit.Record
+	keep := func(to *[]*audit.Record) func(*audit.Record) error {
+		return func(r *audit.Record) error {
+			*to = append(*to, r)
+			return nil
+		}
+	}
+	all := audit.Query{Oldest: true, SeqTo: n}
+	if err := w.Search(t.Context(), all, keep(&kept)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.log.Reader().Search(t.Context(), all, keep(&want)); err != nil || len(want) != n {
+		t.Fatal(len(want), err)
+	}
+	if d := cmp.Diff(want, kept, cmp.Comparer(func(a, b audit.Client) bool { return a == b })); d != "" {
+		t.Error(d)
+	}
+	i := 0
+	if err := w.Each(t.Context(), all, func(r *audit.Record) error {
+		if got, want := r.AppendJSON(nil), want[i].AppendJSON(nil); !bytes.Equal(got, want) {
+			t.Errorf("%.200s, want %.200s", got, want)
+		}
+		i++
+		return nil
+	}); err != nil || i != n {
+		t.Error(i, err)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"weir/audit"
@@ -176,16 +177,20 @@ func (c *Client) Prove(ctx context.Context, q audit.Query, out io.Writer) (prove
 
 // Search streams records; see audit.Reader.
 func (c *Client) Search(ctx context.Context, q audit.Query, emit func(*audit.Record) error) error {
+	return c.search(ctx, q, &lines{emit: emit})
+}
+
+// Each is like Search; see audit.Reader.
+func (c *Client) Each(ctx context.Context, q audit.Query, emit func(*audit.Record) error) error {
+	return c.search(ctx, q, &lines{emit: emit, records: audit.JSONDecoder{Reuse: true}})
+}
+
+func (c *Client) search(ctx context.Context, q audit.Query, to *lines) error {
 	v := encodeQuery(q)
 	if c.Verb != "" {
 		v.Set("verb", c.Verb)
 	}
-	return c.lines(ctx, "/v1/audit/search", v, emit, nil)
-}
-
-// Each is Search; see audit.Reader.
-func (c *Client) Each(ctx context.Context, q audit.Query, emit func(*audit.Record) error) error {
-	return c.Search(ctx, q, emit)
+	return c.stream(ctx, "/v1/audit/search", v, to)
 }
 
 // Tail streams records as they are sealed, beginning with the sequence number
@@ -195,7 +200,7 @@ func (c *Client) Tail(ctx context.Context, q audit.Query, from uint64, emit func
 	v := encodeQuery(q)
 	v.Set("from", strconv.FormatUint(from, 10))
 	v.Set("lag", strconv.FormatUint(lag.Most, 10))
-	return c.lines(ctx, "/v1/audit/tail", v, emit, lag.Skipped)
+	return c.stream(ctx, "/v1/audit/tail", v, &lines{emit: emit, skipped: lag.Skipped})
 }
 
 func (c *Client) call(ctx context.Context, method, path string, v url.Values, into any) error {
@@ -250,45 +255,59 @@ func (c *Client) do(ctx context.Context, method, path string, v url.Values, body
 
 var errCut = errors.New("the stream was cut: the server stopped")
 
-// lines reads a stream of records. skipped, which may be nil, is told of those
-// that the server has passed over.
-func (c *Client) lines(ctx context.Context, path string, v url.Values, emit func(*audit.Record) error, skipped func(uint64) error) error {
+// lines are what becomes of a stream's.
+type lines struct {
+	records audit.JSONDecoder
+	emit    func(*audit.Record) error
+	skipped func(uint64) error // is told of those that the server has passed over; may be nil
+}
+
+// stream reads records until the server has said how they end.
+func (c *Client) stream(ctx context.Context, path string, v url.Values, to *lines) error {
 	res, err := c.do(ctx, http.MethodGet, path, v, nil)
 	if err != nil {
 		return err
 	}
 	defer res.Body.Close()
-	in := bufio.NewReader(res.Body)
+	in := bufio.NewReaderSize(res.Body, 64<<10)
 	for {
-		line, err := in.ReadBytes('\n')
+		line, err := in.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			var rest []byte
+			line = slices.Clone(line)
+			rest, err = in.ReadBytes('\n')
+			line = append(line, rest...)
+		}
 		if err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
 			return fmt.Errorf("server on %s: %w", c.socket, errCut)
 		}
-		var t struct { // at once what a line may be
-			trailer
-			audit.Record
-		}
-		if err := json.Unmarshal(line, &t); err != nil {
-			return fmt.Errorf("server on %s: %w", c.socket, err)
-		}
-		switch {
-		case t.End:
-			return nil
-		case t.Error != "":
-			return errors.New(t.Error)
-		case t.Skipped > 0:
-			if skipped != nil {
-				if err := skipped(t.Skipped); err != nil {
-					return err
-				}
-			}
-			continue
-		}
-		if err := emit(&t.Record); err != nil {
+		if ended, err := c.take(bytes.TrimSuffix(line, []byte("\n")), to); err != nil || ended {
 			return err
 		}
 	}
+}
+
+// take reads a line, which is a record or a trailer. It has ended with one that says so.
+func (c *Client) take(line []byte, to *lines) (ended bool, err error) {
+	if bytes.HasPrefix(line, []byte(`{"seq":`)) {
+		r, err := to.records.Decode(line)
+		if err != nil {
+			return false, fmt.Errorf("server on %s: %w", c.socket, err)
+		}
+		return false, to.emit(r)
+	}
+	var t trailer
+	if err := json.Unmarshal(line, &t); err != nil {
+		return false, fmt.Errorf("server on %s: %w", c.socket, err)
+	}
+	switch {
+	case t.Error != "":
+		return false, errors.New(t.Error)
+	case t.Skipped > 0 && to.skipped != nil:
+		return false, to.skipped(t.Skipped)
+	}
+	return t.End, nil
 }
