@@ -39,17 +39,17 @@
 //
 // In the order in which a record meets it:
 //
-//	an event     event.go, client.go; privacy.go and clients_key.go hide who asked, exclude.go counts what is left out
-//	recording    log.go, slab.go; mapping.go and shelter.go say where slabs lie; settle.go
-//	writing      writer.go, astray.go (files that somebody removes meanwhile): take.go, order.go, frame.go, wal.go, texts.go; then sealer.go, payload.go (columns; payload_query.go, shapes.go, namedict.go, addrdict.go, dict.go), commit.go
+//	an event     event.go, client.go, names.go; privacy.go and clients_key.go hide who asked, exclude.go counts what is left out
+//	recording    config.go, log.go, stats.go, slab.go; mapping.go and shelter.go say where slabs lie; settle.go
+//	writing      writer.go, astray.go (files that somebody removes meanwhile; so remembered.go, clients_key_again.go): take.go, order.go, frame.go, wal.go, texts.go; then sealer.go, payload.go (columns; payload_query.go, shapes.go, namedict.go, addrdict.go, dict.go, varint.go), commit.go
 //	what is there at a start   open.go, begin.go, leftover.go, head.go, damage.go
-//	the store    segment.go, period.go, store.go, store_open.go, store_read.go, store_file.go, lock.go; rollup.go and hits.go
+//	the store    segment.go, period.go, store.go, store_open.go, store_read.go, store_file.go, lock.go; rollup.go, tally.go, hits_format.go and hits.go, recount.go
 //	its room     pack.go and pack_*.go; retain.go, removal.go, hold.go, backup.go
 //	its index    index.go, index_*.go; ladder.go
-//	proof        canonical.go, rowtree.go, hashes.go, merkle.go, key.go, checkpoint.go, notary.go, witness.go; verify.go, verify_gone.go (what is missing), prove.go
-//	reading      reader.go, sweep.go, yield.go, page.go, filter.go, block.go; record.go
-//	questions    top.go, trace.go, clients.go, fresh.go, rare.go, hunt.go, trend.go; reveal.go
-//	formats      encode.go, encode_*.go
+//	proof        canonical.go, rowtree.go, hashes.go, merkle.go, key.go, checkpoint.go, checkpoint_file.go, notary.go, witness.go; verify.go, verify_line.go, verify_tree.go, verify_gone.go (what is missing), prove.go
+//	reading      query.go, numbers.go, reader.go, sweep.go, yield.go, page.go, page_pick.go, filter.go, glob.go, block.go, block_record.go; record.go
+//	questions    bounded.go, group.go, counts.go; top.go, trace.go, clients.go, fresh.go, rare.go, hunt.go, hunter.go, trend.go; reveal.go
+//	formats      encode.go, encode_*.go, links.go; decode_json.go reads one back
 //
 // # Files
 //
