@@ -32,11 +32,13 @@ func Do(work func()) {
 	<-done
 }
 
-// Beside runs work with its caller's right to a core. It is for work that gives way by
-// itself, to the kernel too.
+// Beside runs work with its caller's right to a core, and leeway for its garbage. It is for
+// work that gives way by itself, to the kernel too.
 func Beside(work func()) {
 	bring(1)
 	defer bring(-1)
+	allow(1)
+	defer allow(-1)
 	work()
 }
 
