@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"weir/audit"
+	"weir/cmd/internal/admin"
 )
 
 // gap is a time of which records are missing.
@@ -25,8 +26,17 @@ type gap struct {
 // gaps is what is missing, and the account of all that there is.
 type gaps struct {
 	audit.Totals
-	Gaps []gap `json:"gaps"` // oldest first
-	More int   `json:"more,omitempty"`
+	Gaps    []gap    `json:"gaps"` // oldest first
+	More    int      `json:"more,omitempty"`
+	Failing *failing `json:"failing,omitempty"` // nil while the log can be written
+}
+
+// failing is what a server that cannot write its log has had to do with since its start.
+type failing struct {
+	Taken   uint64 `json:"taken"`
+	Waiting uint64 `json:"waiting"` // of them, those that are in memory alone
+	Lost    uint64 `json:"lost"`    // gaps count them as soon as they can be written
+	Error   string `json:"error"`
 }
 
 func gapsCommand(g *global) *cobra.Command {
@@ -70,6 +80,15 @@ func findGaps(ctx context.Context, r records, q audit.Query, limit int) (gaps, e
 		found.Gaps = append(found.Gaps, gap{cause, rec.Seq, rec.Lost, rec.From, rec.To})
 		return nil
 	})
+	if server, ok := r.(*admin.Client); ok {
+		st, err := server.Status(ctx)
+		if err != nil {
+			return found, err
+		}
+		if a := st.Audit; a.LastError != "" {
+			found.Failing = &failing{a.Recorded, a.Pending, a.Lost, a.LastError}
+		}
+	}
 	return found, cmp.Or(err, lost) // damage that both came upon is told once
 }
 
@@ -96,7 +115,11 @@ func gapsText(g *gaps) string {
 	if g.Excluded > 0 {
 		excluded = fmt.Sprintf(" + excluded %d", g.Excluded)
 	}
-	return text + fmt.Sprintf("received %d = recorded %d + lost %d%s, in %s\n", g.Received, g.Recorded, g.Lost, excluded, plural(int(g.Totals.Gaps), "counted gap"))
+	text += fmt.Sprintf("received %d = recorded %d + lost %d%s, in %s\n", g.Received, g.Recorded, g.Lost, excluded, plural(int(g.Totals.Gaps), "counted gap"))
+	if f := g.Failing; f != nil {
+		text += fmt.Sprintf("beside these, the server cannot write: %s\n  since its start %d taken, %d of them waiting, and %d lost that are in gaps once it can\n", shown(f.Error), f.Taken, f.Waiting, f.Lost)
+	}
+	return text
 }
 
 func changesCommand(g *global) *cobra.Command {
