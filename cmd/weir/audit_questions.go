@@ -137,13 +137,13 @@ func aroundCommand(g *global) *cobra.Command {
 			if err != nil {
 				return &exitError{exitUsage, err}
 			}
-			span := 10 * time.Minute
+			around := timespan(10 * time.Minute)
 			if len(args) > 2 {
-				if span, err = time.ParseDuration(args[2]); err != nil || span <= 0 {
+				if around, err = parseSpan(args[2]); err != nil || around == 0 {
 					return &exitError{exitUsage, fmt.Errorf("%q is no span: write one like 10m", args[2])}
 				}
 			}
-			q.Since, q.Until, q.Oldest = at.Add(-span), at.Add(span), true
+			q.Since, q.Until, q.Oldest = at.Add(-time.Duration(around)), at.Add(time.Duration(around)), true
 			return g.listRecords(cmd, q, 0, asJSON, func(*audit.Record) bool { return true })
 		},
 	}

@@ -24,7 +24,12 @@ func topCommand(g *global) *cobra.Command {
 		Long: "Count queries by what they have in common, most first: by names if nothing is\n" +
 			"said. With --observed, rules are those that would have blocked, and if nothing\n" +
 			"is said it shows what enforcing them would have blocked, for which clients.",
-		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 || len(args) == 1 && slices.Contains(known, args[0]) {
+				return nil
+			}
+			return fmt.Errorf("what is counted is one of %s, not %q", strings.Join(known, ", "), strings.Join(args, " "))
+		},
 		ValidArgs: known,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			by := audit.ByName

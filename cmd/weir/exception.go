@@ -59,7 +59,7 @@ func wholeSeconds(span time.Duration) (int64, error) {
 func exceptionAddCommand(g *global) *cobra.Command {
 	var q admin.ExceptionRequest
 	var who signed
-	var span time.Duration
+	var lasts timespan
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "add NAME --client CLIENT|--group GROUP --for TIME --reason WHY",
@@ -69,14 +69,14 @@ func exceptionAddCommand(g *global) *cobra.Command {
 			switch {
 			case (q.Client == "") == (q.Group == ""):
 				return &exitError{exitUsage, errors.New("write --client with an address or a network, or --group")}
-			case span <= 0:
+			case lasts <= 0:
 				return &exitError{exitUsage, errors.New("write how long with --for, as in --for 2h")}
 			}
 			if err := who.check(); err != nil {
 				return err
 			}
 			var err error
-			if q.Seconds, err = wholeSeconds(span); err != nil {
+			if q.Seconds, err = wholeSeconds(time.Duration(lasts)); err != nil {
 				return err
 			}
 			q.Name, q.By, q.Reason = args[0], who.by, who.reason
@@ -85,7 +85,7 @@ func exceptionAddCommand(g *global) *cobra.Command {
 	}
 	c.Flags().StringVar(&q.Client, "client", "", "`CLIENT` that it is for, an address or a network")
 	c.Flags().StringVar(&q.Group, "group", "", "`GROUP` of clients that it is for")
-	c.Flags().DurationVar(&span, "for", 0, "`TIME` that it lasts, like 30m or 2h")
+	c.Flags().Var(&lasts, "for", "`TIME` that it lasts, like 30m, 2h or 7d")
 	who.flags(c)
 	jsonFlag(c, &asJSON)
 	return c
@@ -93,7 +93,7 @@ func exceptionAddCommand(g *global) *cobra.Command {
 
 func exceptionExtendCommand(g *global) *cobra.Command {
 	var who signed
-	var span time.Duration
+	var lasts timespan
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "extend ID --for TIME --reason WHY",
@@ -104,13 +104,13 @@ func exceptionExtendCommand(g *global) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if span <= 0 {
+			if lasts <= 0 {
 				return &exitError{exitUsage, errors.New("write how much longer with --for, as in --for 2h")}
 			}
 			if err := who.check(); err != nil {
 				return err
 			}
-			seconds, err := wholeSeconds(span)
+			seconds, err := wholeSeconds(time.Duration(lasts))
 			if err != nil {
 				return err
 			}
@@ -118,7 +118,7 @@ func exceptionExtendCommand(g *global) *cobra.Command {
 			return g.exceptionAction(cmd, asJSON, func(cl *admin.Client) (admin.Exception, error) { return cl.ExtendException(cmd.Context(), q) })
 		},
 	}
-	c.Flags().DurationVar(&span, "for", 0, "`TIME` that it lasts longer, like 30m or 2h")
+	c.Flags().Var(&lasts, "for", "`TIME` that it lasts longer, like 30m, 2h or 7d")
 	who.flags(c)
 	jsonFlag(c, &asJSON)
 	return c

@@ -96,7 +96,7 @@ func rootCommand() *cobra.Command {
 		},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return &exitError{exitUsage, fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
+		return &exitError{exitUsage, fmt.Errorf("%w; see `%s --help`", flagError(err), cmd.CommandPath())}
 	})
 	flags := root.PersistentFlags()
 	flags.StringVar(&g.config, "config", "", "configuration `FILE` (default $WEIR_CONFIG, ./config.toml, /etc/weir/config.toml)")
