@@ -162,14 +162,14 @@ func (b *block) addressThese(numbers []uint32) (err error) {
 	s.sizes = append(s.sizes, s.octets...)
 	b.addrs, b.written = sized(b.addrs, len(s.sizes)), sized(b.written, len(s.sizes))
 	are := func(size uint8) func(uint32) bool { return func(n uint32) bool { return s.sizes[n] == size } }
-	var short [][]byte
-	if slices.ContainsFunc(numbers, are(4)) {
-		if short, err = s.unpackColumn(packShort); err != nil {
+	if slices.ContainsFunc(numbers, are(16)) {
+		if s.octets, err = readColumn(s, packLong, s.octets, 0xff); err != nil {
 			return err
 		}
 	}
-	if slices.ContainsFunc(numbers, are(16)) {
-		if s.octets, err = readColumn(s, packLong, s.octets, 0xff); err != nil {
+	var short [][]byte // last, for these are good until the next column is unpacked
+	if slices.ContainsFunc(numbers, are(4)) {
+		if short, err = s.unpackColumn(packShort); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,67 @@
+package audit
+
+import (
+	"net/netip"
+	"reflect"
+	"testing"
+)
+
+// packOfEvents is a pack of one segment, with nothing in it but these queries.
+func packOfEvents(t *testing.T, events []Event) []byte {
+	t.Helper()
+	s, err := newSealer(testKey(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := newPacker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var slab []byte
+	for i := range events {
+		slab = appendEvent(append(make([]byte, 0, len(slab)+maxEvent), slab...), &events[i])
+	}
+	sealed := s.seal(batch{slabs: inMemory(slab)}, sampleReasons, sampleLabels)
+	if len(sealed) != 1 {
+		t.Fatalf("%d segments", len(sealed))
+	}
+	return packed(t, p, testKey(t), sealed[0].bytes)
+}
+
+// A row that is read alone has its addresses of both lengths, also where those of 16 octets are
+// stored as they are, as a few of them always are.
+func TestARowAloneHasAddressesOfBothLengths(t *testing.T) {
+	long := netip.MustParseAddr("2607:f8b0:4004:c07:1d2e:93af:b4c5:d6e7")
+	var events []Event
+	for i := range 200 {
+		events = append(events, Event{
+			Time: epoch.UnixNano() + int64(i), Client: netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), Transport: UDP,
+			Name: wire("www.shop.example"), Type: 255, Class: 1, Source: SourceUpstream, EDE: -1,
+			Addrs: []netip.Addr{netip.AddrFrom4([4]byte{198, 51, 100, byte(i % 5)}), long},
+		})
+	}
+	pack := packOfEvents(t, events)
+	whole, err := openBlock(pack)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := &whole.shelf.columns[packLong].planes[0]; p.packed {
+		t.Fatal("one address was made smaller: another is needed here")
+	}
+	u, err := newUnpacker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := &page{value: pack}
+	one.open(u)
+	one.kinds()
+	for i := range events {
+		one.chosen = []uint32{uint32(i)}
+		if one.pickPacked(); one.err != nil {
+			t.Fatal(one.err)
+		}
+		if got, want := one.recordOf(new(reusable), 0), whole.record(i); !reflect.DeepEqual(got, want) {
+			t.Fatalf("row %d alone: %+v, want %+v", i, got, want)
+		}
+	}
+}
