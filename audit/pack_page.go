@@ -52,6 +52,10 @@ func packedNumbers[T uint8 | uint16 | uint32](p *page, out []T, col int, limit u
 	default:
 		values, err := readColumn(s, from.column, out[:0], limit)
 		p.failed(err)
+		if p.pure {
+			copy(out, values) // unpacking may have wanted more room than there is
+			return
+		}
 		p.spread(len(values), func(i, q int) { out[i] = values[q] }, func(i int) { out[i] = 0 })
 		return
 	}
@@ -75,9 +79,6 @@ func packedNumbers[T uint8 | uint16 | uint32](p *page, out []T, col int, limit u
 // spread gives rows that are queries the value that comes with each, from the last one on, so
 // that the values may stand at the beginning of where they are put; and others none.
 func (p *page) spread(queries int, put func(i, q int), none func(i int)) {
-	if p.pure {
-		return
-	}
 	for i := len(p.kind) - 1; i >= 0; i-- {
 		if p.kind[i] != KindQuery {
 			none(i)

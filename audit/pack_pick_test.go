@@ -65,3 +65,37 @@ func TestARowAloneHasAddressesOfBothLengths(t *testing.T) {
 		}
 	}
 }
+
+// The columns of a pack of queries alone are read like those of one with other records, however
+// the memory for them was rounded.
+func TestColumnsOfQueriesAlone(t *testing.T) {
+	u, err := newUnpacker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{1, 100, 512, 1024, 1100} {
+		var events []Event
+		for i := range n {
+			events = append(events, Event{
+				Time: epoch.UnixNano() + int64(i), Client: netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), Transport: UDP,
+				Name: wire("www.shop.example"), Type: 1, Class: 1, Source: SourceUpstream, EDE: -1,
+			})
+		}
+		pack := packOfEvents(t, events)
+		whole, err := openBlock(pack)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := &page{value: pack}
+		p.open(u)
+		columns := readAll(p)
+		if p.err != nil {
+			t.Fatal(p.err)
+		}
+		for i := range whole.rows {
+			if got, want := columns(i), briefly(&whole.rows[i]); got != want {
+				t.Fatalf("row %d of %d: %+v, want %+v", i, n, got, want)
+			}
+		}
+	}
+}
