@@ -36,7 +36,7 @@ func unpackRun(dst, frame []byte) bool {
 // unpackSequence unpacks a block of up to 31 literals, which stand as they are, and one sequence,
 // a long one whose codes stand as they are.
 func unpackSequence(dst, block []byte) bool {
-	if block[0]&7 != 0 {
+	if len(block) == 0 || block[0]&7 != 0 {
 		return false
 	}
 	literals := int(block[0] >> 3)

@@ -65,6 +65,10 @@ func TestRunsAreUnpackedLikeByZstd(t *testing.T) {
 			}
 		}
 	}
+	for n := range 40 { // blocks of nothing, of a few octets, and with more said than there is
+		frame := append([]byte{0x28, 0xb5, 0x2f, 0xfd, 0x20, 200, byte(n<<3 | 2<<1 | 1), 0, 0}, make([]byte, n)...)
+		same(frame[:min(len(frame), longRunFrame)], 200)
+	}
 	if taken < 16 || mutants < 1000 {
 		t.Errorf("%d frames and %d changed ones were taken", taken, mutants)
 	}
