@@ -127,6 +127,50 @@ func TestEveryFlippedBitOfAPackIsFound(t *testing.T) {
 	}
 }
 
+// A column that cannot be unpacked is an error to all who read a pack, whichever it is.
+func TestAnyColumnOfAPackMayBeDamaged(t *testing.T) {
+	pack := samplePack(t)
+	h, err := readHeader(pack)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := newUnpacker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for column := range packColumns {
+		damaged := func(b *block) bool {
+			if err := b.unpack(u, h, pack); err != nil {
+				t.Fatal(err)
+			}
+			c := &b.shelf.columns[column]
+			c.planes[0] = plane{[]byte("no frame"), true}
+			return c.width > 0
+		}
+		var proven, whole block
+		if !damaged(&proven) || !damaged(&whole) || column == packKind {
+			continue // which unpack has read
+		}
+		var rows rowMaker
+		if rows.read(&proven) == nil || whole.decodePacked(true, nil) == nil {
+			t.Errorf("column %d: not found", column)
+		}
+		for _, read := range []func(p *page){
+			func(p *page) { readAll(p) },
+			func(p *page) {
+				p.chosen = []uint32{uint32(bytes.IndexByte(p.shelf.kinds, byte(KindQuery)))}
+				p.kinds()
+				p.pickPacked()
+			},
+		} {
+			p := &page{value: pack}
+			p.open(u)
+			damaged(&p.block)
+			read(p)
+		}
+	}
+}
+
 // quickPacker returns a packer that compresses less, for tests with many packs of some rows: a
 // better one spends its time with clearing its tables.
 func quickPacker(t testing.TB) (*packer, *unpacker) {

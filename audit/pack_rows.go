@@ -61,7 +61,10 @@ func (p *pieces) append(row []byte, n int) []byte {
 func (r *rowMaker) read(b *block) error {
 	r.block, r.row, r.query, r.change, r.lost = b, 0, 0, 0, 0
 	s := b.shelf
-	if err := cmp.Or(b.loadAll(), b.askers(), b.questions(), s.packedTimes(&b.header), b.packedOthers()); err != nil {
+	if err := cmp.Or(b.loadAll(), b.askers(), b.questions(), s.packedTimes(&b.header)); err != nil {
+		return err
+	}
+	if err := b.packedOthers(); err != nil {
 		return err
 	}
 	reasons, texts := uint64(len(b.reasons)), uint64(len(b.strings))
