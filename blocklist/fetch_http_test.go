@@ -341,6 +341,26 @@ func TestFetchThroughProxy(t *testing.T) {
 	}
 }
 
+// What a proxy has brought leads inside no more than what comes from a public address: of the addresses that are asked
+// without one 127.0.0.1 is private.
+func TestFetchIsNotLedInwardPastAProxy(t *testing.T) {
+	w := newFetchWorld(t)
+	var asked requestLog
+	w.script(func(out http.ResponseWriter, req *http.Request) {
+		asked.add(req)
+		io.WriteString(out, "inside.example\n")
+	})
+	proxy := httptest.NewServer(http.RedirectHandler(w.server.URL+"/list.txt", http.StatusFound))
+	defer proxy.Close()
+	t.Setenv("HTTP_PROXY", proxy.URL)
+	t.Setenv("NO_PROXY", "")
+	w.Fetcher.private = func(a netip.Addr) bool { return a == netip.MustParseAddr("127.0.0.1") }
+	w.fails(&SourceConfig{From: "http://lists.example/list.txt", Name: feed}, "a redirect from a public address leads there")
+	if n := len(asked.all()); n != 0 {
+		t.Errorf("inside was asked %d times", n)
+	}
+}
+
 // A server that sends gzip unasked changes nothing: the octets that come are the list.
 func TestFetchEncoded(t *testing.T) {
 	w := newFetchWorld(t)

@@ -17,7 +17,7 @@ import (
 // may lead anywhere.
 type way struct {
 	private  func(netip.Addr) bool
-	public   atomic.Bool // the list comes from a public address
+	public   atomic.Bool // the list comes from a public address, or by a proxy
 	followed atomic.Bool // a redirect is
 }
 
@@ -51,6 +51,8 @@ func (f *Fetcher) roundTripper(u *url.URL, w *way) (http.RoundTripper, error) {
 	dialer := &net.Dialer{Timeout: connectTimeout}
 	if proxy == nil {
 		dialer.Control = w.control
+	} else {
+		w.public.Store(true) // as far as anybody here knows
 	}
 	return &http.Transport{
 		Proxy:                  http.ProxyURL(proxy),
