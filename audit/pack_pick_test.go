@@ -1,8 +1,12 @@
 package audit
 
 import (
+	"bytes"
+	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -19,7 +23,7 @@ func packOfEvents(t *testing.T, events []Event) []byte {
 	}
 	var slab []byte
 	for i := range events {
-		slab = appendEvent(append(make([]byte, 0, len(slab)+maxEvent), slab...), &events[i])
+		slab = appendEvent(slices.Grow(slab, maxEvent), &events[i])
 	}
 	sealed := s.seal(batch{slabs: inMemory(slab)}, sampleReasons, sampleLabels)
 	if len(sealed) != 1 {
@@ -96,6 +100,38 @@ func TestColumnsOfQueriesAlone(t *testing.T) {
 			if got, want := columns(i), briefly(&whole.rows[i]); got != want {
 				t.Fatalf("row %d of %d: %+v, want %+v", i, n, got, want)
 			}
+		}
+	}
+}
+
+// Rows are laid out in bounded memory, whatever somebody has had put into all answers.
+func TestRowsOfLongAnswersTakeLittleMemory(t *testing.T) {
+	long := strings.Repeat("x", 60)
+	var aliases [][]byte
+	for i := range MaxAnswers {
+		aliases = append(aliases, wire(fmt.Sprintf("%s.%s.%s.%s%02d.example", long, long, long, long[:40], i)))
+	}
+	var events []Event
+	for i := range 6000 {
+		events = append(events, Event{
+			Time: epoch.UnixNano() + int64(i), Client: netip.MustParseAddr("192.0.2.1"), Transport: UDP,
+			Name: wire(fmt.Sprintf("n%d.example", i)), Type: 1, Class: 1, Source: SourceUpstream, EDE: -1, Aliases: aliases,
+		})
+	}
+	whole, err := openBlock(packOfEvents(t, events))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows rowMaker
+	if err := rows.read(whole); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(rows.question.octets); n > maxPieces+(1<<20) {
+		t.Errorf("%d octets of pieces", n)
+	}
+	for i := range whole.rows {
+		if got, want := rows.append(nil), whole.appendRow(nil, i); !bytes.Equal(got, want) {
+			t.Fatalf("row %d is laid out as %x, want %x", i, got, want)
 		}
 	}
 }

@@ -23,6 +23,7 @@ type rowMaker struct {
 	askerBits  []uint16
 	answerBits []uint16
 	answerSize []uint16    // as in the column
+	answered   int         // questions, from the first on, whose pieces have their answers; those of others would be too much
 	numbers    [9][]uint32 // room
 
 	row, query   int // that come next
@@ -37,6 +38,10 @@ type pieces struct {
 
 // pieceChunk is how many octets are copied at once; few pieces are longer.
 const pieceChunk = 48
+
+// maxPieces is about how many octets pieces take. Those of questions are a few MiB, but where all have
+// long aliases, as many as are kept, they would be 300.
+const maxPieces = 16 << 20
 
 func (p *pieces) reset() { p.octets, p.ends = p.octets[:0], append(p.ends[:0], 0) }
 
@@ -174,6 +179,7 @@ func (r *rowMaker) readQuestions() error {
 	}
 	p := &r.question
 	p.reset()
+	r.answered = 0
 	for i, name := range s.name {
 		p.octets = appendOctets(p.octets, tagName, b.names[name])
 		p.octets = appendNumber(p.octets, tagType<<1, uint64(of[0][i]))
@@ -187,11 +193,8 @@ func (r *rowMaker) readQuestions() error {
 		p.end()
 		p.octets = appendNumber(p.octets, tagRcode<<1, uint64(of[7][i]))
 		p.octets = appendNumber(p.octets, tagEDE<<1, uint64(of[8][i]))
-		for _, n := range s.aliases.of(uint32(i)) {
-			p.octets = appendOctets(p.octets, tagAlias, b.names[n])
-		}
-		for _, n := range s.answers.of(uint32(i)) {
-			p.octets = appendAddress(p.octets, tagAddress, b.addrs[n])
+		if len(p.octets) < maxPieces {
+			p.octets, r.answered = r.appendAnswers(p.octets, i), i+1
 		}
 		p.end()
 		if Bits(r.answerBits[i])&^answerBits != 0 {
@@ -200,6 +203,18 @@ func (r *rowMaker) readQuestions() error {
 	}
 	p.close()
 	return nil
+}
+
+// appendAnswers appends the aliases and addresses of a question.
+func (r *rowMaker) appendAnswers(row []byte, question int) []byte {
+	b, s := r.block, r.block.shelf
+	for _, n := range s.aliases.of(uint32(question)) {
+		row = appendOctets(row, tagAlias, b.names[n])
+	}
+	for _, n := range s.answers.of(uint32(question)) {
+		row = appendAddress(row, tagAddress, b.addrs[n])
+	}
+	return row
 }
 
 // root returns the root of the next rows, so many as the segment with that header has.
@@ -243,6 +258,9 @@ func (r *rowMaker) appendQuery(row []byte) []byte {
 	row = r.question.append(row, 3*question+1)
 	row = appendNumber(row, tagSource<<1, uint64(r.source[q]))
 	row = r.question.append(row, 3*question+2)
+	if question >= r.answered {
+		row = r.appendAnswers(row, question)
+	}
 	row = appendOctets(row, tagUpstream, b.text(r.upstream[q]))
 	row = appendNumber(row, tagDuration<<1, r.duration[q])
 	row = appendNumber(row, tagRevision<<1, r.revision[q])
