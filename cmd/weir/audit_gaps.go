@@ -117,7 +117,7 @@ func gapsText(g *gaps) string {
 	}
 	text += fmt.Sprintf("received %d = recorded %d + lost %d%s, in %s\n", g.Received, g.Recorded, g.Lost, excluded, plural(int(g.Totals.Gaps), "counted gap"))
 	if f := g.Failing; f != nil {
-		text += fmt.Sprintf("beside these, the server cannot write: %s\n  since its start %d taken, %d of them waiting, and %d lost that are in gaps once it can\n", shown(f.Error), f.Taken, f.Waiting, f.Lost)
+		text += fmt.Sprintf("the server cannot write: %s\n  since its start %d taken, %d of them waiting, and %d lost, which gaps count as soon as it can\n", shown(f.Error), f.Taken, f.Waiting, f.Lost)
 	}
 	return text
 }
