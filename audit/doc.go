@@ -43,7 +43,7 @@
 //	recording    config.go, log.go, stats.go, slab.go; mapping.go and shelter.go say where slabs lie; settle.go
 //	writing      writer.go, astray.go (files that somebody removes meanwhile; so remembered.go, clients_key_again.go): take.go, order.go, frame.go, wal.go, texts.go; then sealer.go, payload.go (columns; payload_query.go, shapes.go, namedict.go, addrdict.go, dict.go, varint.go), commit.go
 //	what is there at a start   open.go, begin.go, leftover.go, head.go, damage.go
-//	the store    segment.go, period.go, store.go, store_open.go, store_read.go, store_file.go, lock.go; rollup.go, tally.go, hits_format.go and hits.go, recount.go
+//	the store    segment.go, period.go, store.go, store_open.go, store_read.go, store_file.go, lock.go; rollup.go and rollup_*.go, tally.go, hits_format.go and hits.go, recount.go
 //	its room     pack.go and pack_*.go; retain.go, removal.go, hold.go, backup.go
 //	its index    index.go, index_*.go; ladder.go
 //	proof        canonical.go, rowtree.go, hashes.go, merkle.go, key.go, checkpoint.go, checkpoint_file.go, notary.go, witness.go; verify.go, verify_line.go, verify_tree.go, verify_gone.go (what is missing), prove.go
