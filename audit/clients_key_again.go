@@ -53,9 +53,9 @@ func (k *clientKeys) makeAgain(anywhere bool, now time.Time) (done bool, err err
 	if err := writeWhole(k.path, content); err != nil {
 		return false, err
 	}
-	was := k.file // who is just reading it may finish: the collector closes it
+	was, size := k.file, k.size // who is just reading it may finish: the collector closes it
 	if err := k.attach(); err != nil {
-		k.file = was
+		k.file, k.size = was, size
 		return false, errors.Join(err, os.Remove(k.path))
 	}
 	return true, nil
