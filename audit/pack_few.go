@@ -41,7 +41,10 @@ func (z *zigzagSum) to(n int) int64 {
 		second = 0x00ff00ff00ff00ff
 		most   = 256 / 2 // words until the sum of pairs may not fit 16 bits
 	)
-	for len(z.planes) > 0 && z.next+8 <= n {
+	if len(z.planes) == 0 { // all are 0
+		return z.at
+	}
+	for z.next+8 <= n {
 		var (
 			sums  [8]uint64 // by plane, in four parts
 			words = min((n-z.next)/8, most)
