@@ -257,12 +257,11 @@ func (s *nameShelf) single(name []byte, n uint32) ([]byte, error) {
 	}
 	from := len(name)
 	for ; end > 1; end = s.behind[end-2] { // which is ever less
-		name = append(name, s.of(s.label[end-2])...)
+		if name = append(name, s.of(s.label[end-2])...); len(name)-from >= maxName {
+			return nil, errors.New("its names are too long")
+		}
 	}
-	if name = append(name, 0); len(name)-from > maxName {
-		return nil, errors.New("its names are too long")
-	}
-	return name, nil
+	return append(name, 0), nil
 }
 
 // mark marks the names that are zone, or with more than that below it, too, and says whether any is.

@@ -135,3 +135,23 @@ func TestRowsOfLongAnswersTakeLittleMemory(t *testing.T) {
 		}
 	}
 }
+
+// A name is no longer than a name can be before it is found to be too long.
+func TestASingleNameIsBounded(t *testing.T) {
+	const labels = 100_000
+	s := nameShelf{text: append([]byte{63}, bytes.Repeat([]byte("x"), 63)...), begins: []uint32{0, 64}, label: make([]uint32, labels)}
+	for i := range labels {
+		s.behind = append(s.behind, uint32(i)+1)
+	}
+	s.whole = []uint32{2 + 2, labels + 1}
+	if name, err := s.single(nil, 0); err != nil || len(name) != 3*64+1 {
+		t.Errorf("%q, %v", name, err)
+	}
+	name := make([]byte, 0, 1024)
+	if _, err := s.single(name, 1); err == nil || err.Error() != "its names are too long" {
+		t.Errorf("%v", err)
+	}
+	if behind := name[:cap(name)][maxName+64]; behind != 0 {
+		t.Errorf("%d octets and more were put together", maxName+64)
+	}
+}
