@@ -10,6 +10,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"syscall"
 )
 
 // sockets are the paths to listen on, each with the group that may use it.
@@ -84,7 +85,7 @@ func openSocket(path, group string) (net.Listener, error) {
 			return nil, fmt.Errorf("admin socket: %w", err)
 		}
 	}
-	l, err := net.Listen("unix", path)
+	l, err := listenAlone(path)
 	if err != nil {
 		return nil, fmt.Errorf("admin socket: %w", err)
 	}
@@ -98,6 +99,15 @@ func openSocket(path, group string) (net.Listener, error) {
 		return nil, errors.Join(fmt.Errorf("admin socket %s: %w", path, err), l.Close())
 	}
 	return l, nil
+}
+
+// listenAlone listens on a Unix socket that from its first moment nobody but its owner may
+// use, whatever the process's umask: Linux gives the file the mode that the socket has.
+func listenAlone(path string) (net.Listener, error) {
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { _ = syscall.Fchmod(int(fd), 0o600) }) // elsewhere the mode is set a moment later
+	}}
+	return lc.Listen(context.Background(), "unix", path)
 }
 
 // giveTo makes a file one of the group's.
