@@ -77,7 +77,7 @@ type clients struct {
 }
 
 // of returns the binding of a client.
-func (c *clients) of(who Client) binding {
+func (c *clients) of(who *Client) binding {
 	b := c.at(who.Addr.Unmap())
 	if who.MAC != (MAC{}) {
 		b = c.macs[who.MAC].on(b)

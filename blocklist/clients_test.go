@@ -37,7 +37,7 @@ func TestClientsAreFoundAgain(t *testing.T) {
 				if !ok {
 					want = c.fallback
 				}
-				if got := c.of(Client{Addr: addr}); got != want {
+				if got := c.of(&Client{Addr: addr}); got != want {
 					t.Errorf("%s: %+v, want %+v", addr, got, want)
 					return
 				}

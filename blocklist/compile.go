@@ -102,7 +102,8 @@ func Compile(cfg []PolicyConfig, lists *Lists, at time.Time) (*Policy, error) {
 		return nil, errors.Join(c.errs...)
 	}
 	c.inline = c.builder.Build()
-	c.noteSeconds()
+	c.deep = max(lists.matcher.deep, c.inline.deep)
+	c.noteEndings()
 	var err error
 	if c.addresses, err = newNetworks(c.nets); err != nil {
 		return nil, &ConfigError{What: err.Error()}
@@ -121,18 +122,13 @@ func Compile(cfg []PolicyConfig, lists *Lists, at time.Time) (*Policy, error) {
 	return (&Policy{tables: c.tables}).With(Known{}), nil
 }
 
-// noteSeconds notes the last two labels of the rules' domains, by which Decide sees that none covers a name.
-func (c *compiler) noteSeconds() {
-	c.seconds = newMayHold(c.inline.Names())
-	seed := c.lists.matcher.seed
-	var offs [128]uint8
+// noteEndings notes how the rules' domains end, by which Decide sees that none covers a name.
+func (c *compiler) noteEndings() {
+	c.endings = endings{newMayHold(c.inline.Names())}
 	for i := range c.policies {
 		for _, r := range c.policies[i].rules {
 			for _, d := range r.domains {
-				if n := labels(d.name, &offs); n > 1 {
-					name := d.name[offs[n-2]:]
-					c.seconds.add(seed.name(name, &offs, labels(name, &offs)))
-				}
+				c.endings.add(c.lists.matcher.seed, d.name)
 			}
 		}
 	}

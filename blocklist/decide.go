@@ -2,7 +2,6 @@ package blocklist
 
 import (
 	"math"
-	"math/bits"
 	"net/netip"
 )
 
@@ -41,6 +40,7 @@ type candidate struct {
 	outcome uint32
 	rule    uint16
 	types   uint16 // the types that it is for; 0 is all
+	verdict Verdict
 	observe bool
 	last    bool // of its group
 }
@@ -49,9 +49,8 @@ type candidate struct {
 type found struct {
 	rule    uint32 // noRule is none
 	outcome uint32
-	value   uint32 // of the node; 0 when no entry matched
-	off     uint8
-	inline  bool // the node is of the rules' matcher
+	verdict Verdict
+	by      hit // its value is 0 when no entry matched
 }
 
 const (
@@ -65,8 +64,8 @@ func (c *candidate) before(f *found, off uint8) bool {
 	if r := uint32(c.rule); r != f.rule {
 		return r < f.rule
 	}
-	if off != f.off {
-		return off < f.off
+	if off != f.by.off {
+		return off < f.by.off
 	}
 	return c.outcome < f.outcome
 }
@@ -79,8 +78,13 @@ type reading struct {
 	observed found
 }
 
-// take reads one group of candidates; at says by which entry they match.
-func (r *reading) take(group uint32, at found) {
+// newReading begins to read.
+func newReading(pol *policy, qtype uint16) reading {
+	return reading{policy: pol, qtype: qtype, decided: found{rule: noRule}, observed: found{rule: noRule}}
+}
+
+// take reads one group of candidates; by says by which entry they match.
+func (r *reading) take(group uint32, by hit) {
 	for group != 0 {
 		c := &r.policy.candidates[group]
 		group++
@@ -89,8 +93,8 @@ func (r *reading) take(group uint32, at found) {
 			if c.observe {
 				f = &r.observed
 			}
-			if c.before(f, at.off) {
-				f.rule, f.outcome, f.value, f.off, f.inline = uint32(c.rule), c.outcome, at.value, at.off, at.inline
+			if c.before(f, by.off) {
+				*f = found{uint32(c.rule), c.outcome, c.verdict, by}
 			}
 			if !c.observe {
 				return
@@ -105,22 +109,23 @@ func (r *reading) take(group uint32, at found) {
 // Decide returns the verdict on a lookup. It does not allocate. Of a name that is none, only rules without categories
 // and domains are read.
 func (p *Policy) Decide(l *Lookup) (d Decision) {
-	who := p.clients.of(l.Client)
+	who := p.clients.of(&l.Client)
 	pol := &p.policies[who.policy]
 	d.PolicyIndex, d.Group = who.policy, who.group
 	var s suffixes
-	s.begin(l.Name)
-	if p.exceptions != nil {
+	p.begin(&s, l.Name)
+	if p.exceptions != nil && p.exceptions.endings.may(&s) {
 		if e, off := p.excepted(&s, l); e != nil {
 			d.Outcome = e.first + uint32(who.policy)
 			d.On, d.Off, d.Scope = OnName, off, e.scope
 			return d
 		}
 	}
-	r := p.read(pol, &s, l.Type)
+	r := newReading(pol, l.Type)
+	p.read(&r, &s)
 	d.Outcome, d.Verdict = pol.otherwise, pol.cfg.Default
 	if f := &r.decided; f.rule != noRule {
-		d.Outcome, d.Verdict = f.outcome, pol.rules[f.rule].verdict
+		d.Outcome, d.Verdict = f.outcome, f.verdict
 		d.On, d.Off, d.Scope = p.entry(f, OnName)
 	}
 	if f := &r.observed; f.rule < r.decided.rule {
@@ -147,38 +152,33 @@ func (pol *policy) enforce(d *Decision) {
 
 // read reads the rules of one policy for one name, with which s has begun. A hit with an exception needs to know which
 // entry of its list is the most specific, and is left to readExceptions.
-func (p *Policy) read(pol *policy, s *suffixes, qtype uint16) reading {
-	r := reading{policy: pol, qtype: qtype, decided: found{rule: noRule}, observed: found{rule: noRule}}
-	r.take(pol.always, found{off: noEntry})
+func (p *Policy) read(r *reading, s *suffixes) {
+	pol := r.policy
+	if pol.always != 0 {
+		r.take(pol.always, hit{off: noEntry})
+	}
 	for {
-		h, rules, ok := p.next(s)
+		h, ok := p.next(s)
 		switch {
 		case !ok:
-			return r
-		case rules:
-			r.take(pol.byRules[h.set], found{value: h.value, off: h.off, inline: true})
+			return
+		case h.bits&inline != 0:
+			r.take(pol.byRules[h.set], h)
 		case h.set&exceptional != 0:
-			return p.readExceptions(pol, s.name, qtype)
+			*r = newReading(pol, r.qtype)
+			p.readExceptions(r, s.name)
+			return
 		default:
-			r.take(pol.byLists[h.set], found{value: h.value, off: h.off})
+			r.take(pol.byLists[h.set], h)
 		}
 	}
 }
 
-// mayHold is a set of hashes that knows of most others that they are not in it.
-type mayHold []uint64
-
-// newMayHold returns a set for n hashes.
-func newMayHold(n int) mayHold { return make(mayHold, 1<<bits.Len(uint(n/8))) }
-
-func (m mayHold) add(h uint64)      { m[h>>6&uint64(len(m)-1)] |= 1 << (h & 63) }
-func (m mayHold) has(h uint64) bool { return m[h>>6&uint64(len(m)-1)]>>(h&63)&1 != 0 }
-
 // readExceptions is read for a name of which some list has an exception: each list counts by its most specific
 // entry alone.
-func (p *Policy) readExceptions(pol *policy, name []byte, qtype uint16) reading {
-	r := reading{policy: pol, qtype: qtype, decided: found{rule: noRule}, observed: found{rule: noRule}}
-	r.take(pol.always, found{off: noEntry})
+func (p *Policy) readExceptions(r *reading, name []byte) {
+	pol, qtype := r.policy, r.qtype
+	r.take(pol.always, hit{off: noEntry})
 
 	var room [127]hit
 	hits := p.lists.matcher.appendHits(room[:0], name)
@@ -186,14 +186,14 @@ func (p *Policy) readExceptions(pol *policy, name []byte, qtype uint16) reading 
 		for _, m := range p.lists.matcher.sets.of(h.set) {
 			by := &p.lists.holders[m.list()]
 			if !m.exception() && by.part.has(qtype) && !p.lists.excepted(h.set, by.list, qtype) && !p.lists.anyHas(hits[:i], by.list, qtype) {
-				r.take(pol.byHolder[m.list()], found{value: h.value, off: h.off})
+				r.take(pol.byHolder[m.list()], h)
 			}
 		}
 	}
 	for _, h := range p.inline.appendHits(room[:0], name) {
-		r.take(pol.byRules[h.set], found{value: h.value, off: h.off, inline: true})
+		h.bits |= inline
+		r.take(pol.byRules[h.set], h)
 	}
-	return r
 }
 
 // excepted says whether list has an exception for the type in a set. It wins over what the list has there for others.
@@ -220,17 +220,16 @@ func (l *Lists) anyHas(hits []hit, list *List, qtype uint16) bool {
 
 // entry returns where the entry of f lies, on being OnName or OnAlias, or OnNothing when there is none.
 func (p *Policy) entry(f *found, on MatchedOn) (MatchedOn, uint8, Scope) {
-	if f.value == 0 {
+	switch by := &f.by; {
+	case by.value == 0:
 		return OnNothing, 0, 0
+	case by.bits&ofBoth != 0:
+		return on, by.off, Self | Below
+	case by.bits&inline != 0:
+		return on, by.off, p.inline.scope(by.value, int(p.listOf[f.outcome]), false)
+	default:
+		return on, by.off, p.lists.matcher.scope(by.value, int(p.listOf[f.outcome]), false)
 	}
-	m := p.lists.matcher
-	if f.inline {
-		m = p.inline
-	}
-	if v := m.values[f.value]; v.self == v.below {
-		return on, f.off, Self | Below
-	}
-	return on, f.off, m.scope(f.value, int(p.listOf[f.outcome]), false)
 }
 
 // typeSet is a set of RR types.

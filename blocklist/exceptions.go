@@ -22,6 +22,7 @@ type Exception struct {
 type exceptions struct {
 	byName  map[string][]uint16 // by wire name, indexes in all
 	lengths [4]uint64           // bit by bit the lengths of these names
+	endings endings             // of these names
 	all     []*excepted
 }
 
@@ -46,7 +47,7 @@ func (p *Policy) except() {
 	if len(p.known.Exceptions) == 0 {
 		return
 	}
-	x := &exceptions{byName: map[string][]uint16{}}
+	x := &exceptions{byName: map[string][]uint16{}, endings: endings{newMayHold(len(p.known.Exceptions))}}
 	p.outcomes = slices.Grow(slices.Clone(p.compiled), len(p.configs)*len(p.known.Exceptions))
 	groups := map[string]*audience{}
 	for _, e := range p.known.Exceptions {
@@ -73,6 +74,7 @@ func (p *Policy) except() {
 				Verdict: Allow, Action: ActionAllow, Policy: p.configs[i].Name, By: ByException, Exception: e.ID, ClientPos: p.configs[i].clientsPos(),
 			})
 		}
+		x.endings.add(p.lists.matcher.seed, name)
 		x.lengths[len(name)>>6] |= 1 << (len(name) & 63)
 		x.byName[string(name)] = append(x.byName[string(name)], uint16(len(x.all)))
 		x.all = append(x.all, own)

@@ -108,11 +108,12 @@ func (p *Policy) judge(pol *policy, l *Lookup, d *Decision, name []byte, i int, 
 		return false
 	}
 	var s suffixes
-	s.begin(name)
-	r := p.read(pol, &s, l.Type)
+	p.begin(&s, name)
+	r := newReading(pol, l.Type)
+	p.read(&r, &s)
 	decided := &r.decided
-	blocks := decided.value != 0 && pol.rules[decided.rule].verdict == Block
-	observes := d.Observed == 0 && r.observed.value != 0 && r.observed.rule < decided.rule
+	blocks := decided.by.value != 0 && decided.verdict == Block
+	observes := d.Observed == 0 && r.observed.by.value != 0 && r.observed.rule < decided.rule
 	if !blocks && !observes {
 		return false
 	}
@@ -148,16 +149,16 @@ func (p *Policy) offence(pol *policy, l *Lookup, d *Decision, addr netip.Addr, i
 	}
 	if pol.byNetworks[set]|pol.byInline[own] != 0 {
 		r := p.readAddr(pol, l.Type, set, own)
-		if f := &r.observed; !trusted && d.Observed == 0 && f.value != 0 && f.rule < r.decided.rule {
+		if f := &r.observed; !trusted && d.Observed == 0 && f.by.value != 0 && f.rule < r.decided.rule {
 			d.Observed, d.ObservedAlias = f.outcome, uint16(i)
-			d.ObservedOn, d.ObservedOff, d.ObservedScope = OnAddress, f.off, Self
+			d.ObservedOn, d.ObservedOff, d.ObservedScope = OnAddress, f.by.off, Self
 		}
-		if f := &r.decided; f.value != 0 {
-			if pol.rules[f.rule].verdict == Allow {
+		if f := &r.decided; f.by.value != 0 {
+			if f.verdict == Allow {
 				return 0, 0 // an allow rule names the network
 			}
 			if !trusted {
-				return f.outcome, f.off
+				return f.outcome, f.by.off
 			}
 		}
 	}
@@ -173,17 +174,17 @@ func (p *Policy) offence(pol *policy, l *Lookup, d *Decision, addr netip.Addr, i
 // readAddr reads the rules of one policy for one address, by the sets that hold it. In what was found, off is the length of
 // the prefix that matched, and value is not 0.
 func (p *Policy) readAddr(pol *policy, qtype uint16, set, own uint32) reading {
-	r := reading{policy: pol, qtype: qtype, decided: found{rule: noRule}, observed: found{rule: noRule}}
-	r.take(pol.always, found{off: noEntry})
-	r.take(pol.byNetworks[set], found{value: set})
-	r.take(pol.byInline[own], found{value: own, inline: true})
+	r := newReading(pol, qtype)
+	r.take(pol.always, hit{off: noEntry})
+	r.take(pol.byNetworks[set], hit{value: set})
+	r.take(pol.byInline[own], hit{value: own, bits: inline})
 	for _, f := range [...]*found{&r.decided, &r.observed} {
-		if f.value != 0 {
+		if f.by.value != 0 {
 			nets := p.lists.networks
-			if f.inline {
+			if f.by.bits&inline != 0 {
 				nets = p.addresses
 			}
-			f.off = nets.bits(f.value, p.listOf[f.outcome])
+			f.by.off = nets.bits(f.by.value, p.listOf[f.outcome])
 		}
 	}
 	return r

@@ -175,16 +175,14 @@ func (l *loader) guardPolicies(x *Lists) bool {
 		names = append(names, in.changes.allowed...)
 	}
 	held := false
-	var s suffixes
 	for _, name := range names {
 		by := now.allowingByName(name)
 		for p := range now.configs {
 			if by == "" {
 				break
 			}
-			s.begin(name)
-			f := now.read(&now.policies[p], &s, typeA).decided
-			if f.rule == noRule || now.policies[p].rules[f.rule].verdict != Block {
+			f := now.decided(p, name)
+			if f.verdict != Block {
 				continue
 			}
 			o := now.outcomes[f.outcome]
@@ -193,8 +191,7 @@ func (l *loader) guardPolicies(x *Lists) bool {
 				continue
 			}
 			if before != nil {
-				s.begin(name)
-				if f := before.read(&before.policies[p], &s, typeA).decided; f.rule != noRule && before.policies[p].rules[f.rule].verdict == Block {
+				if before.decided(p, name).verdict == Block {
 					continue
 				}
 			}
@@ -206,6 +203,15 @@ func (l *loader) guardPolicies(x *Lists) bool {
 }
 
 const typeA = 1
+
+// decided returns what decides on the addresses of a name in policy i, whatever is excepted.
+func (p *Policy) decided(i int, name []byte) found {
+	var s suffixes
+	p.begin(&s, name)
+	r := newReading(&p.policies[i], typeA)
+	p.read(&r, &s)
+	return r.decided
+}
 
 // allowingByName returns the first policy of which an allow rule covers name by one of its domains, "" for none.
 func (p *Policy) allowingByName(name []byte) string {

@@ -121,8 +121,11 @@ const (
 // tagOf returns the tag of a hash.
 func tagOf(h uint64) uint64 { return max(h&0x7fff, 1) }
 
-// tagged sets the high bit of each slot of a word that has the tag, of which wanted is four, and no other bit.
-func tagged(word, wanted uint64) uint64 { return ^(word&tagBits ^ wanted + tagBits) & tagHigh }
+// unlike sets the high bit of each slot of a word that has another tag than the one of which wanted is four.
+func unlike(word, wanted uint64) uint64 { return word&tagBits ^ wanted + tagBits }
+
+// tagged sets the high bit of each slot of a word that has the tag, and no other bit.
+func tagged(word, wanted uint64) uint64 { return ^unlike(word, wanted) & tagHigh }
 
 // home returns the group of a hash, of so many.
 func home(h, groups uint64) uint64 {
@@ -140,20 +143,13 @@ func (m *Matcher) find(h uint64, name []byte) uint32 {
 		tags := m.tags[2*g : 2*g+4 : 2*g+4]
 		a, b, c, d := tagged(tags[0], wanted), tagged(tags[1], wanted), tagged(tags[2], wanted), tagged(tags[3], wanted)
 		if a|b|c|d != 0 {
-			recent := m.recent.at(h, name)
-			if recent != nil {
-				if v := recent.get(name); v != 0 {
-					return v
-				}
-			}
-			v := m.confirm(g, slots(a)|slots(b)<<4, name)
-			if v == 0 {
-				v = m.confirm(g+1, slots(c)|slots(d)<<4, name)
+			v := uint32(0)
+			if marks := marks(a>>15 | b>>14 | c>>13 | d>>12); m.plain != nil {
+				v = m.plain.confirm(g, marks, name)
+			} else {
+				v = m.confirm(g, marks, h, name)
 			}
 			if v != 0 {
-				if recent != nil {
-					recent.put(h, name, v)
-				}
 				return v
 			}
 		}
@@ -173,17 +169,29 @@ func (m *Matcher) may(hashes []uint64, labels int) (all uint64) {
 		}
 		g, wanted := home(h, m.groups), tagOf(h)*tagOnes
 		tags := m.tags[2*g : 2*g+4 : 2*g+4]
-		a, b, c, d := tagged(tags[0], wanted), tagged(tags[1], wanted), tagged(tags[2], wanted), tagged(tags[3], wanted)
-		found := a | b | c | d | tags[0]&spills
-		all |= (found | -found) >> 63 << i
+		others := unlike(tags[0], wanted) & unlike(tags[1], wanted) & unlike(tags[2], wanted) & unlike(tags[3], wanted)
+		found := ^others&tagHigh | tags[0]&spills
+		all |= (found | -found) >> 63 << (i & 63)
 	}
 	runtime.KeepAlive(m) // and what its tags lie in
 	return all
 }
 
-// slots gathers the high bits of the four slots of a word.
-func slots(w uint64) uint64 {
-	return w>>15&1 | w>>30&2 | w>>45&4 | w>>60&8
+// marks are slots of two groups: bit 16 i + w is slot i of their word w.
+type marks uint64
+
+// slot returns the lowest one's number among all sixteen.
+func (m marks) slot() int {
+	i := bits.TrailingZeros64(uint64(m))
+	return (i<<2 | i>>4) & 15
+}
+
+// slots returns them bit by bit in the order of their numbers.
+func (m marks) slots() (all uint64) {
+	for w := range 4 {
+		all |= uint64(m) >> w & tagOnes * (1<<48 | 1<<33 | 1<<18 | 1<<3) >> 48 & 15 << (4 * w)
+	}
+	return all
 }
 
 // whole is to be called once all of the matcher is there.
@@ -193,10 +201,30 @@ func (m *Matcher) whole() {
 	}
 }
 
-// confirm returns the value of the node whose name is name among the marked slots of group g, else 0.
-func (m *Matcher) confirm(g, marked uint64, name []byte) (found uint32) {
-	if m.plain != nil {
-		return m.plain.confirm(g, marked, name)
+// confirm returns the value of the node whose name is name and hash h among the marked slots of group g and of the next
+// one, else 0.
+func (m *Matcher) confirm(g uint64, marked marks, h uint64, name []byte) uint32 {
+	recent := m.recent.at(h, name)
+	if recent != nil {
+		if v := recent.get(name); v != 0 {
+			return v
+		}
+	}
+	slots := marked.slots()
+	v := m.decode(g, slots&255, name)
+	if v == 0 {
+		v = m.decode(g+1, slots>>8, name)
+	}
+	if recent != nil && v != 0 {
+		recent.put(h, name, v)
+	}
+	return v
+}
+
+// decode returns the value of the node whose name is name among the marked slots of group g, else 0.
+func (m *Matcher) decode(g, marked uint64, name []byte) (found uint32) {
+	if marked == 0 {
+		return 0
 	}
 	at, half := m.place(g)
 	if half > 0 && marked&15 == 0 {
@@ -232,13 +260,32 @@ func (m *Matcher) place(g uint64) (begin, half uint64) {
 }
 
 // has says whether there may be nodes of d labels.
-func (m *Matcher) has(d int) bool { return m.depths[d>>6]>>(d&63)&1 != 0 }
+func (m *Matcher) has(d int) bool { return m.depths[d>>6&1]>>(d&63)&1 != 0 }
 
 // hit is one node that covers a name: name[off:], and the set of lists that say so.
+// With more fields than four it would be passed on in memory.
 type hit struct {
 	value uint32
 	set   uint32
 	off   uint8
+	bits  hitBits
+}
+
+type hitBits uint8
+
+const (
+	ofBoth hitBits = 1 << iota // the set is that for the node's own name and for those below
+	inline                     // the node is of the rules' matcher
+)
+
+// hit returns that of a node with such a value, of which the name begins at off.
+func (m *Matcher) hit(value uint32, off int) hit {
+	v := m.values[value]
+	h := hit{value: value, set: v.at(off), off: uint8(off)}
+	if v.self == v.below {
+		h.bits = ofBoth
+	}
+	return h
 }
 
 // appendHits appends the nodes that cover name to dst, the most specific first. A malformed name is covered by none.
@@ -253,9 +300,8 @@ func (m *Matcher) appendHits(dst []hit, name []byte) []hit {
 		if !m.has(d) {
 			continue
 		}
-		v := m.find(h, name[off:])
-		if set := m.values[v].at(off); set != 0 {
-			dst = append(dst, hit{value: v, set: set, off: uint8(off)})
+		if at := m.hit(m.find(h, name[off:]), off); at.set != 0 {
+			dst = append(dst, at)
 		}
 	}
 	for i, j := first, len(dst)-1; i < j; i, j = i+1, j-1 {

@@ -39,13 +39,12 @@ func newPlain(m *Matcher) *plainNames {
 	}
 }
 
-// confirm is that of the matcher. A wire name never begins with another one, so as many octets as name has are enough.
-func (p *plainNames) confirm(g, marked uint64, name []byte) uint32 {
-	for slots := p.slots[8*g : 8*g+8]; marked != 0; slots, marked = slots[1:], marked>>1 {
-		if marked&1 == 0 {
-			continue
-		}
-		if s := slots[0]; len(name) <= len(p.names)-int(s.at) && string(p.names[s.at:][:len(name)]) == string(name) {
+// confirm returns the value of the name among the marked slots of group g and the next one, else 0. A wire name never
+// begins with another one, so as many octets as name has are enough.
+func (p *plainNames) confirm(g uint64, marked marks, name []byte) uint32 {
+	slots := p.slots[8*g : 8*g+16]
+	for ; marked != 0; marked &= marked - 1 {
+		if s := slots[marked.slot()]; len(name) <= len(p.names)-int(s.at) && string(p.names[s.at:][:len(name)]) == string(name) {
 			return s.value
 		}
 	}

@@ -135,8 +135,9 @@ type Policy struct {
 type tables struct {
 	lists     *Lists
 	inline    *Matcher  // one pseudo-list per rule that has domains, of all policies
-	seconds   mayHold   // of hashes of the last two labels of these domains
-	addresses *networks // likewise of networks; a set of it is a set of rules
+	deep      int       // the greatest number of labels of a name of lists or of these
+	endings   endings   // of these domains
+	addresses *networks // one pseudo-list per rule that has networks; a set of it is a set of rules
 	blocks    blocks    // in which either of these networks has an address, or a private one lies
 	never     []bool    // per holder: its category is never excepted
 	configs   []PolicyConfig

@@ -44,8 +44,9 @@ func (s *recentSlot) get(name []byte) uint32 {
 	if turn&1 != 0 || int(uint32(head)) != len(name) {
 		return 0
 	}
-	for i := range (len(name) + 7) / 8 {
-		if s.name[i].Load() != word(name, i) {
+	words := s.name[:(len(name)+7)/8]
+	for i := range words {
+		if words[i].Load() != word(name, i) {
 			return 0
 		}
 	}

@@ -150,6 +150,7 @@ func (t *table) group() uint32 {
 			outcome: outcome,
 			rule:    uint16(m.rule),
 			types:   t.typesOf(types),
+			verdict: r.verdict,
 			observe: r.cfg.Action == ActionObserve,
 		})
 		key = binary.LittleEndian.AppendUint32(key, outcome)

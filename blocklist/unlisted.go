@@ -28,8 +28,8 @@ func (t *tables) unlisted(f *Facts) bool {
 func (t *tables) knowNothing(f *Facts) bool {
 	var s suffixes
 	for i := range len(f.Aliases) + len(f.Targets) {
-		s.begin(f.Name(i))
-		if _, _, ok := t.next(&s); ok {
+		t.begin(&s, f.Name(i))
+		if _, ok := t.next(&s); ok {
 			return false
 		}
 	}
