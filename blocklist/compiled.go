@@ -117,7 +117,7 @@ func (w *compiledWriter) finish(x *Lists) error {
 	foot = append(foot, compiledMagic...)
 	foot = binary.LittleEndian.AppendUint32(foot, compiledVersion)
 	foot = binary.LittleEndian.AppendUint32(foot, 0)
-	for _, n := range []uint64{m.seed[0], m.seed[1], uint64(nodes), uint64(len(m.places)), 8 * uint64(len(m.tags)), uint64(len(text))} {
+	for _, n := range []uint64{m.seed.root, m.seed.key, uint64(nodes), uint64(len(m.places)), 8 * uint64(len(m.tags)), uint64(len(text))} {
 		foot = binary.LittleEndian.AppendUint64(foot, n)
 	}
 	_, _ = out.Write(foot)

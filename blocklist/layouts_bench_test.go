@@ -121,7 +121,7 @@ func questionsFor(names [][]byte, n int) []questions {
 	var listed, nodes hashSet
 	var offs [128]uint8
 	for _, name := range names {
-		h := layoutSeed[0]
+		h := layoutSeed.root
 		for d := labels(name, &offs) - 1; d >= 0; d-- {
 			h = layoutSeed.label(h, name, int(offs[d]), int(offs[d+1]))
 			nodes.add(h)

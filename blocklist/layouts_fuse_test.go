@@ -25,7 +25,7 @@ func buildFuse(wide bool) func(names [][]byte, value func(i int) uint32, s seed)
 		hashes := make([]uint64, len(names))
 		var order []fuseStep
 		// Until no two names have one hash, and the filter can be solved: mostly at once.
-		for ; ; s = (seed{s[0] + 1, s[1] + 0x9e3779b97f4a7c16}) {
+		for ; ; s = (seed{s.root + 1, s.key + 0x9e3779b97f4a7c16}) {
 			var offs [128]uint8
 			for i := range hashes {
 				name := names[l.names.order[i]]
@@ -90,7 +90,7 @@ func (l *fuseMap) find(h uint64, suffix []byte) uint32 {
 func (l *fuseMap) cover(name []byte) (v uint32) {
 	var offs [128]uint8
 	n := labels(name, &offs)
-	h := l.seed[0]
+	h := l.seed.root
 	for d := 1; d <= min(n, l.depth.max); d++ {
 		off := int(offs[n-d])
 		h = l.seed.label(h, name, off, int(offs[n-d+1]))

@@ -84,7 +84,7 @@ func (l *suffixHash) find(h uint64, suffix []byte) uint32 {
 func (l *suffixHash) cover(name []byte) (v uint32) {
 	var offs [128]uint8
 	n := labels(name, &offs)
-	h := l.seed[0]
+	h := l.seed.root
 	for d := 1; d <= min(n, l.depth.max); d++ {
 		off := int(offs[n-d])
 		h = l.seed.label(h, name, off, int(offs[n-d+1]))
@@ -182,7 +182,7 @@ func (l *suffixGroups) confirm(group, slot int, suffix []byte) uint32 {
 func (l *suffixGroups) cover(name []byte) (v uint32) {
 	var offs [128]uint8
 	n := labels(name, &offs)
-	h := l.seed[0]
+	h := l.seed.root
 	for d := 1; d <= min(n, l.depth.max); d++ {
 		off := int(offs[n-d])
 		h = l.seed.label(h, name, off, int(offs[n-d+1]))

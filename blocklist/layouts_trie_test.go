@@ -97,7 +97,7 @@ func buildHashTrie(names [][]byte, value func(i int) uint32, s seed) layout {
 // growTrie returns the nodes of all names. Its table holds the numbers of nodes, by the low bits of their hashes.
 func growTrie(names [][]byte, value func(i int) uint32, s seed) []trieNode {
 	nodes := make([]trieNode, 1, len(names)+len(names)/4+16)
-	nodes[0].hash = s[0]
+	nodes[0].hash = s.root
 	index := make([]uint32, 1<<bits.Len(uint(2*len(names)+16)))
 	var offs [128]uint8
 	for i, name := range names {
@@ -244,7 +244,7 @@ func (l *hashTrie) find(_ uint64, suffix []byte) uint32 {
 func (l *hashTrie) cover(name []byte) uint32 {
 	var offs [128]uint8
 	n := labels(name, &offs)
-	h := l.seed[0]
+	h := l.seed.root
 	var seen uint64
 	for d := n - 1; d >= 0; d-- {
 		h = l.seed.label(h, name, int(offs[d]), int(offs[d+1]))
@@ -263,7 +263,7 @@ func (l *hashTrie) cover(name []byte) uint32 {
 
 // walk returns the values of the most specific listed name that covers name, and of name itself.
 func (l *hashTrie) walk(name []byte, offs *[128]uint8, n int) (cover, own uint32) {
-	h, family := l.seed[0], uint32(0)
+	h, family := l.seed.root, uint32(0)
 	for d := n - 1; d >= 0; d-- {
 		off, end := int(offs[d]), int(offs[d+1])
 		h = l.seed.label(h, name, off, end)

@@ -293,7 +293,7 @@ func (m *Matcher) appendHits(dst []hit, name []byte) []hit {
 	var offs [128]uint8
 	n := labels(name, &offs)
 	first := len(dst)
-	h := m.seed[0]
+	h := m.seed.root
 	for d := 1; d <= min(n, m.deep); d++ {
 		off := int(offs[n-d])
 		h = m.seed.label(h, name, off, int(offs[n-d+1]))

@@ -311,7 +311,7 @@ func TestHashOfSuffix(t *testing.T) {
 				long = append(long, name...)
 				var offs [128]uint8
 				count := labels(long, &offs)
-				h := s[0]
+				h := s.root
 				for d := count - 1; d >= 1; d-- {
 					h = s.label(h, long, int(offs[d]), int(offs[d+1]))
 				}

@@ -57,18 +57,13 @@ func (t *tables) more(s *suffixes) bool {
 		return false
 	}
 	lists := t.lists.matcher
-	h := lists.seed[0]
+	h := lists.seed.root
 	if s.n > 0 {
 		h = s.hashes[s.n-1]
 		s.first += s.n
 	}
 	s.n = min(s.last-s.first+1, len(s.hashes))
-	end := s.off(s.first - 1)
-	for i := range s.n {
-		off := s.off(s.first + i)
-		h = lists.seed.label(h, s.name, off, end)
-		s.hashes[i&7], end = h, off
-	}
+	lists.seed.suffixes(h, s.name, &s.offs, s.labels-s.first+1, s.hashes[:s.n])
 	s.lists = lists.may(s.hashes[:s.n], s.first)
 	if t.endings.may(s) {
 		s.rules = t.inline.may(s.hashes[:s.n], s.first)
