@@ -21,7 +21,7 @@ type recentSlot struct {
 
 const (
 	recentWords = 13
-	maxRecent   = 1 << 12 // slots of a matcher
+	maxRecent   = 1 << 13 // slots of a matcher
 )
 
 // newRecent returns room for so many names, of some lengths.
