@@ -78,10 +78,10 @@ func (p *piece) put(b []byte) int {
 type shapes struct {
 	seed  [6]uint64 // so that nobody can choose queries that get in each other's way
 	all   []shape
-	texts []byte   // what middles of shapes are in
-	slots []uint32 // numbers plus one; a power of two of them, at most half in use
-	of    []uint16 // by query
-	laid  []byte   // for lay
+	texts []byte         // what middles of shapes are in
+	slots []uint32       // numbers plus one; a power of two of them, at most half in use
+	of    []uint16       // by query
+	laid  *[1 << 16]byte // by shape: for lay, the octet that each has in a column
 
 	// By shape: what it has in those columns that it says, but for the revision, or none.
 	values    [columns][]uint32
@@ -92,7 +92,7 @@ type shapes struct {
 const none = math.MaxUint32
 
 func newShapes() shapes {
-	s := shapes{slots: make([]uint32, 64)}
+	s := shapes{slots: make([]uint32, 64), laid: new([1 << 16]byte)}
 	for i := range s.seed {
 		s.seed[i] = rand.Uint64()
 	}
@@ -215,27 +215,22 @@ func (s *shapes) lay(b []byte, col int) []byte {
 	if col == colRevision {
 		return s.layRevision(b)
 	}
-	values := s.values[col]
-	s.laid = s.laid[:0]
-	single, same := true, true // each has one octet there, and it is the same one
-	for _, v := range values {
-		s.laid = append(s.laid, byte(v))
+	values, laid, n := s.values[col], s.laid, len(b)
+	single, same := true, true // each has one octet there; each has the same there
+	for i, v := range values {
+		laid[i] = byte(v)
 		single, same = single && v < 0x80, same && v == values[0]
 	}
-	n := len(b)
 	switch {
-	case single && same:
-		b = append(b, make([]byte, len(s.of))...)
-		if len(values) > 0 && values[0] != 0 {
-			for i := range b[n:] {
-				b[n+i] = s.laid[0]
-			}
+	case same:
+		if len(values) > 0 {
+			b = appendTimes(b, values[0], len(s.of))
 		}
 	case single:
 		b = slices.Grow(b, len(s.of))[:n+len(s.of)]
 		to := b[n:]
 		for i, number := range s.of[:len(to)] {
-			to[i] = s.laid[number]
+			to[i] = laid[number]
 		}
 	default:
 		for _, number := range s.of {
@@ -252,16 +247,29 @@ func (s *shapes) lay(b []byte, col int) []byte {
 	return b
 }
 
+// appendTimes appends v as a varint so many times, or nothing if it is none.
+func appendTimes(b []byte, v uint32, times int) []byte {
+	if v == none || times == 0 {
+		return b
+	}
+	n := len(b)
+	b = binary.AppendUvarint(b, uint64(v))
+	size := times * (len(b) - n)
+	done := len(b) - n
+	for b = slices.Grow(b, size)[:n+size]; done < size; done *= 2 {
+		copy(b[n+done:], b[n:n+done])
+	}
+	return b
+}
+
 // layRevision is lay for differences to the query before.
 func (s *shapes) layRevision(b []byte) []byte {
 	var before uint64
-	for _, number := range s.of {
+	for i, number := range s.of {
 		now := s.revisions[number]
-		if now == before {
-			b = append(b, 0)
-			continue
+		if b = binary.AppendUvarint(b, zigzag(int64(now-before))); i == 0 && slices.Max(s.revisions) == slices.Min(s.revisions) {
+			return appendTimes(b, 0, len(s.of)-1)
 		}
-		b = binary.AppendUvarint(b, zigzag(int64(now-before)))
 		before = now
 	}
 	return b
