@@ -3,6 +3,7 @@ package audit
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -37,9 +38,11 @@ func TestNoAddressReachesTheDisk(t *testing.T) {
 	for _, how := range []Privacy{PrefixClients, KeyedClients} {
 		dir := t.TempDir()
 		l, stop := start(t, Config{Dir: dir, Interval: time.Hour, Block: time.Hour, Privacy: ClientPrivacy{How: how}})
+		drawn := strings.NewReplacer(l.notary.key.Name(), "", fmt.Sprintf("+%08x+", l.notary.key.KeyHash()), "") // digits of any value
 		look := func(when string) {
 			t.Helper()
 			for file, b := range octetsOf(t, dir) {
+				b = []byte(drawn.Replace(string(b)))
 				four, six := four.As4(), six.As16()
 				for _, secret := range [][]byte{four[:], six[:], six[8:], []byte("203.0.113.77"), []byte("c3d4"), {0xab, 0xcd, 0xef, 0x12}, {0xcd, 0xab, 0x12, 0xef}} {
 					if bytes.Contains(b, secret) && file != ClientKeysFile {
