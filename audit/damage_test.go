@@ -421,7 +421,7 @@ func TestDamageAtTheTailIsFoundOnOpen(t *testing.T) {
 func TestAnOlderStoreIsNoticed(t *testing.T) {
 	dir := t.TempDir()
 	run := func() {
-		l, stop := start(t, Config{Dir: dir})
+		l, stop := start(t, Config{Dir: dir, Interval: time.Hour}) // one batch a run
 		for i := range 10 {
 			l.Record(query(i, "192.0.2.7", "www.example"))
 		}
