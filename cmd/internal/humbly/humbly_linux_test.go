@@ -67,7 +67,7 @@ func TestDo(t *testing.T) {
 // TestBeside holds that work brings one processor along and keeps its caller's thread, and
 // that a panic of work is its caller's.
 func TestBeside(t *testing.T) {
-	processors := runtime.GOMAXPROCS(0)
+	before, processors := nice(t), runtime.GOMAXPROCS(0)
 	func() {
 		defer func() {
 			if v := recover(); v != os.ErrClosed {
@@ -75,8 +75,8 @@ func TestBeside(t *testing.T) {
 			}
 		}()
 		Beside(func() {
-			if n, m := runtime.GOMAXPROCS(0), nice(t); n != processors+1 || m == least {
-				t.Errorf("%d processors, %d without; nice %d", n, processors, m)
+			if n, m := runtime.GOMAXPROCS(0), nice(t); n != processors+1 || m != before {
+				t.Errorf("%d processors, %d without; nice %d, %d before", n, processors, m, before)
 			}
 			panic(os.ErrClosed)
 		})
