@@ -152,7 +152,7 @@ func TestAddressesAreKeptForTheirTTL(t *testing.T) {
 func TestSecondBootstrapServerIsAsked(t *testing.T) {
 	d := directory(t, serverName+". 60 A 127.0.0.1")
 	r := honest().startFor(t, "tls")
-	x := openURL(t, named(r), Options{Roots: authority().roots, Bootstrap: []string{"tcp://" + closedPort(t), "udp://" + d.addr}})
+	x := openURL(t, named(r), Options{Roots: authority().roots, Bootstrap: []string{"tcp://" + closedPort, "udp://" + d.addr}})
 	m, err := x.Exchange(within(t, patient), ask("www.example.test."))
 	checkAnswer(t, m, err)
 }

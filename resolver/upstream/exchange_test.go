@@ -74,7 +74,7 @@ func TestLiesAreReadPast(t *testing.T) {
 		}
 		for _, scheme := range []string{"udp", "tcp", "tls"} {
 			t.Run(scheme+" "+lie.name, func(t *testing.T) {
-				x := r.startFor(t, scheme).open(t, scheme, Options{})
+				x := r.startFor(t, scheme).open(t, scheme, Options{Resend: patient})
 				m, err := x.Exchange(within(t, patient), ask("www.example.test."))
 				checkAnswer(t, m, err)
 				got := x.Stats()
@@ -100,8 +100,16 @@ func TestNothingButLiesEndsAtTheDeadline(t *testing.T) {
 			send(lie.make(query))
 		}
 	}}
-	x := r.start(t).open(t, "udp", Options{})
-	_, err := x.Exchange(within(t, impatient), ask("www.example.test."))
+	x := r.start(t).open(t, "udp", Options{Resend: patient})
+	ctx, expire := ends()
+	failed := make(chan error, 1)
+	go func() {
+		_, err := x.Exchange(ctx, ask("www.example.test."))
+		failed <- err
+	}()
+	until(t, "all lies are read", func() bool { return x.Stats().Ignored == maxWrong-1 })
+	expire()
+	err := <-failed
 	if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, ErrNoReply) {
 		t.Fatalf("error %v, want deadline exceeded after what is no reply", err)
 	}
@@ -167,9 +175,14 @@ func TestLateReplyToTheFirstDatagramCounts(t *testing.T) {
 }
 
 func TestSilentServerGetsThreeDatagrams(t *testing.T) {
-	r := new(rogue).start(t)
-	x := r.open(t, "udp", Options{Resend: time.Millisecond})
-	_, err := x.Exchange(within(t, impatient), ask("www.example.test."))
+	ctx, expire := ends()
+	r := &rogue{udp: func(n int, _ []byte, _ func([]byte)) {
+		if n == maxDatagrams-1 {
+			expire()
+		}
+	}}
+	x := r.start(t).open(t, "udp", Options{Resend: time.Millisecond})
+	_, err := x.Exchange(ctx, ask("www.example.test."))
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("error %v, want deadline exceeded", err)
 	}
@@ -234,7 +247,7 @@ func TestEDNSRefused(t *testing.T) {
 		}
 		for _, scheme := range []string{"udp", "tcp"} {
 			t.Run(scheme+" "+name, func(t *testing.T) {
-				x := r.start(t).open(t, scheme, Options{})
+				x := r.start(t).open(t, scheme, Options{Resend: patient})
 				m, err := x.Exchange(within(t, patient), ask("www.example.test."))
 				checkAnswer(t, m, err)
 				if s := x.Stats(); s.Sent != 2 || s.Ignored != 0 {
@@ -247,7 +260,7 @@ func TestEDNSRefused(t *testing.T) {
 
 func TestFormatErrorWithoutEDNSIsTheReply(t *testing.T) {
 	r := &rogue{udp: func(_ int, query []byte, send func([]byte)) { send(coded(dns.RcodeFormatError)(query)) }}
-	x := r.start(t).open(t, "udp", Options{})
+	x := r.start(t).open(t, "udp", Options{Resend: patient})
 	m, err := x.Exchange(within(t, patient), ask("www.example.test."))
 	if err != nil || m.Rcode != dns.RcodeFormatError || m.Id != 0x1234 {
 		t.Fatalf("%v, error %v", m, err)
@@ -275,7 +288,7 @@ func TestRefusedEDNSCountsAgainstTheDatagrams(t *testing.T) {
 
 func TestClosedPortFailsAtOnce(t *testing.T) {
 	for _, scheme := range []string{"udp", "tcp"} {
-		x, err := Open(scheme+"://"+closedPort(t), Options{})
+		x, err := Open(scheme+"://"+closedPort, Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -289,16 +302,8 @@ func TestClosedPortFailsAtOnce(t *testing.T) {
 	}
 }
 
-// closedPort returns an address on which nobody listens.
-func closedPort(t testing.TB) string {
-	t.Helper()
-	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	return conn.LocalAddr().String()
-}
+// closedPort is an address on which nobody listens, nor gets to by asking for any port.
+const closedPort = "127.0.0.1:1"
 
 func TestCallerGivesUp(t *testing.T) {
 	for _, scheme := range []string{"udp", "tcp"} {

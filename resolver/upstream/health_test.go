@@ -18,11 +18,27 @@ import (
 // moody is a server that answers while it is up.
 func moody() (*rogue, *atomic.Bool) {
 	up := new(atomic.Bool)
-	return &rogue{udp: func(_ int, query []byte, send func([]byte)) {
-		if up.Load() {
-			send(answer(query))
-		}
-	}}, up
+	return &rogue{
+		udp: func(_ int, query []byte, send func([]byte)) {
+			if up.Load() {
+				send(answer(query))
+			}
+		},
+		answers: func(*dns.Msg) bool { return up.Load() },
+	}, up
+}
+
+// probed answers probes alone.
+func probed() *rogue {
+	probe := func(q *dns.Msg) bool { return q.Question[0].Name == "." }
+	return &rogue{
+		udp: func(_ int, query []byte, send func([]byte)) {
+			if probe(parseQuietly(query)) {
+				send(answer(query))
+			}
+		},
+		answers: probe,
+	}
 }
 
 // asked is how often a client's question reached the server, not counting probes.
@@ -50,6 +66,7 @@ func TestNoQueryGoesToADeadServer(t *testing.T) {
 		}
 	}
 	check("dead", 1, true)
+	w.waitHeard(t, 0)
 	spent := first.asked(t)
 	w.clock.advance(0) // a probe at once, in case only that question went wrong
 	for i, pause := range []time.Duration{1, 2, 4, 8, 10, 10} {
@@ -64,6 +81,7 @@ func TestNoQueryGoesToADeadServer(t *testing.T) {
 		check("probed in vain", 1, true)
 		w.clock.advance(1)
 	}
+	w.waitHeard(t, 0)
 	if got := first.asked(t); got != spent {
 		t.Errorf("%d queries were spent on a dead server", got-spent)
 	}
@@ -81,7 +99,8 @@ func TestNoQueryGoesToADeadServer(t *testing.T) {
 func TestDeadServerIsNoSecondOpinion(t *testing.T) {
 	for _, strategy := range Strategies {
 		var gone atomic.Bool
-		first, _ := moody()
+		ctx, expire := ends()
+		first := &rogue{udp: func(int, []byte, func([]byte)) { expire() }}
 		second := &rogue{udp: func(_ int, query []byte, send func([]byte)) {
 			if gone.Load() {
 				send(reply(query, func(m *dns.Msg) { m.Truncated = true })) // and closes the connection
@@ -89,7 +108,7 @@ func TestDeadServerIsNoSecondOpinion(t *testing.T) {
 			}
 			send(coded(dns.RcodeServerFailure)(query))
 		}}
-		w := newWorld(t, GroupConfig{Strategy: strategy, Timeout: impatient / 4, Deadline: impatient}, first, second)
+		w := newWorld(t, GroupConfig{Strategy: strategy, Timeout: impatient / 4, Deadline: patient}, first, second)
 		w.mu.Lock()
 		w.lost(w.members[0], w.clock.now())
 		w.mu.Unlock()
@@ -97,7 +116,7 @@ func TestDeadServerIsNoSecondOpinion(t *testing.T) {
 			t.Errorf("%s: server %d answered %s, the dead one was asked %d times", strategy, server, rcode, first.asked(t))
 		}
 		gone.Store(true)
-		if _, _, err := w.Exchange(within(t, patient), ask("www.example.test.")); err == nil || first.asked(t) == 0 {
+		if _, _, err := w.Exchange(ctx, ask("www.example.test.")); err == nil || first.asked(t) == 0 {
 			t.Errorf("%s: error %v, the dead one was asked %d times", strategy, err, first.asked(t))
 		}
 	}
@@ -106,12 +125,7 @@ func TestDeadServerIsNoSecondOpinion(t *testing.T) {
 // TestOneQuestionGoneWrong takes a server away for no longer than a probe takes, and
 // for longer each time if it happens to one question after the other.
 func TestOneQuestionGoneWrong(t *testing.T) {
-	first := &rogue{udp: func(_ int, query []byte, send func([]byte)) {
-		if parseQuietly(query).Question[0].Name == "." {
-			send(answer(query))
-		}
-	}}
-	w := newWorld(t, quick, first, honest())
+	w := newWorld(t, quick, probed(), honest())
 	for _, pause := range []time.Duration{0, 1, 2, 4, 8, 10} {
 		pause *= time.Second
 		if server, _ := w.ask(t); server != 1 {
@@ -136,7 +150,7 @@ func TestOneQuestionGoneWrong(t *testing.T) {
 func TestOutage(t *testing.T) {
 	first, _ := moody()
 	second, up := moody()
-	w := newWorld(t, GroupConfig{Timeout: impatient / 4, Deadline: impatient}, first, second)
+	w := newWorld(t, GroupConfig{Timeout: impatient / 4, Deadline: patient}, first, second)
 	if _, _, err := w.Exchange(within(t, patient), ask("www.example.test.")); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatal(err)
 	}
@@ -164,11 +178,7 @@ func TestOutage(t *testing.T) {
 
 // TestOutageOfAMoment was none: questions went wrong, and will again.
 func TestOutageOfAMoment(t *testing.T) {
-	w := newWorld(t, GroupConfig{Timeout: impatient / 4, Deadline: impatient}, &rogue{udp: func(_ int, query []byte, send func([]byte)) {
-		if parseQuietly(query).Question[0].Name == "." {
-			send(answer(query))
-		}
-	}})
+	w := newWorld(t, GroupConfig{Timeout: impatient / 4, Deadline: impatient}, probed())
 	if _, _, err := w.Exchange(within(t, patient), ask("www.example.test.")); err == nil || w.Outage() != 1 {
 		t.Fatalf("error %v, outage %d", err, w.Outage())
 	}
@@ -228,6 +238,7 @@ func TestProbeAsksForTheZone(t *testing.T) {
 	w := newWorld(t, GroupConfig{Timeout: impatient / 4, Deadline: impatient, Probe: "corp.example"}, s)
 	_, _, _ = w.Exchange(within(t, patient), ask("www.example.test."))
 	w.clock.advance(0)
+	w.waitHeard(t, 0)
 	seen := s.seen(t)
 	if q := seen[len(seen)-1].Question[0]; q.Name != "corp.example." || q.Qtype != dns.TypeNS {
 		t.Errorf("probed by %v", q)

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -24,8 +25,9 @@ type rogue struct {
 	udp func(n int, query []byte, send func([]byte)) // nil: silent
 	tcp func(n int, query []byte, conn net.Conn)     // nil: closes at once
 
-	tls  *tls.Config // nil: in clear text
-	keep bool        // a connection is read on when a script is done with it; else it is closed
+	tls     *tls.Config           // nil: in clear text
+	keep    bool                  // a connection is read on when a script is done with it; else it is closed
+	answers func(q *dns.Msg) bool // whether it answers by UDP; nil: if there is a script
 
 	mu      sync.Mutex
 	queries [][]byte // all that came, by either transport
@@ -86,6 +88,13 @@ func (r *rogue) note(query []byte, from net.Addr) int {
 		r.ports[u.Port] = true
 	}
 	return len(r.queries) - 1
+}
+
+// heard is how many queries came so far.
+func (r *rogue) heard() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.queries)
 }
 
 // seen returns the queries so far, decoded.
@@ -243,6 +252,41 @@ const (
 	patient   = 20 * time.Second
 	impatient = 200 * time.Millisecond
 )
+
+// ending is a context whose deadline comes when the test says so, and not by the clock,
+// which goes on while a slow machine does something else.
+type ending struct {
+	context.Context
+	over chan struct{}
+}
+
+// ends returns such a context, and what brings its deadline.
+func ends() (ctx context.Context, expire func()) {
+	e := ending{context.Background(), make(chan struct{})}
+	return e, sync.OnceFunc(func() { close(e.over) })
+}
+
+func (e ending) Deadline() (time.Time, bool) { return time.Now().Add(patient), true }
+func (e ending) Done() <-chan struct{}       { return e.over }
+
+func (e ending) Err() error {
+	select {
+	case <-e.over:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
+// until waits for what another goroutine is about to do.
+func until(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patient); !done(); runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatalf("never came about: %s", what)
+		}
+	}
+}
 
 // checkAnswer fails the test unless m answers ask(name) with answer's address.
 func checkAnswer(t testing.TB, m *dns.Msg, err error) {

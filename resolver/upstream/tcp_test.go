@@ -39,7 +39,7 @@ func TestTruncatedIsAskedByTCP(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := honest()
 			r.udp = func(_ int, query []byte, send func([]byte)) { send(truncated(query)) }
-			x := r.start(t).open(t, "udp", Options{})
+			x := r.start(t).open(t, "udp", Options{Resend: patient})
 			m, err := x.Exchange(within(t, patient), ask("www.example.test."))
 			checkAnswer(t, m, err)
 			if s := x.Stats(); s.Sent != 2 || s.Answered != 1 || s.Ignored != 0 {
