@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -219,20 +220,37 @@ func TestFailureOfOneQuestionIsKept(t *testing.T) {
 	}
 }
 
+// disbelieved is an upstream whose deadline comes when a reply of it has been ignored.
+type disbelieved struct{ upstream.Exchanger }
+
+func (d disbelieved) Exchange(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
+	inner, cancel := context.WithCancel(ctx)
+	defer cancel()
+	e := &ending{Context: inner}
+	go func() {
+		for d.Stats().Ignored == 0 && inner.Err() == nil {
+			runtime.Gosched()
+		}
+		e.over.Store(true)
+		cancel()
+	}()
+	return d.Exchanger.Exchange(e, q)
+}
+
 // TestSilentAndDeadUpstreams: each says what is wrong, in the reply and the log.
 func TestSilentAndDeadUpstreams(t *testing.T) {
-	astray := func(_, m *dns.Msg) bool { m.Id++; return true }
+	astray := newServer(t, map[string]handler{www: func(_, m *dns.Msg) bool { m.Id++; return true }})
 	gone := newServer(t, nil)
 	gone.addr = "127.0.0.1:1" // nobody listens there
 	for _, c := range []struct {
-		s    *server
+		set  setup
 		want string
 	}{
-		{newServer(t, map[string]handler{www: silent}), `SERVFAIL ede 22 "upstream default did not answer"`},
-		{newServer(t, map[string]handler{www: astray}), `SERVFAIL ede 22 "upstream default did not answer: it sent what is no reply to the question"`},
-		{gone, `SERVFAIL ede 23 "upstream default failed"`},
+		{setup{upstream: newServer(t, map[string]handler{www: silent}), deadline: 300 * time.Millisecond}, `SERVFAIL ede 22 "upstream default did not answer"`},
+		{setup{exchanger: disbelieved{astray.open(t, upstream.Options{})}}, `SERVFAIL ede 22 "upstream default did not answer: it sent what is no reply to the question"`},
+		{setup{upstream: gone}, `SERVFAIL ede 23 "upstream default failed"`},
 	} {
-		w := newWorld(t, setup{upstream: c.s, deadline: 300 * time.Millisecond})
+		w := newWorld(t, c.set)
 		if got := w.ask(www, edns); got != c.want {
 			t.Errorf("%s, want %s", got, c.want)
 		}

@@ -1,11 +1,13 @@
 package resolver
 
 import (
+	"context"
 	"log/slog"
 	"net"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,9 +26,10 @@ type server struct {
 	script map[string]handler
 	addr   string
 
-	mu    sync.Mutex
-	asked []string // questions, in order, by UDP and TCP
-	flags []string // "do", "cd", "do cd" or "" of each
+	mu       sync.Mutex
+	asked    []string            // questions, in order, by UDP and TCP
+	flags    []string            // "do", "cd", "do cd" or "" of each
+	silences map[string][]func() // by question: what to call when it gets no answer
 }
 
 func newServer(t testing.TB, script map[string]handler) *server {
@@ -158,6 +161,13 @@ func (s *server) answer(q *dns.Msg, limit int) []byte {
 		h = says("REFUSED")
 	}
 	if !h(q, m) {
+		s.mu.Lock()
+		told := s.silences[questionOf(q)]
+		delete(s.silences, questionOf(q))
+		s.mu.Unlock()
+		for _, f := range told {
+			f()
+		}
 		return nil
 	}
 	b, err := m.Pack()
@@ -184,6 +194,47 @@ func (s *server) open(t testing.TB, opt upstream.Options) upstream.Exchanger {
 		t.Fatal(err)
 	}
 	return x
+}
+
+// An unhurried server has time for an answer, however slow the machine is. The deadline
+// of a question comes when the server has kept silent to it, and not before its time.
+type unhurried struct {
+	upstream.Exchanger
+	of *server
+}
+
+func (u unhurried) Exchange(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
+	until, _ := ctx.Deadline()
+	inner, cancel := context.WithCancel(ctx)
+	defer cancel()
+	e := &ending{Context: inner}
+	u.of.mu.Lock()
+	if u.of.silences == nil {
+		u.of.silences = map[string][]func(){}
+	}
+	u.of.silences[questionOf(q)] = append(u.of.silences[questionOf(q)], func() {
+		time.AfterFunc(time.Until(until), func() {
+			e.over.Store(true)
+			cancel()
+		})
+	})
+	u.of.mu.Unlock()
+	return u.Exchanger.Exchange(e, q)
+}
+
+// ending is a context whose deadline comes when over says so, with the end of the one in it.
+type ending struct {
+	context.Context
+	over atomic.Bool
+}
+
+func (e *ending) Deadline() (time.Time, bool) { return time.Now().Add(patience), true }
+
+func (e *ending) Err() error {
+	if err := e.Context.Err(); err == nil || !e.over.Load() {
+		return err
+	}
+	return context.DeadlineExceeded
 }
 
 // says is the reply with these records; "/" begins the next section, and the

@@ -54,7 +54,7 @@ type setup struct {
 	exchanger upstream.Exchanger // in place of upstream
 	trustAD   bool               // of upstream
 	dns64     []*DNS64
-	deadline  time.Duration // of the upstreams
+	deadline  time.Duration // of questions to which upstreams keep silent
 	config    func(*Config)
 	audit     func(*audit.Config)
 }
@@ -126,7 +126,7 @@ func newWorld(t testing.TB, set setup) *world {
 	t.Helper()
 	w := &world{
 		t: t, set: set, dir: t.TempDir(), said: new(lockedBuffer),
-		clock: &clock{base: time.Now(), timers: map[*timer]bool{}},
+		clock: &clock{base: time.Now().Truncate(time.Second), timers: map[*timer]bool{}},
 		peer:  netip.MustParseAddrPort("127.0.0.1:4053"),
 	}
 	if w.set.upstream == nil {
@@ -211,7 +211,10 @@ func (w *world) state(revision uint64) *State {
 	}
 	logger := slog.New(slog.NewTextHandler(w.said, nil))
 	st := &State{Revision: revision, Policy: policy, Sinkhole: NewSinkhole(set.sinkhole), Limits: set.limits}
-	group := func(name string, x upstream.Exchanger) *upstream.Group {
+	group := func(name string, x upstream.Exchanger, of *server) *upstream.Group {
+		if set.deadline > 0 {
+			x = unhurried{x, of}
+		}
 		g, err := upstream.NewGroup(upstream.GroupConfig{Name: name, Servers: []upstream.Exchanger{x}, Timeout: patience, Deadline: cmp.Or(set.deadline, patience), TrustAD: set.trustAD})
 		if err != nil {
 			w.t.Fatal(err)
@@ -223,14 +226,14 @@ func (w *world) state(revision uint64) *State {
 	var holes [][]byte
 	for zone, s := range set.forward {
 		name := mustWire(zone)
-		routes = append(routes, upstream.Route{Zone: name, Group: group(zone, s.exchanger(w.t, logger))})
+		routes = append(routes, upstream.Route{Zone: name, Group: group(zone, s.exchanger(w.t, logger), s)})
 		holes = append(holes, name)
 	}
 	rest := set.exchanger
 	if rest == nil {
 		rest = set.upstream.open(w.t, upstream.Options{TrustAD: set.trustAD, Logger: logger})
 	}
-	if st.Routes, err = upstream.NewRouter(group("default", rest), routes); err != nil {
+	if st.Routes, err = upstream.NewRouter(group("default", rest, set.upstream), routes); err != nil {
 		w.t.Fatal(err)
 	}
 	c := LocalConfig{Zones: set.zones, Special: set.special, Private: set.private, Forwarded: holes, Hosts: set.hosts, HostsTTL: 60, LeaseTTL: 60}
