@@ -105,8 +105,8 @@ func transfers(ts *testscript.TestScript, neg bool, args []string, verb string) 
 	return p, n, func() int { return p.count[args[0]] }
 }
 
-// newPrimary serves script on addr, or on a free port of 127.0.0.1; abs finds
-// the script's files.
+// newPrimary serves script on addr, or on one of its own; abs finds the script's
+// files.
 func newPrimary(script, addr string, abs func(string) string) (*primary, error) {
 	p := &primary{keys: map[string]string{}, zones: map[string]*servedZone{}, count: map[string]int{}}
 	p.heard = sync.NewCond(&p.mu)

@@ -15,6 +15,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -111,8 +112,7 @@ func cmdRelease(ts *testscript.TestScript, neg bool, args []string) {
 	delete(u.behaviour, name)
 }
 
-// newFakeServer serves script on addr, or on a free port of 127.0.0.1. It finds
-// files by path.
+// newFakeServer serves script on addr, or on one of its own. It finds files by path.
 func newFakeServer(script, addr string, path func(string) string) (*fakeServer, error) {
 	u := &fakeServer{
 		given:     map[string]map[string][]dns.RR{"answer": {}, "authority": {}, "extra": {}},
@@ -176,11 +176,22 @@ func record(text string) (dns.RR, error) {
 	return rr, err
 }
 
+// owners counts those that have asked for a host of their own.
+var owners atomic.Uint32
+
+// ownHost is an address of this machine that nobody else is given, with any port. A
+// server that ends and starts again finds its port free there: that others are given
+// ports by the system meanwhile takes none of it.
+func ownHost() string {
+	n := owners.Add(1)
+	return fmt.Sprintf("127.77.%d.%d:0", n>>8&255, n&255)
+}
+
 // listenBoth opens addr for both transports; where its port is 0, or without
-// one on 127.0.0.1, a port that is free for both.
+// one on a host of its own, a port that is free for both.
 func listenBoth(addr string) (udp net.PacketConn, tcp net.Listener, err error) {
 	if addr == "" {
-		addr = "127.0.0.1:0"
+		addr = ownHost()
 	}
 	for range 10 {
 		if udp, err = net.ListenPacket("udp", addr); err != nil {

@@ -129,8 +129,8 @@ func waitFor(mu *sync.Mutex, heard *sync.Cond, done func() bool) bool {
 	return true
 }
 
-// newWebServer serves script on addr, or on a free port of 127.0.0.1; abs finds
-// the script's files.
+// newWebServer serves script on addr, or on one of its own; abs finds the script's
+// files.
 func newWebServer(script, addr string, abs func(string) string) (*webServer, error) {
 	s := &webServer{paths: map[string]webAnswer{}, count: map[string]int{}, same: map[string]int{}}
 	s.heard = sync.NewCond(&s.mu)
@@ -150,7 +150,7 @@ func newWebServer(script, addr string, abs func(string) string) (*webServer, err
 		s.paths[words[1]] = a
 	}
 	if addr == "" {
-		addr = "127.0.0.1:0"
+		addr = ownHost()
 	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {

@@ -244,29 +244,43 @@ func TestQueriesInFlightAreBounded(t *testing.T) {
 	eachConnected(t, func(t *testing.T, scheme string) {
 		r := &rogue{keep: true, tcp: func(int, []byte, net.Conn) {}}
 		x := r.startFor(t, scheme).open(t, scheme, Options{})
+		var p *streams
+		switch x := x.(type) {
+		case *tcp:
+			p = x.streams
+		case *tlsStreams:
+			p = x.streams
+		}
 		const most, more = maxStreams * fullStream, 50
-		ctx, cancel := context.WithCancel(context.Background())
-		defer cancel()
-		errs := make(chan error, most+more)
+		q := packed(t, "www.example.test.", true)
+		var mu sync.Mutex
+		var calls []*call
+		busy := 0
 		var wg sync.WaitGroup
 		for range most + more {
-			wg.Go(func() {
-				_, err := x.Exchange(ctx, ask("www.example.test."))
-				errs <- err
+			wg.Go(func() { // not by an exchange, which asks a second time when the first takes long
+				c, err := p.begin(q, 0, &asking{said: make(chan outcome, maxMessages)})
+				mu.Lock()
+				defer mu.Unlock()
+				switch {
+				case err == nil:
+					calls = append(calls, c)
+				case errors.Is(err, errBusy):
+					busy++
+				default:
+					t.Error(err)
+				}
 			})
 		}
-		for range more {
-			if err := <-errs; !errors.Is(err, errBusy) {
-				t.Errorf("error %v, want %v", err, errBusy)
-			}
-		}
-		cancel()
 		wg.Wait()
-		close(errs)
-		for err := range errs {
-			if !errors.Is(err, context.Canceled) {
-				t.Errorf("error %v, want canceled", err)
-			}
+		if len(calls) != most || busy != more {
+			t.Errorf("%d queries are in flight and %d are too many, want %d and %d", len(calls), busy, most, more)
+		}
+		if _, err := x.Exchange(within(t, patient), ask("www.example.test.")); !errors.Is(err, errBusy) {
+			t.Errorf("error %v, want %v", err, errBusy)
+		}
+		for _, c := range calls {
+			c.giveUp(nil)
 		}
 		if s := x.Stats(); s.Opened > maxStreams {
 			t.Errorf("%d connections, want %d at most", s.Opened, maxStreams)
