@@ -458,7 +458,7 @@ func TestSilentConnectionEnds(t *testing.T) {
 func TestSlowReaderEnds(t *testing.T) {
 	w := pipe(t, nil, func(c *Config) { c.TCPWrite = 50 * time.Millisecond })
 	w.listen()
-	w.overTCP(query(t, "big.example. TXT"))
+	w.ask("big.example. TXT")
 	slow := w.dial("tcp")
 	var err error
 	for i := 0; i < 100_000 && err == nil; i++ { // more answers than both sides' buffers hold
