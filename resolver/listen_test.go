@@ -103,9 +103,17 @@ func TestListenAllOrNothing(t *testing.T) {
 		t.Error("sockets were left open")
 	}
 	// A stranger's shared UDP port is found too.
-	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
+	var c *net.UDPConn
+	for c == nil { // on a port that nobody else has for TCP
+		l, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		if c, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}); err != nil {
+			c = nil
+		}
+		_ = l.Close()
 	}
 	defer c.Close()
 	third := newWorld(t, setup{config: func(cfg *Config) {
